@@ -1,0 +1,118 @@
+//! An entry of the record: one JSON text, written once and never changed.
+//!
+//! Every entry has `kind`, `id`, `time` and `request_id`; the members that follow are given in the table.
+//! A member that is not known is left out, so `json_extract` answers NULL.
+//!
+//! | member | in | what |
+//! |---|---|---|
+//! | `subject`, `teams`, `roles`, `issuer`, `jti`, `key_id` | calls | the caller, once identified |
+//! | `client_address`, `user_agent`, `retry_count` | calls | where the call came from |
+//! | `operation`, `account`, `validate_only` | calls | what was asked, once the route is known |
+//! | `tunnels` | calls | array of `{id?, name?}`: what it was asked of |
+//! | `method`, `path` | refusals without a route | the request line, bounded, where it is no operation |
+//! | `decision`, `policies`, `policy_digest` | calls | `allow` or `deny`, the deciding policies' ids, and of which policy text |
+//! | `changed`, `weakened` | writes | names of the fields that the call would change, and of those that weaken security |
+//! | `request` | calls | `{size, digest, body?}`, the body redacted |
+//! | `request_key` | one-shot intents | keyed digest by which a repeat is recognised |
+//! | `state_before` | intents | array of redacted tunnels as read before the change |
+//! | `intent_id` | outcomes and resolutions of writes | the `id` of the intent |
+//! | `sent` | outcomes | `yes`, `no`, `unknown`: whether the call may have reached the upstream |
+//! | `status` | outcomes, refusals | the status answered to the client |
+//! | `refusal` | refusals, failed outcomes | `{name, code, fault?, message, pointer?, first?}` |
+//! | `upstream` | outcomes | `{status, cf_ray?, error_codes?}` |
+//! | `response` | outcomes | `{size, digest, content_type?, body?}`, the body redacted |
+//! | `request_response_diff` | outcomes of writes | RFC 6902 patch from what was asked to what the upstream made of it, with `old` |
+//! | `before_after_diff` | outcomes of writes | array of `{tunnel, patch}`: what changed, with `old` |
+//! | `results` | bulk and set PSKs | array of `{tunnel, applied, reason?, psk?}` |
+//! | `client_gone` | outcomes | `true` where the client had hung up before its answer was ready |
+//! | `recorded_late` | outcomes | `true` where the store could not take it when it happened |
+//! | `duration_us`, `stages_us` | outcomes, refusals | microseconds, in all and by stage |
+//! | `resolution`, `evidence` | resolutions | `applied`, `not applied` or `can't tell`, and what it rests on |
+//! | `version`, `config_digest` | `started`, `reloaded` | of the program and its configuration |
+//!
+//! Not here: what is secret in a body (`audit::redact`), the log (`store`), the proofs (`seal`).
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::clock::rfc3339;
+use crate::json::{Json, Object};
+
+/// What an entry tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A write is about to be sent.
+    Intent,
+    /// A call was answered.
+    Outcome,
+    /// A call was refused, and nothing was sent.
+    Refusal,
+    /// What became of an intent that a crash left without an outcome.
+    Resolved,
+    /// Somebody read the record.
+    AuditRead,
+    /// The process started.
+    Started,
+    /// The process stopped, in order.
+    Stopped,
+    /// Policy or configuration was replaced.
+    Reloaded,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 8] = [
+        Self::Intent,
+        Self::Outcome,
+        Self::Refusal,
+        Self::Resolved,
+        Self::AuditRead,
+        Self::Started,
+        Self::Stopped,
+        Self::Reloaded,
+    ];
+
+    /// The name in the record.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Intent => "intent",
+            Self::Outcome => "outcome",
+            Self::Refusal => "refusal",
+            Self::Resolved => "resolved",
+            Self::AuditRead => "audit_read",
+            Self::Started => "started",
+            Self::Stopped => "stopped",
+            Self::Reloaded => "reloaded",
+        }
+    }
+}
+
+/// An entry that is being put together.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// What it tells of.
+    pub kind: Kind,
+    /// Its own id.
+    pub id: Uuid,
+    /// When it was made.
+    pub time: Timestamp,
+    /// The call it belongs to; its own id where it belongs to none.
+    pub request_id: Uuid,
+    /// The members that follow the four.
+    pub members: Object,
+}
+
+impl Entry {
+    /// The whole entry as one value.
+    #[must_use]
+    pub fn into_json(self) -> Json {
+        let mut whole = Object::new();
+        whole.set("kind", self.kind.name());
+        whole.set("id", self.id.to_string());
+        whole.set("time", rfc3339(self.time));
+        whole.set("request_id", self.request_id.to_string());
+        self.members.into_iter().for_each(|(name, value)| whole.set(name, value));
+        Json::Object(whole)
+    }
+}

@@ -1,0 +1,24 @@
+//! tunnelwarden
+pub mod audit;
+pub mod authorize;
+pub mod caller;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod emulator;
+pub mod entry;
+pub mod forward;
+pub mod identify;
+pub mod inspect;
+pub mod json;
+pub mod limit;
+pub mod listen;
+pub mod operation;
+pub mod ops;
+pub mod pipeline;
+pub mod refusal;
+pub mod respond;
+pub mod seal;
+pub mod secret;
+pub mod store;
+pub mod tunnel;

@@ -1,0 +1,3 @@
+//! The `tunnelwarden` program.
+
+fn main() {}

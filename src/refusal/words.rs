@@ -1,0 +1,186 @@
+//! What a refusal says: to the client, what is wrong and what to do; to the auditor, the same without a
+//! client's own words.
+
+use super::{Forbidden, Refusal, TokenFault};
+use crate::json::Object;
+
+impl Refusal {
+    /// The sentence in the envelope. Holds no word of ours that a client may not see, and of a client's own
+    /// only what it sent in this call.
+    #[must_use]
+    pub fn message(&self) -> String {
+        match self {
+            Self::MalformedRequest(what) => format!("the request is not well-formed HTTP: {what}"),
+            Self::HeadersTooLarge => "the request's headers are too large; send fewer or shorter ones".into(),
+            Self::AddressLimited { retry_after } => format!(
+                "too many unidentified requests from this address; wait {} s",
+                retry_after.as_secs().max(1)
+            ),
+            Self::Overloaded { .. } => "too many connections at once; try again shortly".into(),
+            Self::Draining => "this proxy is stopping; try again, on a new connection".into(),
+            Self::TargetSpelling(what) => format!("the path holds {what}; it must be spelled exactly as documented"),
+            Self::UnknownRoute => "no such route; this proxy serves \
+                /client/v4/accounts/{account_id}/magic/ipsec_tunnels and what is below it"
+                .into(),
+            Self::MethodNotAllowed { allow } => format!("this path takes {allow} only"),
+            Self::BadQuery(what) => format!("the query holds {what}"),
+            Self::BadHeader { name, what } => format!("the header `{name}` {what}"),
+            Self::BodyTooLarge { limit } => format!("the body is larger than {limit} bytes; split the call"),
+            Self::BodyTimeout => "the body did not arrive in time; send it at once".into(),
+            Self::BodyIncomplete => "the body ended before its declared length".into(),
+            Self::ContentType => "the body must be declared as `content-type: application/json`".into(),
+            Self::ContentEncoding => "an encoded body is not taken; send it without `content-encoding`".into(),
+            Self::BodyUnexpected => "this operation takes no body".into(),
+            Self::BadJson(error) => format!("the body is not acceptable JSON: {error}"),
+            Self::BadBody { what, .. } => format!("the body is not acceptable: {what}"),
+            Self::TokenMissing { legacy_headers: false } => {
+                "no token; send your internal JWT as `Authorization: Bearer`".into()
+            }
+            Self::TokenMissing { legacy_headers: true } => "no token: `X-Auth-Key` and `X-Auth-Email` are not \
+                accepted here; unset CLOUDFLARE_API_KEY and CLOUDFLARE_EMAIL, and set CLOUDFLARE_API_TOKEN to your \
+                internal JWT"
+                .into(),
+            Self::TokenAmbiguous => "more than one `Authorization` header; send exactly one".into(),
+            Self::TokenInvalid(fault) => token_message(fault),
+            Self::TokenRevoked => "this token has been revoked; ask for a new one".into(),
+            Self::KeysUnavailable { .. } => {
+                "the keys of this token's issuer can't be fetched at the moment; try again shortly".into()
+            }
+            Self::QuotaSpent { of, class, retry_after } => format!(
+                "the {of}'s quota of {} calls is spent; wait {} s",
+                class.name(),
+                retry_after.as_secs().max(1)
+            ),
+            Self::BudgetSpent { retry_after } => format!(
+                "the budget of upstream calls that all callers share is spent; wait {} s",
+                retry_after.as_secs().max(1)
+            ),
+            Self::Forbidden(forbidden) => forbidden_message(forbidden),
+            Self::StateUnreadable { why } => {
+                format!("the tunnel's present state, which the decision needs, can't be read: {why}")
+            }
+            Self::TunnelUnknown => "no such IPsec tunnel in this account".into(),
+            Self::PreconditionFailed => {
+                "the tunnel has changed since it was read: `If-Match` names another state; read it again".into()
+            }
+            Self::TunnelBusy { .. } => "another call on this tunnel is not finished yet; try again shortly".into(),
+            Self::Repeat { first } => format!(
+                "this looks like a retry of request {first}, which may have happened; look the tunnel up, and call \
+                 again without a retry count if it did not"
+            ),
+            Self::AuditUnavailable { why } => {
+                format!("the audit store can't take a record ({why}), so nothing was done; try again shortly")
+            }
+            Self::UpstreamToken(why) => format!("this proxy's own upstream token can't be used: {why}"),
+            Self::UpstreamUnreachable => "no connection to the upstream; nothing was sent".into(),
+            Self::UpstreamTimeout => {
+                "the upstream did not answer in time; what was asked may have happened".into()
+            }
+            Self::UpstreamDropped => {
+                "the upstream broke off without an answer; what was asked may have happened".into()
+            }
+            Self::UpstreamAnswer(what) => format!("the upstream's answer can't be used: {what}"),
+            Self::Internal => "an internal fault; the request id names it in the log".into(),
+        }
+    }
+
+    /// Where in the body the fault lies, for `source.pointer`.
+    #[must_use]
+    pub fn pointer(&self) -> Option<&str> {
+        match self {
+            Self::BadJson(error) => Some(&error.pointer),
+            Self::BadBody { pointer, .. } => Some(pointer),
+            Self::Forbidden(forbidden) => forbidden.pointer.as_deref(),
+            Self::MalformedRequest(_)
+            | Self::HeadersTooLarge
+            | Self::AddressLimited { .. }
+            | Self::Overloaded { .. }
+            | Self::Draining
+            | Self::TargetSpelling(_)
+            | Self::UnknownRoute
+            | Self::MethodNotAllowed { .. }
+            | Self::BadQuery(_)
+            | Self::BadHeader { .. }
+            | Self::BodyTooLarge { .. }
+            | Self::BodyTimeout
+            | Self::BodyIncomplete
+            | Self::ContentType
+            | Self::ContentEncoding
+            | Self::BodyUnexpected
+            | Self::TokenMissing { .. }
+            | Self::TokenAmbiguous
+            | Self::TokenInvalid(_)
+            | Self::TokenRevoked
+            | Self::KeysUnavailable { .. }
+            | Self::QuotaSpent { .. }
+            | Self::BudgetSpent { .. }
+            | Self::StateUnreadable { .. }
+            | Self::TunnelUnknown
+            | Self::PreconditionFailed
+            | Self::TunnelBusy { .. }
+            | Self::Repeat { .. }
+            | Self::AuditUnavailable { .. }
+            | Self::UpstreamToken(_)
+            | Self::UpstreamUnreachable
+            | Self::UpstreamTimeout
+            | Self::UpstreamDropped
+            | Self::UpstreamAnswer(_)
+            | Self::Internal => None,
+        }
+    }
+
+    /// The member `refusal` of an entry: `name`, `code`, `message`, and for one-shot repeats `first`. The pointer
+    /// is left to `audit`, which knows the names that may be stored.
+    #[must_use]
+    pub fn record(&self) -> Object {
+        let mut record = Object::new();
+        record.set("name", self.name());
+        record.set("code", self.terms().code);
+        if let Self::TokenInvalid(fault) = self {
+            record.set("fault", <&'static str>::from(fault));
+        }
+        record.set("message", self.message());
+        if let Self::Repeat { first } = self {
+            record.set("first", first.to_string());
+        }
+        record
+    }
+}
+
+fn token_message(fault: &TokenFault) -> String {
+    match fault {
+        TokenFault::Scheme => "`Authorization` must be `Bearer` followed by one token".into(),
+        TokenFault::TooLarge => "the token is larger than is taken".into(),
+        TokenFault::Malformed => "the token is not a well-formed JWT".into(),
+        TokenFault::CriticalHeader => {
+            "the token's header asks for an extension (`crit`) that is not served".into()
+        }
+        TokenFault::Algorithm => "the token's algorithm is not one that its issuer uses here".into(),
+        TokenFault::Issuer => "the token's issuer is not known here; is it meant for another service?".into(),
+        TokenFault::UnknownKey => "the token names a key that its issuer does not publish".into(),
+        TokenFault::Signature => "the token's signature does not verify".into(),
+        TokenFault::Expired => "the token has expired; get a new one".into(),
+        TokenFault::NotYetValid => "the token is not valid yet; check the clocks".into(),
+        TokenFault::Audience => "the token is not meant for this service (`aud`)".into(),
+        TokenFault::Lifetime => {
+            "the token is valid for longer than is allowed here; ask for a shorter one".into()
+        }
+        TokenFault::Claim { pointer } => {
+            format!("the token's claim at `{pointer}` is missing or of the wrong type")
+        }
+    }
+}
+
+fn forbidden_message(forbidden: &Forbidden) -> String {
+    let action = forbidden.action;
+    let mut message = if forbidden.policies.is_empty() {
+        format!("no policy lets you `{action}` here")
+    } else {
+        format!("policy `{}` does not let you `{action}` here", forbidden.policies.join("`, `"))
+    };
+    if let Some(advice) = &forbidden.advice {
+        message.push_str("; ");
+        message.push_str(advice);
+    }
+    message
+}
