@@ -1,1 +1,15 @@
-//! Stands empty until it is built.
+//! What is known of a tunnel: its fields, the shapes of bodies, what a call would change.
+//!
+//! Source: Cloudflare API, "Magic IPsec tunnels". Not here: who may change what (`authorize`).
+
+use std::collections::BTreeSet;
+
+/// What a write would change, judged against the state before (or against the defaults, for a tunnel that does
+/// not exist yet). Fields are named by their path with dots: `replay_protection`, `bgp.md5_key`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Fields whose value would be another.
+    pub changed: BTreeSet<String>,
+    /// Those of them whose new value protects less than the old one.
+    pub weakened: BTreeSet<String>,
+}
