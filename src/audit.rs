@@ -1,1 +1,4 @@
-//! Stands empty until it is built.
+//! What the record keeps of a call: redacted, and guarded once more.
+
+pub mod guard;
+pub mod redact;
