@@ -2,7 +2,14 @@
 //!
 //! Source: Cloudflare API, "Magic IPsec tunnels". Not here: who may change what (`authorize`).
 
+pub mod body;
+pub mod change;
+pub mod fields;
+pub mod state;
+
 use std::collections::BTreeSet;
+
+pub use body::{Asked, BodyFault, Element};
 
 /// What a write would change, judged against the state before (or against the defaults, for a tunnel that does
 /// not exist yet). Fields are named by their path with dots: `replay_protection`, `bgp.md5_key`.
