@@ -213,9 +213,10 @@ impl Identifier {
     /// What is wrong with the keys and the revocation file; empty where all is well.
     #[must_use]
     pub fn health(&self) -> Vec<String> {
-        let revocation = self.revoked.trouble().map(|why| {
-            format!("the revocation file is not used, the last good one stays in force: {why}")
-        });
+        let revocation = self
+            .revoked
+            .trouble()
+            .map(|why| format!("the revocation file is not used, the last good one stays in force: {why}"));
         self.issuers.iter().flat_map(|trusted| trusted.keys.health()).chain(revocation).collect()
     }
 }
@@ -231,9 +232,8 @@ pub fn check(issuers: &[Issuer], revocation: &Revocation) -> Vec<(String, String
                     .into_iter()
                     .map(|what| (format!("issuer[{at}].jwks_file"), what)),
             ),
-            KeySource::Url { ca_file: Some(file), .. } => wrong.extend(
-                fetch::roots(file).err().map(|what| (format!("issuer[{at}].jwks_ca_file"), what)),
-            ),
+            KeySource::Url { ca_file: Some(file), .. } => wrong
+                .extend(fetch::roots(file).err().map(|what| (format!("issuer[{at}].jwks_ca_file"), what))),
             KeySource::Url { ca_file: None, .. } => {}
         }
     }

@@ -31,7 +31,7 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
 fn is_token(text: &str) -> bool {
     let body = text.trim_end_matches('=');
     !body.is_empty()
-        && body.bytes().all(|b| {
-            b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
-        })
+        && body
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/'))
 }

@@ -144,7 +144,12 @@ fn weight(caller: &Caller) -> usize {
     let lists = caller.teams.iter().chain(&caller.roles);
     let options = caller.jti.iter().chain(&caller.key_id);
     size_of::<Caller>()
-        + texts.into_iter().chain(lists).chain(options).map(|text| size_of::<String>() + text.len()).sum::<usize>()
+        + texts
+            .into_iter()
+            .chain(lists)
+            .chain(options)
+            .map(|text| size_of::<String>() + text.len())
+            .sum::<usize>()
 }
 
 #[cfg(test)]

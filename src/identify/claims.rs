@@ -119,8 +119,11 @@ fn groups(claims: &Json, pointer: &str) -> Result<Vec<String>, TokenFault> {
     if items.len() > GROUPS_MAX {
         return Err(fault(pointer));
     }
-    let mut groups: Vec<String> =
-        items.iter().map(|item| name(item, GROUP_MAX)).collect::<Option<_>>().ok_or_else(|| fault(pointer))?;
+    let mut groups: Vec<String> = items
+        .iter()
+        .map(|item| name(item, GROUP_MAX))
+        .collect::<Option<_>>()
+        .ok_or_else(|| fault(pointer))?;
     groups.sort_unstable();
     groups.dedup();
     Ok(groups)

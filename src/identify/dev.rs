@@ -24,7 +24,9 @@ pub enum DevKeyError {
     #[error("the key can't be made or used")]
     Crypto,
     /// Not a private key in the form that is read.
-    #[error("no PKCS#8 private key (`-----BEGIN PRIVATE KEY-----`) of type EC P-256, EC P-384, Ed25519 or RSA")]
+    #[error(
+        "no PKCS#8 private key (`-----BEGIN PRIVATE KEY-----`) of type EC P-256, EC P-384, Ed25519 or RSA"
+    )]
     Form,
     /// The algorithm needs another kind of key.
     #[error("a key of this type can't sign with {0}")]
@@ -47,7 +49,10 @@ enum Pair {
 
 impl std::fmt::Debug for DevKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DevKey").field("algorithm", &self.algorithm).field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("DevKey")
+            .field("algorithm", &self.algorithm)
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 

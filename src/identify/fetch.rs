@@ -91,7 +91,8 @@ impl Fetcher {
 /// The certificates in a PEM file, as roots.
 pub(super) fn roots(file: &Path) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    let certificates = CertificateDer::pem_file_iter(file).map_err(|_| "the file can't be read".to_owned())?;
+    let certificates =
+        CertificateDer::pem_file_iter(file).map_err(|_| "the file can't be read".to_owned())?;
     for certificate in certificates {
         let certificate = certificate.map_err(|_| "the file is not PEM".to_owned())?;
         roots.add(certificate).map_err(|_| "a certificate in it can't be used as a root".to_owned())?;

@@ -137,9 +137,7 @@ impl KeySet {
             if named.peek().is_none() {
                 return Err(NoKey::Unknown);
             }
-            return named
-                .find(|key| key.fits(token.algorithm))
-                .ok_or(NoKey::Fault(TokenFault::Algorithm));
+            return named.find(|key| key.fits(token.algorithm)).ok_or(NoKey::Fault(TokenFault::Algorithm));
         }
         // Without a `kid` there is no telling which of several it is, and trying all is work for free.
         let mut fitting = self.keys.iter().filter(|key| key.fits(token.algorithm));
@@ -193,7 +191,9 @@ fn key(jwk: &Json) -> Result<Key, Unfit> {
         return Err(Unfit::Wrong("it is symmetric (`oct`): whoever reads it can sign; take it out"));
     }
     if PRIVATE.iter().any(|name| jwk.get(name).is_some()) {
-        return Err(Unfit::Wrong("it holds private parts; publish the public ones only, and replace the key"));
+        return Err(Unfit::Wrong(
+            "it holds private parts; publish the public ones only, and replace the key",
+        ));
     }
     for_signatures(jwk)?;
     let id = text(jwk, "kid")?;

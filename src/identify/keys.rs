@@ -33,7 +33,7 @@ pub(super) struct Keys {
 #[derive(Debug)]
 enum Origin {
     File(PathBuf),
-    Url(Remote),
+    Url(Box<Remote>),
 }
 
 #[derive(Debug)]
@@ -71,13 +71,13 @@ impl Keys {
     ) -> Result<Self, String> {
         let origin = match &issuer.keys {
             KeySource::File(path) => Origin::File(path.clone()),
-            KeySource::Url { url, ca_file, refresh, min_interval } => Origin::Url(Remote {
+            KeySource::Url { url, ca_file, refresh, min_interval } => Origin::Url(Box::new(Remote {
                 fetcher: Fetcher::new(url, ca_file.as_deref())?,
                 refresh: *refresh,
                 min_interval: *min_interval,
                 flight: Mutex::default(),
                 landed: watch::Sender::new(()),
-            }),
+            })),
         };
         Ok(Self {
             issuer: issuer.issuer.clone(),

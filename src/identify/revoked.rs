@@ -203,7 +203,8 @@ mod tests {
 
     #[test]
     fn a_line_revokes_one_token_or_one_subject() {
-        let list = List::read(b"# leavers\n\njti 7\r\n  sub https://idp.example \t bob the builder  \n").unwrap();
+        let list =
+            List::read(b"# leavers\n\njti 7\r\n  sub https://idp.example \t bob the builder  \n").unwrap();
         assert!(list.names(&caller("alice", Some("7"))));
         assert!(list.names(&caller("bob the builder", None)));
         for (subject, jti) in [("alice", Some("8")), ("alice", None), ("bob", None), ("7", None)] {

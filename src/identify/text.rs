@@ -56,9 +56,24 @@ mod tests {
             assert!(is_plain(plain), "{plain}");
         }
         for unseen in [
-            " alice", "alice ", "svc  7", "ali\nce", "ali\u{0}ce", "ali\u{7f}ce", "ali\u{85}ce", "ali\u{202e}ce",
-            "ali\u{2066}ce", "ali\u{200b}ce", "ali\u{feff}ce", "ali\u{a0}ce", "ali\u{2028}ce", "ali\u{e0041}ce",
-            "ali\u{fe0f}ce", "ali\u{ad}ce", "ali\u{ffff}ce", "ali\u{10ffff}",
+            " alice",
+            "alice ",
+            "svc  7",
+            "ali\nce",
+            "ali\u{0}ce",
+            "ali\u{7f}ce",
+            "ali\u{85}ce",
+            "ali\u{202e}ce",
+            "ali\u{2066}ce",
+            "ali\u{200b}ce",
+            "ali\u{feff}ce",
+            "ali\u{a0}ce",
+            "ali\u{2028}ce",
+            "ali\u{e0041}ce",
+            "ali\u{fe0f}ce",
+            "ali\u{ad}ce",
+            "ali\u{ffff}ce",
+            "ali\u{10ffff}",
         ] {
             assert!(!is_plain(unseen), "{unseen:?}");
         }
