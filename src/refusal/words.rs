@@ -153,7 +153,8 @@ fn token_message(fault: &TokenFault) -> String {
         TokenFault::TooLarge => "the token is larger than is taken".into(),
         TokenFault::Malformed => "the token is not a well-formed JWT".into(),
         TokenFault::CriticalHeader => {
-            "the token's header asks for an extension (`crit`) that is not served".into()
+            "the token's header asks for what is not served here: `crit`, `b64`, encryption, or a key of its own"
+                .into()
         }
         TokenFault::Algorithm => "the token's algorithm is not one that its issuer uses here".into(),
         TokenFault::Issuer => "the token's issuer is not known here; is it meant for another service?".into(),
