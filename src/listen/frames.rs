@@ -1,7 +1,7 @@
 //! Watches the frames that go out on HTTP/2, for answers that are not ours.
 //!
 //! The `h2` library answers a far too long header list with a bare 431, without asking us, so without envelope
-//! and record. Such an answer is a HEADERS frame with next to nothing in it; here it ends the connection
+//! and record. Such an answer is one HEADERS frame with next to nothing in it; here it ends the connection
 //! instead. Source: RFC 9113 sections 4.1 and 6.2. Not here: what is served (`http2`).
 
 use std::io;
@@ -13,9 +13,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 const HEADER: usize = 9;
 const HEADERS_FRAME: u8 = 1;
 
-/// The smallest header block of ours. Each answer of ours has an `x-request-id` that was never sent before, so
-/// HPACK can't shorten it below 36 characters of at least 5 bits: 23 bytes. The library's 431 takes 5, or 10
-/// with a change of the table's size.
+const END_STREAM: u8 = 1;
+
+/// The smallest header block of an answer of ours that has no body. Each has an `x-request-id` that was never
+/// sent before, so HPACK can't shorten it below 36 characters of at least 5 bits: 23 bytes. The library's 431,
+/// which has no body, takes 5 bytes, or 10 with a change of the table's size.
 const SMALLEST: u32 = 16;
 
 /// Where we are in the bytes that go out.
@@ -43,10 +45,11 @@ impl At {
             self.have += 1;
             bytes = rest;
             if self.have == HEADER {
-                let [a, b, c, kind, ..] = self.header;
+                let [a, b, c, kind, flags, ..] = self.header;
                 self.payload = u32::from_be_bytes([0, a, b, c]);
                 self.have = 0;
-                ours &= kind != HEADERS_FRAME || self.payload >= SMALLEST;
+                let bare = kind == HEADERS_FRAME && flags & END_STREAM != 0 && self.payload < SMALLEST;
+                ours &= !bare;
             }
         }
         ours
@@ -96,14 +99,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Frames<S> {
 mod tests {
     use super::*;
 
-    fn frame(kind: u8, payload: u8) -> Vec<u8> {
-        let mut frame = vec![0, 0, payload, kind, 0, 0, 0, 0, 1];
+    fn frame(kind: u8, flags: u8, payload: u8) -> Vec<u8> {
+        let mut frame = vec![0, 0, payload, kind, flags, 0, 0, 0, 1];
         frame.resize(HEADER + usize::from(payload), HEADERS_FRAME);
         frame
     }
 
     #[test]
-    fn only_a_headers_frame_that_is_too_short_is_not_ours() {
+    fn only_an_answer_without_body_and_request_id_is_not_ours() {
         let check = |frames: &[Vec<u8>], ours: bool| {
             for piece in [1, 2, 9, 1000] {
                 let mut at = At::default();
@@ -112,8 +115,9 @@ mod tests {
                 assert_eq!(got, ours, "{frames:?} by {piece}");
             }
         };
-        check(&[frame(4, 0), frame(4, 18), frame(1, 40), frame(0, 5), frame(8, 4)], true);
-        check(&[frame(4, 18), frame(1, 5)], false);
-        check(&[frame(1, 40), frame(0, 200), frame(1, 10)], false);
+        check(&[frame(4, 0, 0), frame(4, 0, 18), frame(1, 4, 40), frame(0, 1, 5), frame(8, 0, 4)], true);
+        check(&[frame(1, 5, 40), frame(1, 4, 5), frame(0, 1, 1)], true);
+        check(&[frame(4, 0, 18), frame(1, 5, 5)], false);
+        check(&[frame(1, 4, 40), frame(0, 1, 200), frame(1, 5, 10)], false);
     }
 }

@@ -178,5 +178,6 @@ async fn until(stream: &mut (impl AsyncRead + Unpin), end: &str) -> String {
 
 /// The statuses of all answers in a text.
 fn statuses(text: &str) -> Vec<u16> {
-    text.match_indices("HTTP/1.1 ").map(|(at, _)| text[at + 9..at + 12].parse().unwrap()).collect()
+    let status = |(at, _): (usize, &str)| text.get(at + 9..at + 12)?.parse().ok();
+    text.match_indices("HTTP/1.1 ").filter_map(status).collect()
 }
