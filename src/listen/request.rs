@@ -1,147 +1,146 @@
-//! What of a request's headers counts, read strictly; everything else has no effect and goes nowhere.
+//! What of a request's head the listener itself looks at.
 //!
-//! Not here: the token (`identify`), the path (`operation`), `If-Match` (`state`).
+//! Not here: paths and queries (`operation`), tokens (`identify`).
 
-use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, PROXY_AUTHORIZATION};
-use http::{HeaderMap, HeaderName};
+use std::net::IpAddr;
 
-use super::{Body, Form, Target};
-use crate::operation::{Class, Operation};
+use http::header::{EXPECT, UPGRADE, USER_AGENT};
+use http::request::Parts;
+use http::{HeaderMap, Method, Uri, Version};
+
+use super::body::Body;
+use super::framing::MAX_FIELDS;
+use super::{Arrived, Form, Gone, Target};
+use crate::caller::Origin;
 use crate::refusal::Refusal;
-use crate::secret::SecretString;
 
-/// Headers whose values are credentials: ours, Cloudflare's other ones, and those of anybody in between.
-const CREDENTIALS: [HeaderName; 6] = [
-    AUTHORIZATION,
-    PROXY_AUTHORIZATION,
-    COOKIE,
-    HeaderName::from_static("x-auth-key"),
-    HeaderName::from_static("x-auth-user-service-key"),
-    HeaderName::from_static("cf-access-token"),
-];
+/// What the official SDKs count their attempts in.
+const RETRY_COUNT: &str = "x-stainless-retry-count";
 
-const NEW_HC_TARGET: HeaderName = HeaderName::from_static("x-magic-new-hc-target");
+/// A retry count above this is taken as this: no SDK gets near it, and it stays one short number in the record.
+const RETRY_COUNT_MAX: u32 = 1000;
 
-/// The values that must never be stored, whatever becomes of the call.
-#[must_use]
-pub fn credentials(headers: &HeaderMap) -> Vec<SecretString> {
-    let values = CREDENTIALS.iter().flat_map(|name| headers.get_all(name));
-    let texts = values.filter_map(|value| std::str::from_utf8(value.as_bytes()).ok());
-    texts
-        .map(|text| match text.split_once(' ') {
-            Some((scheme, rest)) if scheme.bytes().all(|b| b.is_ascii_alphabetic()) => rest.trim(),
-            _ => text,
-        })
-        .map(SecretString::from)
-        .collect()
+/// Who sends this, as far as can be said before a token is looked at.
+pub(super) fn origin(peer: IpAddr, headers: &HeaderMap) -> Origin {
+    // A second header can't lower what a first one says: an attempt that calls itself a retry is one.
+    let retry_count = headers
+        .get_all(RETRY_COUNT)
+        .iter()
+        .filter_map(|value| value.to_str().ok()?.trim().parse::<u32>().ok())
+        .max()
+        .unwrap_or(0)
+        .min(RETRY_COUNT_MAX);
+    let user_agent = headers.get(USER_AGENT).map(|value| printable(value.as_bytes()));
+    Origin { address: peer, user_agent, retry_count }
 }
 
-/// Refuses request targets in a form that an origin server need not serve (RFC 9112 section 3.2): a proxy that
-/// takes them may read another authority than the one that was checked.
-///
-/// # Errors
-/// [`Refusal::TargetSpelling`]
-pub fn check(target: &Target) -> Result<(), Refusal> {
-    match target.form {
-        Form::Origin => Ok(()),
-        Form::Absolute => Err(Refusal::TargetSpelling("a scheme and an authority (absolute-form)")),
-        Form::Authority => Err(Refusal::TargetSpelling("an authority (authority-form)")),
-        Form::Asterisk => Err(Refusal::TargetSpelling("an asterisk (asterisk-form)")),
-    }
+fn printable(bytes: &[u8]) -> String {
+    let kept = bytes.iter().take(Origin::USER_AGENT_MAX);
+    kept.map(|b| if b.is_ascii_graphic() || *b == b' ' { char::from(*b) } else { '?' }).collect()
 }
 
-/// `x-magic-new-hc-target`: `true` or `false`; without effect on the PSK operations, which do not know it.
-///
-/// # Errors
-/// [`Refusal::BadHeader`]
-pub fn new_hc_target(headers: &HeaderMap, operation: Operation) -> Result<Option<bool>, Refusal> {
-    let mut values = headers.get_all(NEW_HC_TARGET).iter();
-    let value = values.next();
-    if values.next().is_some() {
-        return Err(Refusal::BadHeader { name: "x-magic-new-hc-target", what: "may come once only" });
+/// What is refused whatever the path.
+pub(super) fn refused(head: &Parts, max_header_bytes: usize) -> Option<Refusal> {
+    if head.headers.len() > MAX_FIELDS || size(head) > max_header_bytes {
+        return Some(Refusal::HeadersTooLarge);
     }
-    let flag = match value.map(http::HeaderValue::as_bytes) {
-        None => None,
-        Some(b"true") => Some(true),
-        Some(b"false") => Some(false),
-        Some(_) => {
-            return Err(Refusal::BadHeader { name: "x-magic-new-hc-target", what: "must be `true` or `false`" });
-        }
+    if head.method == Method::CONNECT {
+        return Some(Refusal::MalformedRequest("`CONNECT`, which asks for a tunnel; this is no such proxy"));
+    }
+    if head.headers.contains_key(UPGRADE) {
+        let what = "asks for another protocol, which is not served; leave it out";
+        return Some(Refusal::BadHeader { name: "upgrade", what });
+    }
+    let mut expected = head.headers.get_all(EXPECT).iter();
+    let only_continue = match (expected.next(), expected.next()) {
+        (None, _) => true,
+        (Some(value), None) => value.as_bytes().eq_ignore_ascii_case(b"100-continue"),
+        (Some(_), Some(_)) => false,
     };
-    Ok(flag.filter(|_| operation.class() != Class::Secret))
+    if !only_continue {
+        let what = "may be `100-continue`, once, and nothing else";
+        return Some(Refusal::BadHeader { name: "expect", what });
+    }
+    None
 }
 
-/// The body, whole: not encoded, and declared as JSON if there is one.
-///
-/// # Errors
-/// [`Refusal::ContentEncoding`], [`Refusal::ContentType`], and what [`Body::read`] says.
-pub async fn body(headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
-    let encoded = |value: &http::HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
-    if headers.get_all(CONTENT_ENCODING).iter().any(encoded) {
-        return Err(Refusal::ContentEncoding);
-    }
-    if body.declared_empty() {
-        return Ok(Bytes::new());
-    }
-    let raw = body.read().await?;
-    let mut types = headers.get_all(CONTENT_TYPE).iter();
-    match (types.next(), types.next()) {
-        _ if raw.is_empty() => Ok(raw),
-        (Some(one), None) if is_json(one) => Ok(raw),
-        _ => Err(Refusal::ContentType),
-    }
+/// Bytes of a head as HTTP/1 would send them. What HTTP/2 sends may be much shorter than what it stands for.
+fn size(head: &Parts) -> usize {
+    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    // `: ` and CRLF beside each field.
+    head.headers.iter().fold(target, |sum, (name, value)| sum + name.as_str().len() + value.len() + 4)
 }
 
-/// `application/json`, without parameters or with `charset=utf-8` (RFC 8259 section 11 defines none; clients
-/// send it all the same).
-fn is_json(value: &http::HeaderValue) -> bool {
-    let Ok(text) = value.to_str() else { return false };
-    let mut parts = text.split(';').map(str::trim);
-    let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("application/json"));
-    named && parts.all(|part| ["charset=utf-8", "charset=\"utf-8\""].iter().any(|known| part.eq_ignore_ascii_case(known)))
+/// The request as the pipeline takes it.
+pub(super) fn arrived(head: Parts, origin: Origin, body: Body, gone: Gone) -> Arrived {
+    let target = target(&head.uri, head.version);
+    Arrived { method: head.method, target, headers: head.headers, version: head.version, origin, body, gone }
+}
+
+/// Path and query as they were sent. Where a fragment came with them it was refused (HTTP/1: `framing`) or cut
+/// off by the HTTP/2 library, before anyone read it.
+fn target(uri: &Uri, version: Version) -> Target {
+    let form = if uri.path() == "*" {
+        Form::Asterisk
+    } else if uri.authority().is_some() && uri.path_and_query().is_none() {
+        Form::Authority
+    } else if uri.authority().is_some() && version != Version::HTTP_2 {
+        Form::Absolute
+    } else {
+        // HTTP/2 sends scheme, authority and path apart (RFC 9113 section 8.3.1): that is its origin form.
+        Form::Origin
+    };
+    Target { path: uri.path().to_owned(), query: uri.query().map(str::to_owned), form }
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
-    #[track_caller]
-    fn check_type(value: &str, json: bool) {
-        assert_eq!(is_json(&value.parse().unwrap()), json, "{value}");
+    fn peer() -> IpAddr {
+        IpAddr::from([192, 0, 2, 1])
     }
 
     #[test]
-    fn json_is_declared_in_its_own_name_only() {
-        check_type("application/json", true);
-        check_type("Application/JSON; charset=UTF-8", true);
-        check_type("application/json;charset=utf-16", false);
-        check_type("text/json", false);
-        check_type("application/x-www-form-urlencoded", false);
-        check_type("application/json, text/plain", false);
-    }
-
-    #[test]
-    fn credentials_are_known_by_their_headers() {
-        use secrecy::ExposeSecret as _;
+    fn a_user_agent_is_bounded_and_printable() {
         let mut headers = HeaderMap::new();
-        headers.append("authorization", "Bearer aaa.bbb.ccc".parse().unwrap());
-        headers.append("authorization", "Basic ddd".parse().unwrap());
-        headers.append("x-auth-key", "eee".parse().unwrap());
-        headers.append("accept", "application/json".parse().unwrap());
-        let found: Vec<String> = credentials(&headers).iter().map(|s| s.expose_secret().to_owned()).collect();
-        assert_eq!(found, ["aaa.bbb.ccc", "ddd", "eee"]);
+        assert_eq!(origin(peer(), &headers).user_agent, None);
+        let long = HeaderValue::from_bytes(&[b"a\xff\tb".as_slice(), &[b'x'; 1000]].concat()).unwrap();
+        headers.insert(USER_AGENT, long);
+        let kept = origin(peer(), &headers).user_agent.unwrap();
+        assert!(kept.starts_with("a??bx"), "{kept}");
+        assert_eq!(kept.len(), Origin::USER_AGENT_MAX);
     }
 
     #[test]
-    fn the_health_check_form_is_true_or_false() {
-        let read = |value: &str, operation| {
-            new_hc_target(&HeaderMap::from_iter([(NEW_HC_TARGET, value.parse().unwrap())]), operation)
+    fn a_retry_count_is_a_bounded_number() {
+        let count = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(RETRY_COUNT, HeaderValue::from_static(value));
+            }
+            origin(peer(), &headers).retry_count
         };
-        assert_eq!(read("true", Operation::Get), Ok(Some(true)));
-        assert_eq!(read("false", Operation::Get), Ok(Some(false)));
-        assert_eq!(read("true", Operation::GeneratePsk), Ok(None));
-        assert!(read("1", Operation::Get).is_err());
-        assert!(read("True", Operation::GeneratePsk).is_err());
+        assert_eq!(count(&[]), 0);
+        assert_eq!(count(&["0"]), 0);
+        assert_eq!(count(&["2"]), 2);
+        assert_eq!(count(&["4294967295"]), RETRY_COUNT_MAX);
+        assert_eq!(count(&["99999999999999"]), 0);
+        assert_eq!(count(&["-1"]), 0);
+        assert_eq!(count(&["x"]), 0);
+        assert_eq!(count(&["0", "2"]), 2);
+    }
+
+    #[test]
+    fn only_the_origin_form_is_called_so() {
+        let form = |uri: &str, version| target(&uri.parse().unwrap(), version).form;
+        assert_eq!(form("/a?b", Version::HTTP_11), Form::Origin);
+        assert_eq!(form("//a/b", Version::HTTP_11), Form::Origin);
+        assert_eq!(form("http://a/b", Version::HTTP_11), Form::Absolute);
+        assert_eq!(form("a:443", Version::HTTP_11), Form::Authority);
+        assert_eq!(form("*", Version::HTTP_11), Form::Asterisk);
+        assert_eq!(form("http://a/b", Version::HTTP_2), Form::Origin);
     }
 }
