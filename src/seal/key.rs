@@ -1,0 +1,152 @@
+//! The key that signs checkpoints, and the public key that checks them.
+//!
+//! Both are text in the signed-note formats: `PRIVATE+KEY+<name>+<id>+<base64>` and `<name>+<id>+<base64>`. The
+//! name is the log's origin, so a checkpoint of one log can't stand for another's. Not here: the file they are
+//! read from (`cli`).
+
+use data_encoding::BASE64;
+use ed25519_dalek::SigningKey;
+use signed_note::{Signer as _, StandardSigner, StandardVerifier, Verifier as _};
+use zeroize::Zeroizing;
+
+use crate::secret::SecretString;
+
+/// What `signed_note` writes before an Ed25519 key.
+const ED25519: u8 = 1;
+
+/// Why a key's text is not taken. None of these quotes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// Not `PRIVATE+KEY+name+id+base64`.
+    #[error("not a signing key: it should read `PRIVATE+KEY+name+id+base64`, make one with `keys generate`")]
+    Signing,
+    /// Not `name+id+base64`.
+    #[error("not a public key: it should read `name+id+base64`, as `keys generate` printed it")]
+    Public,
+    /// A signing key where a public one is wanted.
+    #[error("this is the signing key, give the public key and keep this one secret")]
+    Secret,
+    /// A name that can't stand in a note.
+    #[error("a key's name can't be empty or hold white space, control characters or `+`")]
+    Name,
+    /// No random bytes.
+    #[error("the system gave no random bytes, try again")]
+    Random,
+}
+
+/// The signing key.
+pub struct Signer {
+    inner: StandardSigner,
+    public: String,
+}
+
+impl std::fmt::Debug for Signer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Signer").field("public", &self.public).finish_non_exhaustive()
+    }
+}
+
+impl Signer {
+    /// Takes the text of a key file; white space around it is cut.
+    ///
+    /// # Errors
+    /// The text is no signing key.
+    pub fn new(text: &str) -> Result<Self, KeyError> {
+        let text = text.trim();
+        let inner = StandardSigner::new(text).map_err(|_| KeyError::Signing)?;
+        check_name(inner.name())?;
+        // Five parts; the last is base64 and may hold a `+` of its own.
+        let encoded = text.splitn(5, '+').nth(4).ok_or(KeyError::Signing)?;
+        let key = Zeroizing::new(BASE64.decode(encoded.as_bytes()).map_err(|_| KeyError::Signing)?);
+        let seed: &[u8; 32] =
+            key.get(1..).and_then(|seed| seed.try_into().ok()).ok_or(KeyError::Signing)?;
+        let public = SigningKey::from_bytes(seed).verifying_key();
+        let public = signed_note::new_ed25519_verifier_key(inner.name(), &public);
+        Ok(Self { inner, public })
+    }
+
+    /// The log's origin: the key's name.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        self.inner.name()
+    }
+
+    /// The public key's text.
+    #[must_use]
+    pub fn public_key(&self) -> &str {
+        &self.public
+    }
+
+    /// What checks this key's signatures.
+    ///
+    /// # Errors
+    /// Never for a key that was taken; the type says so because the text is read once more.
+    pub fn verifier(&self) -> Result<Verifier, KeyError> {
+        Verifier::new(&self.public)
+    }
+
+    pub(super) const fn inner(&self) -> &StandardSigner {
+        &self.inner
+    }
+}
+
+/// The public key.
+#[derive(Clone)]
+pub struct Verifier {
+    inner: StandardVerifier,
+}
+
+impl std::fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Verifier({}+{:08x})", self.inner.name(), self.inner.key_id())
+    }
+}
+
+impl Verifier {
+    /// Takes the text of a public key; white space around it is cut.
+    ///
+    /// # Errors
+    /// The text is no public key.
+    pub fn new(text: &str) -> Result<Self, KeyError> {
+        let text = text.trim();
+        if text.starts_with("PRIVATE+KEY+") {
+            return Err(KeyError::Secret);
+        }
+        let inner = StandardVerifier::new(text).map_err(|_| KeyError::Public)?;
+        check_name(inner.name())?;
+        Ok(Self { inner })
+    }
+
+    /// The log's origin: the key's name.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        self.inner.name()
+    }
+
+    pub(super) fn inner(&self) -> StandardVerifier {
+        self.inner.clone()
+    }
+}
+
+/// Makes a new key with the name `name` (such as `tunnelwarden/prod`): the signing key's text and the public
+/// key's.
+///
+/// # Errors
+/// The name can't stand in a note, or the system gives no random bytes.
+pub fn generate_key(name: &str) -> Result<(SecretString, String), KeyError> {
+    check_name(name)?;
+    let mut seed = Zeroizing::new([0u8; 32]);
+    aws_lc_rs::rand::fill(seed.as_mut_slice()).map_err(|_| KeyError::Random)?;
+    let key = SigningKey::from_bytes(&seed);
+    let public = key.verifying_key();
+    let typed = Zeroizing::new([&[ED25519], seed.as_slice()].concat());
+    let id = signed_note::key_id(name, &[&[ED25519], public.as_bytes().as_slice()].concat());
+    let encoded = Zeroizing::new(BASE64.encode(&typed));
+    let secret = SecretString::from(format!("PRIVATE+KEY+{name}+{id:08x}+{}", encoded.as_str()));
+    Ok((secret, signed_note::new_ed25519_verifier_key(name, &public)))
+}
+
+fn check_name(name: &str) -> Result<(), KeyError> {
+    let fits = signed_note::is_key_name_valid(name) && !name.chars().any(char::is_control);
+    if fits { Ok(()) } else { Err(KeyError::Name) }
+}
