@@ -6,7 +6,7 @@ use crate::audit::call::{Call, Named};
 use crate::caller::Caller;
 use crate::json;
 use crate::limit::{Admitted, Refused};
-use crate::listen::{Arrived, Gone, request};
+use crate::listen::{Arrived, Gone, headers as request};
 use crate::operation::{Class, Route, route};
 use crate::refusal::Refusal;
 use crate::respond::Extras;
