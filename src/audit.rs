@@ -67,6 +67,12 @@ impl Recorded {
     }
 }
 
+/// Leave to send: had for a permitted read, or for a write whose intent is on disk.
+#[derive(Debug)]
+pub struct Cleared<'a> {
+    _owner: std::marker::PhantomData<&'a ()>,
+}
+
 /// What a write is about: what is asked, of which state, and how to tell later whether it came about.
 #[derive(Debug)]
 pub struct Plan {
@@ -131,6 +137,18 @@ impl Auditor {
         Ok(())
     }
 
+    /// Takes over a one-shot call of an earlier run from the record: its intent, and what ended it if anything
+    /// did.
+    pub fn remember(&self, intent: &Json, ending: Option<&Json>, now: jiff::Timestamp) {
+        let text = |entry: &Json, name: &str| entry.get(name).and_then(Json::as_str).map(str::to_owned);
+        let Some(key) = text(intent, "request_key") else { return };
+        let Some(request_id) = text(intent, "request_id").and_then(|id| id.parse().ok()) else { return };
+        let Some(made) = text(intent, "time").and_then(|time| time.parse().ok()) else { return };
+        let age = Duration::try_from(now.duration_since(made)).unwrap_or_default();
+        let fate = ending.map_or(Fate::Open, outcome::recorded_fate);
+        self.one_shots.remember(&key, request_id, fate, age);
+    }
+
     /// The one-shot calls of the last while.
     #[must_use]
     pub const fn one_shots(&self) -> &OneShots {
@@ -186,6 +204,13 @@ impl Auditor {
         Recorded { request_id: call.request_id }
     }
 
+    /// Leave to send a read: it has no effect, so its one entry comes after it. None for a write.
+    #[must_use]
+    pub fn clear_read<'a>(&self, call: &Call, _permit: &'a Permit) -> Option<Cleared<'a>> {
+        let is_read = call.operation().is_some_and(|operation| !operation.is_write());
+        is_read.then_some(Cleared { _owner: std::marker::PhantomData })
+    }
+
     /// Records a read and how it ended.
     ///
     /// # Errors
@@ -218,7 +243,7 @@ impl Auditor {
         }
         call::optional(&mut members, "request_key", key.clone());
         if !plan.before.is_empty() {
-            let before = plan.before.iter().map(|tunnel| self.redactor.tunnel(tunnel)).collect();
+            let before = plan.before.iter().map(|tunnel| self.redactor.state(tunnel)).collect();
             members.set("state_before", Json::Array(before));
         }
         members.set("expected", Json::Array(plan.expected.iter().cloned().map(Json::Object).collect()));
@@ -258,13 +283,15 @@ impl Auditor {
         let mut request = Object::new();
         request.set("size", raw.len());
         request.set("digest", self.fingerprinter.digest(raw));
-        if self.keeps(route) {
-            request.set("body", self.redactor.asked(asked));
+        if let Some(body) = self.redactor.asked(asked).filter(|_| self.keeps(route)) {
+            request.set("body", body);
         }
         request
     }
 
-    const fn keeps(&self, route: &Route) -> bool {
+    /// Whether the bodies of such a call are kept.
+    #[must_use]
+    pub const fn keeps(&self, route: &Route) -> bool {
         match route.operation.class() {
             Class::Read => self.bodies.read,
             Class::Write => self.bodies.write,
@@ -300,6 +327,12 @@ impl Auditor {
 }
 
 impl Owed {
+    /// Leave to send this write.
+    #[must_use]
+    pub const fn cleared(&self) -> Cleared<'_> {
+        Cleared { _owner: std::marker::PhantomData }
+    }
+
     /// What was planned.
     #[must_use]
     pub const fn plan(&self) -> &Plan {

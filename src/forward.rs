@@ -26,7 +26,8 @@ use crate::config;
 use crate::secret::SecretString;
 
 pub use answer::Answer;
-pub use exchange::{Failure, Outgoing, Sent};
+pub use crate::audit::Sent;
+pub use exchange::{Failure, Outgoing};
 pub use state::StateRead;
 pub use token::token_problem;
 

@@ -6,7 +6,7 @@
 use crate::json::diff::diff;
 use crate::json::{Json, Object};
 use crate::operation::{Operation, Route};
-use crate::refusal::{Refusal, Retry};
+use crate::refusal::Refusal;
 use crate::tunnel::body::Asked;
 use crate::tunnel::state;
 
@@ -16,14 +16,14 @@ use super::one_shot::Fate;
 use super::redact::Redactor;
 
 /// Whether a call may have reached the upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sent {
-    /// Certainly not.
+    /// No byte of it went out: certain.
     No,
-    /// Certainly.
-    Yes,
-    /// Nobody can tell.
+    /// Some of it may have gone out, and no answer tells how far it got.
     Unknown,
+    /// The upstream answered it.
+    Yes,
 }
 
 impl Sent {
@@ -81,20 +81,47 @@ impl End<'_> {
         }
     }
 
-    /// What became of the call, as far as the upstream's answer tells: a 2xx had its effect, a 4xx but 408 none.
+    /// Whether the upstream may have acted without our knowing.
+    #[must_use]
+    pub fn is_ambiguous(&self) -> bool {
+        self.fate() == Fate::Open
+    }
+
+    /// What became of the call, as far as the upstream's answer tells.
     #[must_use]
     pub fn fate(&self) -> Fate {
         match self {
-            Self::Answered(heard) => match heard.status {
-                200..=299 if heard.json.is_some() => Fate::Happened,
-                400..=407 | 409..=499 => Fate::Nothing,
-                _ => Fate::Open,
-            },
+            Self::Answered(heard) => answered_fate(heard.status.into()),
             Self::Failed { sent: Sent::No, .. } => Fate::Nothing,
-            Self::Failed { refusal, .. } => match refusal.terms().retry {
-                Retry::After(_) | Retry::MayRepeat | Retry::Useless => Fate::Open,
-            },
+            Self::Failed { .. } => Fate::Open,
         }
+    }
+}
+
+/// What became of a call by the entry that ended it: an outcome or a resolution.
+pub fn recorded_fate(ending: &Json) -> Fate {
+    let text = |name: &str| ending.get(name).and_then(Json::as_str);
+    if let Some(resolution) = text("resolution") {
+        return match resolution {
+            "applied" => Fate::Happened,
+            "not applied" => Fate::Nothing,
+            _ => Fate::Open,
+        };
+    }
+    let status = ending.pointer("/upstream/status").and_then(Json::as_i64);
+    match (text("sent"), status) {
+        (Some("no"), _) => Fate::Nothing,
+        (Some("yes"), Some(status)) if ending.get("refusal").is_none() => answered_fate(status),
+        _ => Fate::Open,
+    }
+}
+
+/// A 2xx had its effect; a 4xx had none, but for 408, which says nothing of it.
+fn answered_fate(status: i64) -> Fate {
+    match status {
+        200..=299 => Fate::Happened,
+        400..=407 | 409..=499 => Fate::Nothing,
+        _ => Fate::Open,
     }
 }
 
@@ -114,7 +141,7 @@ pub fn members(members: &mut Object, redactor: &Redactor, operation: Operation, 
             members.set("upstream", upstream);
             let mut response = Object::new();
             response.set("size", heard.body.len());
-            response.set("digest", redactor.digest(heard.body));
+            response.set("digest", redactor.fingerprinter().digest(heard.body));
             optional(&mut response, "content_type", heard.content_type.map(media_type));
             if let (true, Some(json)) = (body, heard.json) {
                 response.set("body", redactor.answer(operation, json));
@@ -144,7 +171,7 @@ pub fn effects(
 ) {
     let Route { operation, validate_only, .. } = *route;
     let Plan { asked, before, .. } = plan;
-    let after = state::tunnels(operation, answer);
+    let after = state::tunnels_in(operation, answer);
     let succeeded = answer.get("success").and_then(Json::as_bool) == Some(true);
     let mut made = Vec::new();
     let mut changes = Vec::new();
@@ -158,8 +185,8 @@ pub fn effects(
             made.push(patch_of(
                 text(new, "id"),
                 &diff(
-                    &redactor.tunnel(&state::configuration(&element.fields)),
-                    &redactor.tunnel(&state::configuration(new)),
+                    &redactor.state(&state::normalized(&element.fields)),
+                    &redactor.state(&state::normalized(new)),
                 ),
             ));
         }
@@ -167,10 +194,10 @@ pub fn effects(
             continue;
         }
         let mut patch = match operation {
-            Operation::Create => new.map(|new| diff(&Json::Object(Object::new()), &redactor.tunnel(new))),
-            Operation::Delete => old.or(new).map(|old| removed(redactor.tunnel(old))),
+            Operation::Create => new.map(|new| diff(&Json::Object(Object::new()), &redactor.state(new))),
+            Operation::Delete => old.or(new).map(|old| removed(redactor.state(old))),
             Operation::Update | Operation::BulkUpdate => old.zip(new).map(|(old, new)| {
-                diff(&redactor.tunnel(&state::lasting(old)), &redactor.tunnel(&state::lasting(new)))
+                diff(&redactor.state(&state::normalized(old)), &redactor.state(&state::normalized(new)))
             }),
             Operation::GeneratePsk | Operation::SetPsks | Operation::List | Operation::Get => None,
         };

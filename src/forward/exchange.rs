@@ -41,29 +41,6 @@ pub struct Outgoing<'a> {
     pub request_id: Uuid,
 }
 
-/// Whether a call may have reached the upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Sent {
-    /// No byte of it went out: certain.
-    No,
-    /// Some of it may have gone out, and no answer tells how far it got.
-    Unknown,
-    /// The upstream answered it, though not in a form that can be given on.
-    Yes,
-}
-
-impl Sent {
-    /// The word in the record.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::No => "no",
-            Self::Unknown => "unknown",
-            Self::Yes => "yes",
-        }
-    }
-}
-
 /// A call without a usable answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -140,12 +117,21 @@ struct Broken {
 }
 
 impl Upstream {
-    /// Makes a call, and waits for all of its answer. The budget sees what the answer says of the upstream's
+    /// Makes a call that the audit stage has cleared, and waits for all of its answer. The budget sees what the answer says of the upstream's
     /// limits.
     ///
     /// # Errors
     /// [`Failure`], which says whether the call may have had an effect.
-    pub async fn send(&self, taken: &Taken, outgoing: Outgoing<'_>) -> Result<Answer, Failure> {
+    pub async fn send(
+        &self,
+        _cleared: &Cleared<'_>,
+        taken: &Taken,
+        outgoing: Outgoing<'_>,
+    ) -> Result<Answer, Failure> {
+        self.send_route(taken, outgoing).await
+    }
+
+    pub(super) async fn send_route(&self, taken: &Taken, outgoing: Outgoing<'_>) -> Result<Answer, Failure> {
         let Some(slot) = self.tokens.of(Some(outgoing.route.account)) else {
             return Err(Failure::unsent(Refusal::UpstreamToken("none is configured for this account")));
         };

@@ -43,7 +43,7 @@ impl Upstream {
         let route = Route { operation, account, tunnel, validate_only: false };
         let outgoing = Outgoing { route: &route, body: None, new_hc_target, user_agent: None, request_id };
         let answer = self
-            .send(taken, outgoing)
+            .send_route(taken, outgoing)
             .await
             .map_err(|failure| Failure { refusal: unreadable(failure.refusal), ..failure })?;
         match state(&answer, tunnel.is_some()) {
