@@ -244,3 +244,6 @@ pub fn new_token() -> Result<SecretString, aws_lc_rs::error::Unspecified> {
     let random = operations::random(40).ok_or(aws_lc_rs::error::Unspecified)?;
     Ok(SecretString::from(format!("cfut_{}", random.expose_secret())))
 }
+
+#[cfg(test)]
+mod tests;

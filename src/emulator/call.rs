@@ -47,15 +47,17 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-/// A lock whose holder can't leave it broken: each change is a single assignment or push.
+/// A lock whose holder can't leave it broken: each change is one assignment or push.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A request, read whole.
+/// A request, read to its end.
 pub(super) struct Arrived {
     pub(super) head: http::request::Parts,
+    /// Empty where it did not come whole.
     pub(super) body: Bytes,
+    whole: bool,
     pub(super) peer: SocketAddr,
 }
 
@@ -71,16 +73,12 @@ pub(super) async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Feed>, Broken> {
     let (head, body) = request.into_parts();
-    let whole = tokio::time::timeout(BODY_WAIT, Limited::new(body, BODY_MAX).collect()).await;
-    let body = match whole {
-        Ok(Ok(whole)) => whole.to_bytes(),
-        Ok(Err(_)) | Err(_) => {
-            let problem = Problem::new(1000, "the request's body is too large, too slow or broken off");
-            let answer = Answer::refused(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, problem));
-            return Ok(answer.send(&Plan::default(), false));
-        }
+    let collected = tokio::time::timeout(BODY_WAIT, Limited::new(body, BODY_MAX).collect()).await;
+    let body = match collected {
+        Ok(Ok(whole)) => Some(whole.to_bytes()),
+        Ok(Err(_)) | Err(_) => None,
     };
-    let arrived = Arrived { head, body, peer };
+    let arrived = Arrived { head, whole: body.is_some(), body: body.unwrap_or_default(), peer };
     if arrived.head.uri.path().starts_with(control::PREFIX) {
         return Ok(control::answer(&shared, &arrived).send(&Plan::default(), false));
     }
@@ -114,7 +112,7 @@ impl Shared {
             status: None,
             acted: false,
         });
-        let plan = self.plan(&head.headers, asked.as_ref().ok());
+        let plan = self.plan(&arrived, asked.as_ref().ok());
         let (plan, answer) = match plan {
             Ok(plan) => {
                 tokio::time::sleep(self.latency.saturating_add(plan.latency)).await;
@@ -133,9 +131,13 @@ impl Shared {
     }
 
     /// The faults for this call: those that it asks for itself go before those that wait.
-    fn plan(&self, headers: &HeaderMap, asked: Option<&Asked>) -> Result<Plan, Refused> {
+    fn plan(&self, arrived: &Arrived, asked: Option<&Asked>) -> Result<Plan, Refused> {
+        if !arrived.whole {
+            let problem = Problem::new(1000, "the request's body is too large, too slow or broken off");
+            return Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, problem));
+        }
         let mut plan = asked.map_or_else(Plan::default, |asked| lock(&self.faults).take(asked.place()));
-        for value in headers.get_all(CONTROL) {
+        for value in arrived.head.headers.get_all(CONTROL) {
             let text = value.to_str().unwrap_or_default();
             for part in text.split(',').filter(|part| !part.trim().is_empty()) {
                 let fault = Fault::parse(part)
@@ -233,14 +235,15 @@ impl Shared {
             ids: &self.ids,
         };
         let mut accounts = lock(&self.accounts);
-        let kept = accounts.entry(*account).or_default();
         if !operation.is_write() {
-            return ask.run(kept).map(|done| Answer::good(done.result));
+            let mut none = Tunnels::default();
+            let tunnels = accounts.get_mut(account).unwrap_or(&mut none);
+            return ask.run(tunnels).map(|done| Answer::good(done.result));
         }
-        let mut draft = kept.clone();
+        let mut draft = accounts.get(account).cloned().unwrap_or_default();
         let done = ask.run(&mut draft)?;
         if !validate_only && !done.touched.is_empty() {
-            *kept = draft;
+            accounts.insert(*account, draft);
             // Noted while the tunnels are still locked: nobody sees the change without its effect.
             let effect = Effect {
                 operation: *operation,

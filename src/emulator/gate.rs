@@ -56,6 +56,12 @@ impl Token {
         &self.id
     }
 
+    /// The secret itself.
+    #[must_use]
+    pub const fn secret(&self) -> &SecretString {
+        &self.secret
+    }
+
     pub(super) const fn kind(&self) -> &'static str {
         if self.account.is_some() { "account" } else { "user" }
     }
