@@ -1,5 +1,6 @@
 //! The command line. Each subcommand is a file in `cli/`.
 
+pub mod policy;
 pub mod token;
 
 use std::collections::BTreeMap;
