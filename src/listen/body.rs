@@ -30,7 +30,12 @@ impl Body {
         Self(Source::Whole(bytes))
     }
 
-    pub(super) const fn incoming(incoming: Incoming, limit: usize, timeout: Duration, line: Arc<Line>) -> Self {
+    pub(super) const fn incoming(
+        incoming: Incoming,
+        limit: usize,
+        timeout: Duration,
+        line: Arc<Line>,
+    ) -> Self {
         Self(Source::Incoming { incoming, limit, timeout, line })
     }
 

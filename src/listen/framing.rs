@@ -92,12 +92,9 @@ impl Framing {
                 }
                 Ok(Step::Pass(taken))
             }
-            At::ChunkEnd => crlf(
-                buffer,
-                "a chunk that is longer or shorter than its size",
-                &mut self.at,
-                At::ChunkSize,
-            ),
+            At::ChunkEnd => {
+                crlf(buffer, "a chunk that is longer or shorter than its size", &mut self.at, At::ChunkSize)
+            }
             At::LastLine => {
                 crlf(buffer, "trailer fields, which are not taken", &mut self.at, At::Head(Head::new()))
             }

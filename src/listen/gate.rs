@@ -95,7 +95,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Gate<S> {
     /// Gives an end of the stream for bytes that are refused between requests, and an error for those within a
     /// body; [`Line::fault`] tells what they were.
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         loop {
             if this.good.has_remaining() {

@@ -56,7 +56,9 @@ pub(super) async fn serve<S: Service>(
     let gate = connection.into_parts().io.into_inner();
     let refusal = match line.phase() {
         Phase::Idle if gate.between_requests() => line.fault(),
-        Phase::Head if ended.as_ref().is_err_and(hyper::Error::is_parse_too_large) => Some(Refusal::HeadersTooLarge),
+        Phase::Head if ended.as_ref().is_err_and(hyper::Error::is_parse_too_large) => {
+            Some(Refusal::HeadersTooLarge)
+        }
         Phase::Head => Some(line.fault().unwrap_or(Refusal::MalformedRequest("the head can't be read"))),
         Phase::Idle | Phase::Called | Phase::Answered => None,
     };
@@ -81,7 +83,10 @@ pub(super) async fn write(stream: &mut Stream, answer: Response<Full<Bytes>>) {
     let reason = head.status.canonical_reason().unwrap_or_default();
     bytes.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", head.status.as_u16()).as_bytes());
     for (name, value) in &head.headers {
-        if matches!(*name, http::header::CONTENT_LENGTH | http::header::CONNECTION | http::header::TRANSFER_ENCODING) {
+        if matches!(
+            *name,
+            http::header::CONTENT_LENGTH | http::header::CONNECTION | http::header::TRANSFER_ENCODING
+        ) {
             continue;
         }
         bytes.extend_from_slice(name.as_str().as_bytes());
@@ -89,7 +94,8 @@ pub(super) async fn write(stream: &mut Stream, answer: Response<Full<Bytes>>) {
         bytes.extend_from_slice(value.as_bytes());
         bytes.extend_from_slice(b"\r\n");
     }
-    bytes.extend_from_slice(format!("content-length: {}\r\nconnection: close\r\n\r\n", body.len()).as_bytes());
+    bytes
+        .extend_from_slice(format!("content-length: {}\r\nconnection: close\r\n\r\n", body.len()).as_bytes());
     bytes.extend_from_slice(&body);
     if stream.write_all(&bytes).await.is_ok() {
         let _ = stream.flush().await;

@@ -124,7 +124,9 @@ impl Head {
         if bare_cr {
             return malformed("a bare CR; lines end in CRLF");
         }
-        if self.version.is_none() && fresh.iter().any(|b| !(b.is_ascii_graphic() || matches!(b, b' ' | b'\r'))) {
+        if self.version.is_none()
+            && fresh.iter().any(|b| !(b.is_ascii_graphic() || matches!(b, b' ' | b'\r')))
+        {
             return malformed("a request line with a byte that is not printable ASCII");
         }
         Ok(())
@@ -138,7 +140,9 @@ impl Head {
         if line.starts_with(b" ") || line.starts_with(b"\t") {
             return malformed("a folded header line, or white space before the first one");
         }
-        let Some(colon) = memchr::memchr(b':', line) else { return malformed("a header line without a colon") };
+        let Some(colon) = memchr::memchr(b':', line) else {
+            return malformed("a header line without a colon");
+        };
         let (name, value) = line.split_at(colon);
         let value = value.get(1..).unwrap_or_default();
         if name.is_empty() || !name.iter().copied().all(is_token) {
@@ -224,7 +228,20 @@ const fn is_token(b: u8) -> bool {
     b.is_ascii_alphanumeric()
         || matches!(
             b,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
         )
 }
 

@@ -24,7 +24,11 @@ fn feed(bytes: &[u8], piece: usize) -> Result<(Vec<u8>, usize), Refusal> {
 #[track_caller]
 fn passes(request: &str, heads: usize) {
     for piece in [1, 2, 3, 7, request.len()] {
-        assert_eq!(feed(request.as_bytes(), piece), Ok((request.as_bytes().to_vec(), heads)), "{request:?} by {piece}");
+        assert_eq!(
+            feed(request.as_bytes(), piece),
+            Ok((request.as_bytes().to_vec(), heads)),
+            "{request:?} by {piece}"
+        );
     }
 }
 

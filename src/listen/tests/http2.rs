@@ -166,5 +166,8 @@ async fn a_certificate_and_another_ones_key_are_refused_and_the_old_pair_stays()
     std::fs::write(&tls.certificate_file, other.cert.pem()).unwrap();
     assert!(listener.certificate().unwrap().reload().is_ok());
     std::fs::write(&tls.certificate_file, "").unwrap();
-    assert!(matches!(Listener::bind(&config::Listen { tls: Some(tls), ..limits() }), Err(crate::listen::ListenError::Tls(_))));
+    assert!(matches!(
+        Listener::bind(&config::Listen { tls: Some(tls), ..limits() }),
+        Err(crate::listen::ListenError::Tls(_))
+    ));
 }

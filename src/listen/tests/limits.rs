@@ -36,7 +36,12 @@ async fn bodies_over_the_limit_are_413() {
     ] {
         let serving = serve(&limits());
         let mut stream = serving.connect().await;
-        send(&mut stream, format!("PUT /body HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{fields}\r\n\r\n{body}").as_bytes()).await;
+        send(
+            &mut stream,
+            format!("PUT /body HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{fields}\r\n\r\n{body}")
+                .as_bytes(),
+        )
+        .await;
         let answer = rest(&mut stream).await;
         assert_eq!(statuses(&answer), [413], "{fields}: {answer}");
         assert_eq!(serving.double.refusals(), ["body_too_large"], "{fields}");

@@ -38,7 +38,11 @@ async fn what_only_hyper_refuses_gets_our_answer_too() {
     for target in ["http://[", "/<>", "a:b:c", "ht tp://x", "::::", "http:///", "/\"{}", "\\"] {
         let serving = serve(&limits());
         let mut stream = serving.connect().await;
-        send(&mut stream, format!("GET {target} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").as_bytes()).await;
+        send(
+            &mut stream,
+            format!("GET {target} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").as_bytes(),
+        )
+        .await;
         let answer = rest(&mut stream).await;
         assert_eq!(statuses(&answer).len(), 1, "{target}: {answer}");
         assert!(answer.contains("x-request-id: "), "{target}: {answer}");
