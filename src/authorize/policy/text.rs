@@ -31,10 +31,12 @@ impl Display for PolicyProblem {
         if let Some(line) = self.line {
             write!(f, "line {line}: ")?;
         }
+        // Both may quote the file, which must not steer a terminal.
+        let plain = |text: &str| text.replace(char::is_control, "?");
         if let Some(id) = &self.id {
-            write!(f, "policy `{id}`: ")?;
+            write!(f, "policy `{}`: ", plain(id))?;
         }
-        f.write_str(&self.what)
+        f.write_str(&plain(&self.what))
     }
 }
 

@@ -50,6 +50,13 @@ fn a_policy_that_can_never_apply_is_refused() {
 }
 
 #[test]
+fn a_problem_cannot_steer_the_terminal() {
+    let problems =
+        Authorizer::new("@id(\"a\\u{1b}[2J\")\npermit (principal, action, resource);").unwrap_err();
+    assert!(problems.iter().all(|problem| !problem.to_string().contains('\u{1b}')), "{problems:?}");
+}
+
+#[test]
 fn all_problems_are_told_at_once() {
     let text = "permit (principal, action, resource);\n@id(\"b\")\npermit (principal, action, resource)\n\
                 when { context.nothing };\npermit (principal, action, resource);";
