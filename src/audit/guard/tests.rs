@@ -234,14 +234,13 @@ proptest! {
         secret in prop_oneof!["[A-Za-z0-9+/=]{8,40}", "[ -~]{8,40}", "\\PC{8,20}"],
         how in 0..ENCODINGS,
         mut value in json(),
-        before in "[ -~]{0,5}",
+        // No start of an escape, which would take the first character of the secret in.
+        before in "[ -$'-\\[^-~\\]]{0,5}",
         after in "[ -~]{0,5}",
         choice in any::<usize>(),
     ) {
-        // Texts on top of each other may be read otherwise (`\` before an escape), and the mask itself may
-        // hold a secret: neither is what is asked here.
-        prop_assume!(!MASK.contains(&secret) && !before.ends_with(['\\', '%', '&']));
-        // A neighbour that belongs to the same alphabet shifts hex; the guard reads both halves.
+        // The mask itself may hold a secret; that is not what is asked here.
+        prop_assume!(!MASK.contains(&secret));
         let needle = encoded(&secret, how);
         embed(&mut value, &needle, &before, &after, choice);
         let mut entry = Json::Object(Object::from_iter([("response", value)]));
