@@ -128,8 +128,8 @@ impl Auditor {
     /// # Errors
     /// [`Refusal::AuditUnavailable`]
     pub fn admits(&self) -> Result<(), Refusal> {
-        if let Err(error) = self.store.health() {
-            return Err(Refusal::AuditUnavailable { why: error.why() });
+        if let Some(fault) = self.store.health().borrow().fault {
+            return Err(Refusal::AuditUnavailable { why: fault.why() });
         }
         if self.debts.count() > 0 {
             return Err(Refusal::AuditUnavailable { why: "outcomes are still owed to it" });

@@ -21,7 +21,6 @@ pub mod resolve;
 pub mod respond;
 pub mod seal;
 pub mod secret;
-pub mod service;
 pub mod state;
 pub mod store;
 pub mod tunnel;

@@ -11,6 +11,7 @@ mod body;
 mod frames;
 mod framing;
 mod gate;
+pub mod headers;
 mod http1;
 mod http2;
 mod line;

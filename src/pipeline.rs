@@ -4,7 +4,9 @@
 //! not compile. Not here: what a stage does (its own file), how the parts are put together (`service`).
 
 mod admit;
+mod permit;
 mod read;
+mod sent;
 mod write;
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -22,7 +24,6 @@ use crate::forward::Upstream;
 use crate::identify::Identifier;
 use crate::limit::{AddressGate, Budget, Limiter};
 use crate::listen::{Arrived, Service};
-use crate::operation::Operation;
 use crate::refusal::Refusal;
 use crate::resolve::Resolver;
 use crate::respond::{self, Extras};
@@ -42,7 +43,7 @@ pub struct Pipeline {
     /// The policy in force.
     pub policy: RwLock<Arc<Authorizer>>,
     /// The tunnels as they are before a change.
-    pub states: States,
+    pub states: Arc<States>,
     /// The record.
     pub auditor: Arc<Auditor>,
     /// The way out.
@@ -81,11 +82,11 @@ impl Pipeline {
         extras: &mut Extras,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
         self.auditor.admits()?;
-        let admitted = self.admit(call, &arrived, extras).await?;
-        if admitted.route.operation.is_write() {
-            self.write(call, admitted, arrived, extras).await
+        let known = self.admit(call, arrived, extras).await?;
+        if known.route.operation.is_write() {
+            self.write(call, known, extras).await
         } else {
-            self.read(call, admitted, arrived, extras).await
+            self.read(call, known, extras).await
         }
     }
 

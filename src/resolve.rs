@@ -84,9 +84,9 @@ impl Resolver {
     }
 
     /// Notes that a write is about to touch these tunnels.
-    pub fn touched<'a>(&self, request_id: Uuid, tunnels: impl IntoIterator<Item = &'a str>) {
+    pub fn touched(&self, request_id: Uuid, tunnels: impl IntoIterator<Item = String>) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.extend(tunnels.into_iter().map(|tunnel| (tunnel.to_owned(), request_id)));
+        last.extend(tunnels.into_iter().map(|tunnel| (tunnel, request_id)));
     }
 
     /// Takes the intent of a lost call to look into.
@@ -147,7 +147,7 @@ impl Resolver {
             }]);
         }
         let taken = self.budget.take_own()?;
-        let all = self.states.all(intent.account, &taken).await?;
+        let all = self.states.all(&taken, intent.account, intent.request_id).await?;
         let verdict = |expected: &judge::Expected| {
             let named = |tunnel: &&Object| match intent.operation {
                 Operation::Create => text(tunnel, "name") == expected.name,

@@ -7,12 +7,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use uuid::Uuid;
 
+use crate::audit::Recorded;
+use crate::forward::{Answer, Failure};
 use crate::json::{Json, Object};
+use crate::limit::Standing;
 use crate::operation::Operation;
 use crate::refusal::{Refusal, Retry};
 
@@ -92,6 +95,68 @@ fn body(refusal: &Refusal, code: u32) -> Json {
     envelope.set("messages", Vec::<Json>::new());
     envelope.set("result", Json::Null);
     Json::Object(envelope)
+}
+
+/// What an answer carries besides: how the caller stands with its quotas, and the tunnel's `ETag`.
+#[derive(Clone, Debug, Default)]
+pub struct Extras {
+    /// For `RateLimit` and `RateLimit-Policy`.
+    pub standing: Standing,
+    /// For `ETag`, quotes included.
+    pub etag: Option<String>,
+}
+
+impl Extras {
+    /// Our rate limit items follow the upstream's in one list (RFC 9651 section 3.1).
+    fn add(self, headers: &mut HeaderMap) {
+        for (name, value) in self.standing.headers() {
+            headers.append(name, value);
+        }
+        if let Some(etag) = self.etag.and_then(|etag| HeaderValue::try_from(etag).ok()) {
+            headers.insert(ETAG, etag);
+        }
+    }
+}
+
+/// The answer to a call that is refused, now that the refusal stands in the record.
+#[must_use]
+pub fn refuse(
+    recorded: &Recorded,
+    refusal: &Refusal,
+    operation: Option<Operation>,
+    extras: Extras,
+) -> Response<Full<Bytes>> {
+    let mut response = envelope(refusal, recorded.request_id(), operation);
+    extras.add(response.headers_mut());
+    response
+}
+
+/// The answer to a call that was sent, now that its outcome stands in the record: the upstream's own, status and
+/// body untouched, or what is known instead of it. `ambiguous` tells that the upstream may have acted on a call
+/// that its author takes for failed.
+#[must_use]
+pub fn pass(
+    recorded: &Recorded,
+    answer: Result<Answer, Failure>,
+    operation: Operation,
+    ambiguous: bool,
+    extras: Extras,
+) -> Response<Full<Bytes>> {
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(failure) => return refuse(recorded, &failure.refusal, Some(operation), extras),
+    };
+    let mut response = Response::new(Full::new(answer.body));
+    *response.status_mut() = answer.status;
+    *response.headers_mut() = answer.headers;
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    set_request_id(headers, recorded.request_id());
+    if ambiguous {
+        set_retry(headers, Retry::MayRepeat, Some(operation));
+    }
+    extras.add(headers);
+    response
 }
 
 #[cfg(test)]

@@ -11,11 +11,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::forward::Upstream;
-use crate::json::{Json, Object};
+use crate::json::Object;
+use crate::limit::Taken;
 use crate::operation::{AccountId, Operation, TunnelId};
 use crate::refusal::Refusal;
 use crate::secret::Fingerprinter;
 use crate::tunnel::state;
+
+use uuid::Uuid;
 
 use turns::{Turn, Turns};
 
@@ -51,29 +54,35 @@ impl States {
     ///
     /// # Errors
     /// [`Refusal::TunnelUnknown`] if one of them is not there, and whatever keeps them from being read.
-    pub async fn read(&self, account: AccountId, ids: &[TunnelId]) -> Result<Vec<Object>, Refusal> {
+    pub async fn read(
+        &self,
+        taken: &Taken,
+        account: AccountId,
+        ids: &[TunnelId],
+        request_id: Uuid,
+    ) -> Result<Vec<Object>, Refusal> {
         let (operation, tunnel) = match ids {
             [] => return Ok(Vec::new()),
             [one] => (Operation::Get, Some(*one)),
             _ => (Operation::List, None),
         };
-        let answer = self.upstream.read_state(account, tunnel).await?;
-        let found = state::tunnels(operation, &answer);
-        ids.iter()
-            .map(|id| {
-                let named = |tunnel: &&&Object| tunnel.get("id").and_then(Json::as_str) == Some(id.as_str());
-                found.iter().find(named).map(|tunnel| (*tunnel).clone()).ok_or(Refusal::TunnelUnknown)
-            })
-            .collect()
+        let read = self.upstream.read_state(taken, account, tunnel, Some(true), request_id).await?;
+        let found = |id: &TunnelId| state::state_of(operation, &read.json, *id).cloned();
+        ids.iter().map(|id| found(id).ok_or(Refusal::TunnelUnknown)).collect()
     }
 
     /// All tunnels of an account.
     ///
     /// # Errors
     /// Whatever keeps them from being read.
-    pub async fn all(&self, account: AccountId) -> Result<Vec<Object>, Refusal> {
-        let answer = self.upstream.read_state(account, None).await?;
-        Ok(state::tunnels(Operation::List, &answer).into_iter().cloned().collect())
+    pub async fn all(
+        &self,
+        taken: &Taken,
+        account: AccountId,
+        request_id: Uuid,
+    ) -> Result<Vec<Object>, Refusal> {
+        let read = self.upstream.read_state(taken, account, None, Some(true), request_id).await?;
+        Ok(state::tunnels_in(Operation::List, &read.json).into_iter().cloned().collect())
     }
 
     /// A tunnel's `ETag` (RFC 9110 section 8.8.3), with its quotes.

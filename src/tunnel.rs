@@ -20,3 +20,11 @@ pub struct Change {
     /// Those of them whose new value protects less than the old one.
     pub weakened: BTreeSet<String>,
 }
+
+impl Change {
+    /// The change of an operation that replaces the key and nothing else.
+    #[must_use]
+    pub fn of_key() -> Self {
+        Self { changed: BTreeSet::from(["psk".to_owned()]), weakened: BTreeSet::new() }
+    }
+}

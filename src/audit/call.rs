@@ -36,7 +36,7 @@ pub struct Call {
     /// What a write would change.
     pub change: Option<Change>,
     /// SHA-256 of the policy that decides, in hex.
-    pub policy_digest: Option<Arc<str>>,
+    pub policy_digest: Option<String>,
     /// The member `request`.
     pub request: Option<Object>,
     /// Values that must not be in any entry of this call.
@@ -67,6 +67,12 @@ pub struct Line {
 }
 
 impl Line {
+    /// Of a request whose line could not be read.
+    #[must_use]
+    pub const fn unread() -> Self {
+        Self { method: "?", path: String::new() }
+    }
+
     /// Bounds a request line for the record. Paths are outside text that may hold a secret, so only segments
     /// that belong to the API's own words, or are ids in an id's place, are kept; each other one is stored as `?` and its length.
     #[must_use]

@@ -14,7 +14,7 @@ use crate::store::Store;
 
 /// The entries that are owed, oldest first.
 #[derive(Debug, Default)]
-pub struct Debts {
+pub(super) struct Debts {
     owed: Mutex<VecDeque<String>>,
     more: Notify,
     paid: Notify,
@@ -26,19 +26,19 @@ const AGAIN: Duration = Duration::from_millis(250);
 
 impl Debts {
     /// Adds a finished entry.
-    pub fn owe(&self, entry: String) {
+    pub(super) fn owe(&self, entry: String) {
         self.owed.lock().unwrap_or_else(PoisonError::into_inner).push_back(entry);
         self.more.notify_one();
     }
 
     /// How many entries are owed.
     #[must_use]
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.owed.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Writes what is owed whenever the store takes it, for as long as the process lives.
-    pub async fn pay(self: Arc<Self>, store: Arc<Store>) {
+    pub(super) async fn pay(self: Arc<Self>, store: Arc<Store>) {
         loop {
             let Some(entry) = self.oldest() else {
                 self.paid.notify_waiters();
@@ -58,7 +58,7 @@ impl Debts {
     }
 
     /// Waits until nothing is owed, at most `patience`. Answers whether that came about.
-    pub async fn settled(&self, patience: Duration) -> bool {
+    pub(super) async fn settled(&self, patience: Duration) -> bool {
         let until = tokio::time::Instant::now() + patience;
         while self.count() > 0 {
             let paid = self.paid.notified();

@@ -99,7 +99,7 @@ impl End<'_> {
 }
 
 /// What became of a call by the entry that ended it: an outcome or a resolution.
-pub fn recorded_fate(ending: &Json) -> Fate {
+pub(super) fn recorded_fate(ending: &Json) -> Fate {
     let text = |name: &str| ending.get(name).and_then(Json::as_str);
     if let Some(resolution) = text("resolution") {
         return match resolution {
@@ -126,7 +126,7 @@ fn answered_fate(status: i64) -> Fate {
 }
 
 /// The members that tell of the upstream's answer.
-pub fn members(members: &mut Object, redactor: &Redactor, operation: Operation, end: &End<'_>, body: bool) {
+pub(super) fn members(members: &mut Object, redactor: &Redactor, operation: Operation, end: &End<'_>, body: bool) {
     members.set("status", end.status());
     match end {
         End::Answered(heard) => {
@@ -162,7 +162,7 @@ pub fn members(members: &mut Object, redactor: &Redactor, operation: Operation, 
 }
 
 /// What a write was judged by and what came of it: the two diffs and the result of each tunnel.
-pub fn effects(
+pub(super) fn effects(
     members: &mut Object,
     redactor: &Redactor,
     route: &Route,
@@ -182,34 +182,32 @@ pub fn effects(
         let new = after.iter().copied().find(matching);
         let key = key_of(operation, answer, element.psk(), id.as_deref(), succeeded);
         if let Some(new) = new.filter(|_| operation != Operation::Delete) {
-            made.push(patch_of(
-                text(new, "id"),
-                &diff(
-                    &redactor.state(&state::normalized(&element.fields)),
-                    &redactor.state(&state::normalized(new)),
-                ),
-            ));
+            let nothing = Object::new();
+            let mut wanted = state::after_put(old.unwrap_or(&nothing), &element.fields);
+            // No answer holds the key, so its absence there is no difference.
+            wanted.remove("psk");
+            let patch = diff(&shown(redactor, &wanted), &shown(redactor, new));
+            made.push(patch_of(text(new, "id"), patch));
         }
         if !succeeded || validate_only {
             continue;
         }
         let mut patch = match operation {
-            Operation::Create => new.map(|new| diff(&Json::Object(Object::new()), &redactor.state(new))),
+            Operation::Create => new.map(|new| added(redactor.state(new))),
             Operation::Delete => old.or(new).map(|old| removed(redactor.state(old))),
-            Operation::Update | Operation::BulkUpdate => old.zip(new).map(|(old, new)| {
-                diff(&redactor.state(&state::normalized(old)), &redactor.state(&state::normalized(new)))
-            }),
+            Operation::Update | Operation::BulkUpdate => {
+                old.zip(new).map(|(old, new)| diff(&shown(redactor, old), &shown(redactor, new)))
+            }
             Operation::GeneratePsk | Operation::SetPsks | Operation::List | Operation::Get => None,
         };
         if let Some(key) = key {
-            let replaced: Object = [("op", "add"), ("path", "/psk")].into_iter().collect();
-            let mut replaced = replaced;
+            let mut replaced: Object = [("op", "add"), ("path", "/psk")].into_iter().collect();
             replaced.set("value", redactor.secret("psk", &key));
             let Json::Array(operations) = patch.get_or_insert_with(|| Json::Array(Vec::new())) else { continue };
             operations.push(Json::Object(replaced));
         }
         if let Some(patch) = patch.filter(|patch| patch.as_array().is_some_and(|ops| !ops.is_empty())) {
-            changes.push(patch_of(id.clone().or_else(|| new.and_then(|new| text(new, "id"))), &patch));
+            changes.push(patch_of(id.clone().or_else(|| new.and_then(|new| text(new, "id"))), patch));
         }
     }
     if !made.is_empty() {
@@ -277,17 +275,26 @@ fn results(operation: Operation, asked: &Asked, answer: &Json, after: &[&Object]
     }
 }
 
-fn patch_of(tunnel: Option<String>, patch: &Json) -> Json {
+/// A tunnel's configuration as the diffs compare it.
+fn shown(redactor: &Redactor, tunnel: &Object) -> Json {
+    redactor.state(&state::normalized(tunnel))
+}
+
+fn patch_of(tunnel: Option<String>, patch: Json) -> Json {
     let mut item = Object::new();
     optional(&mut item, "tunnel", tunnel);
-    item.set("patch", patch.clone());
+    item.set("patch", patch);
     Json::Object(item)
 }
 
+fn added(new: Json) -> Json {
+    let mut add: Object = [("op", "add"), ("path", "")].into_iter().collect();
+    add.set("value", new);
+    Json::Array(vec![Json::Object(add)])
+}
+
 fn removed(old: Json) -> Json {
-    let mut remove = Object::new();
-    remove.set("op", "remove");
-    remove.set("path", "");
+    let mut remove: Object = [("op", "remove"), ("path", "")].into_iter().collect();
     remove.set("old", old);
     Json::Array(vec![Json::Object(remove)])
 }

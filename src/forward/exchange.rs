@@ -21,6 +21,7 @@ use super::Upstream;
 use super::answer::{self, Answer};
 use super::dial::Marks;
 use super::token::{Slot, Token};
+use crate::audit::{Cleared, Sent};
 use crate::caller::Origin;
 use crate::limit::Taken;
 use crate::operation::{Operation, Route};

@@ -26,7 +26,7 @@ const NEW_HC_TARGET: HeaderName = HeaderName::from_static("x-magic-new-hc-target
 /// The values that must never be stored, whatever becomes of the call.
 #[must_use]
 pub fn credentials(headers: &HeaderMap) -> Vec<SecretString> {
-    let values = CREDENTIALS.iter().flat_map(|name| headers.get_all(name));
+    let values = headers.iter().filter(|(name, _)| CREDENTIALS.contains(name)).map(|(_, value)| value);
     let texts = values.filter_map(|value| std::str::from_utf8(value.as_bytes()).ok());
     texts
         .map(|text| match text.split_once(' ') {

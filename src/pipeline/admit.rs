@@ -37,9 +37,8 @@ impl Pipeline {
         let Arrived { method, target, headers, body, gone, .. } = arrived;
         call.secrets.extend(request::credentials(&headers));
         // Noted at once so that every refusal's entry names it; it decides nothing before identity.
-        let route = request::check(&target, &headers).and_then(|()| {
-            route(&method, &target.path, target.query.as_deref()).map_err(Refusal::from)
-        });
+        let route = request::check(&target)
+            .and_then(|()| Ok(route(&method, &target.path, target.query.as_deref())?));
         call.route = route.as_ref().ok().copied();
         self.gate.check(call.origin.address)?;
         let identified = self.identifier.identify(&headers).await.inspect_err(|_| {
@@ -64,7 +63,8 @@ impl Pipeline {
         if !raw.is_empty() {
             call.request = Some(self.auditor.request(&route, &raw, &asked));
         }
-        if guard::secret_in_identity(asked.secrets().iter().map(|(_, secret)| *secret), &caller, &route) {
+        let tunnels = call.tunnels.iter().filter_map(|tunnel| tunnel.id);
+        if guard::secret_in_identity(asked.secrets().into_iter().map(|(_, secret)| secret), &caller, route.account, tunnels) {
             return Err(Refusal::BadBody { pointer: String::new(), what: "a secret in it is part of the caller's own name; choose a random one" });
         }
         // A key in a body mints as much as the operations that are named for it.
@@ -79,7 +79,7 @@ impl Pipeline {
 /// Takes what is left of the quotas into the answer's headers, whether there was enough or not.
 pub(super) fn within(extras: &mut Extras, admitted: Result<Admitted, Refused>) -> Result<(), Refusal> {
     let (standing, result) = match admitted {
-        Ok(admitted) => (admitted.into_standing(), Ok(())),
+        Ok(admitted) => (admitted.standing().clone(), Ok(())),
         Err(refused) => (refused.standing, Err(refused.refusal)),
     };
     extras.standing.merge(standing);

@@ -1,8 +1,6 @@
 //! From a call within its limits to a permitted one: by the policy alone where that is enough, else by the
 //! state before, read in the call's turn.
 
-use std::sync::Arc;
-
 use crate::audit::call::Call;
 use crate::authorize::{Element, Permit, Question, Ruling};
 use crate::json::{Json, Object};
@@ -33,11 +31,10 @@ impl Pipeline {
         extras: &mut Extras,
     ) -> Result<Allowed, Refusal> {
         let authorizer = self.authorizer();
-        call.policy_digest = Some(Arc::clone(authorizer.digest()));
+        call.policy_digest = Some(authorizer.digest().to_owned());
         let operation = known.route.operation;
         let early = changes(known, None);
-        let ruling = authorizer.rule(&question(call, known, &early, &[]));
-        let permit = match ruling {
+        let permit = match authorizer.decide(&question(call, known, &elements(known, &early, &[]))) {
             Ruling::Deny(refusal) => return Err(refusal),
             Ruling::Permit(permit) => Some(permit),
             Ruling::NeedsState => None,
@@ -55,7 +52,7 @@ impl Pipeline {
         }
         within(extras, self.limiter.charge(&known.caller, Class::Read))?;
         let taken = self.budget.take(&known.caller)?;
-        let before = self.states.read(known.route.account, &ids, &taken).await?;
+        let before = self.states.read(&taken, known.route.account, &ids, call.request_id).await?;
         for (named, tunnel) in call.tunnels.iter_mut().zip(&before) {
             named.name = tunnel.get("name").and_then(Json::as_str).map(str::to_owned);
         }
@@ -68,7 +65,7 @@ impl Pipeline {
         }
         let changes = changes(known, Some(&before));
         note_change(call, &changes);
-        let permit = match authorizer.rule(&question(call, known, &changes, &before)) {
+        let permit = match authorizer.decide(&question(call, known, &elements(known, &changes, &before))) {
             Ruling::Permit(permit) => permit,
             Ruling::Deny(refusal) => return Err(refusal),
             // With everything known there is nothing left to ask for: a fault of ours, so no.
@@ -89,19 +86,14 @@ fn changes(known: &Within, before: Option<&[Object]>) -> Vec<Option<Change>> {
                 let before = before?.get(at)?;
                 Some(Change::of(Some(before), &state::after_put(before, &element.fields)))
             }
-            Operation::GeneratePsk | Operation::SetPsks => Some(Change::key()),
+            Operation::GeneratePsk | Operation::SetPsks => Some(Change::of_key()),
             Operation::Delete | Operation::List | Operation::Get => Some(Change::default()),
         }
     };
     (0..known.asked.elements().len()).map(of).collect()
 }
 
-fn question<'a>(
-    call: &Call,
-    known: &'a Within,
-    changes: &'a [Option<Change>],
-    before: &'a [Object],
-) -> Question<'a> {
+fn elements<'a>(known: &'a Within, changes: &'a [Option<Change>], before: &'a [Object]) -> Vec<Element<'a>> {
     let elements = known.asked.elements().iter().enumerate().map(|(at, element)| Element {
         tunnel: element.tunnel.or(known.route.tunnel),
         sets_psk: element.psk().is_some(),
@@ -109,6 +101,10 @@ fn question<'a>(
         state: before.get(at),
         pointer: Some(element.pointer.as_str()),
     });
+    elements.collect()
+}
+
+fn question<'a>(call: &Call, known: &'a Within, elements: &'a [Element<'a>]) -> Question<'a> {
     Question {
         caller: &known.caller,
         operation: known.route.operation,
@@ -116,7 +112,7 @@ fn question<'a>(
         validate_only: known.route.validate_only,
         source: call.origin.address,
         time: call.arrived,
-        elements: elements.collect(),
+        elements,
     }
 }
 

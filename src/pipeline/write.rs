@@ -6,6 +6,7 @@ use http_body_util::Full;
 
 use crate::audit::call::Call;
 use crate::audit::{End, Plan};
+use crate::forward::Outgoing;
 use crate::json::{Json, Object};
 use crate::operation::Operation;
 use crate::refusal::Refusal;
@@ -29,22 +30,31 @@ impl Pipeline {
         let taken = self.budget.take(&caller)?;
         call.secrets.extend(self.upstream.secrets());
         let expected = self.expected(call, &asked, &before);
+        let touched = call.tunnels.iter().filter_map(|tunnel| tunnel.id.map(|id| id.to_string()));
+        self.resolver.touched(call.request_id, touched);
         let owed = self.auditor.open(call, &permit, Plan { asked, before, expected }).await?;
-        let answer = self.upstream.write(&owed, new_hc_target, call, &taken).await;
+        let outgoing = Outgoing {
+            route: owed.route(),
+            body: owed.plan().asked.upstream_body(),
+            new_hc_target,
+            user_agent: call.origin.user_agent.as_deref(),
+            request_id: call.request_id,
+        };
+        let answer = self.upstream.send(&owed.cleared(), &taken, outgoing).await;
         let json = sent::json(&answer);
         call.secrets.extend(json.iter().flat_map(crate::audit::redact::collect_secrets));
         let end = sent::end(&answer, json.as_ref());
         let ambiguous = end.is_ambiguous();
         let intent = owed.intent().clone();
-        let recorded = owed.close(call, &end, gone.is_gone()).await;
+        let recorded = owed.close(call, &end, gone.now()).await;
         drop(turn);
         if ambiguous && !route.validate_only {
-            self.resolver.look_into(intent);
+            self.resolver.look_into(&intent);
         }
         if let End::Answered(_) = end {
             extras.etag = json.as_ref().and_then(|json| self.etag(route.operation, json));
         }
-        Ok(respond::pass(&recorded, answer, Some(route.operation), ambiguous, std::mem::take(extras)))
+        Ok(respond::pass(&recorded, answer, route.operation, ambiguous, std::mem::take(extras)))
     }
 
     /// What will tell later whether the call had its effect: one item an element.
@@ -72,7 +82,7 @@ impl Pipeline {
         asked.elements().iter().enumerate().map(item).collect()
     }
 
-    fn etag(&self, operation: Operation, answer: &Json) -> Option<String> {
+    pub(super) fn etag(&self, operation: Operation, answer: &Json) -> Option<String> {
         match (operation, state::tunnels_in(operation, answer).as_slice()) {
             (Operation::Create | Operation::Update | Operation::Get, [tunnel]) => Some(self.states.etag(tunnel)),
             _ => None,

@@ -54,6 +54,12 @@ pub fn normalized(state: &Object) -> Object {
     normalized_members(state, TUNNEL)
 }
 
+/// When the key was last replaced, by anyone: `psk_metadata.last_generated_on`.
+#[must_use]
+pub fn key_generated_on(state: &Object) -> Option<&str> {
+    state.get("psk_metadata")?.get("last_generated_on")?.as_str()
+}
+
 /// A text that is the same for equal states only: what an `ETag` is made from. It holds `bgp.md5_key`, so it
 /// must be keyed before anybody sees it.
 #[must_use]
