@@ -59,6 +59,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
         self.framing.between_requests()
     }
 
+    /// Whether bytes came that nobody has taken.
+    pub(super) fn has_unread(&self) -> bool {
+        !self.inbound.is_empty() || !self.between_requests()
+    }
+
     /// The connection itself.
     pub(super) fn into_inner(self) -> S {
         self.io
