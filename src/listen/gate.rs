@@ -159,6 +159,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gate<S> {
         // hyper flushes the stream only when its own buffer is empty, so the whole answer is out.
         if answered {
             self.line.set_phase(Phase::Idle);
+            // hyper of today looks for the next request by itself after a flush; nothing says that it must.
             if let Some(waiting) = self.waiting.take() {
                 waiting.wake();
             }
