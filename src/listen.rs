@@ -38,7 +38,8 @@ pub use tls::{Certificate, TlsError};
 
 use server::Bounds;
 
-/// What the listener serves. Both ways make the record of what they answer before they answer.
+/// What the listener serves. Both ways make the record of what they answer before they answer, and every answer
+/// has an `x-request-id` of its own: an HTTP/2 answer with neither that nor a body is taken for the library's.
 pub trait Service: Send + Sync + 'static {
     /// Answers a request. Runs in its own task to its end; a panic becomes [`Refusal::Internal`].
     fn call(&self, arrived: Arrived) -> impl Future<Output = Response<Full<Bytes>>> + Send;

@@ -15,11 +15,12 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::body::Body;
 use super::line::{Line, Open};
 use super::request;
+use super::server::COME_BACK;
 use super::{Gone, Service};
 use crate::refusal::Refusal;
 
@@ -34,6 +35,43 @@ impl Alive {
     }
 }
 
+/// How many calls run at once. A call outlives its client, so connections and streams alone bound nothing: one
+/// could send, reset and send again.
+#[derive(Clone, Debug)]
+pub(super) struct Room {
+    calls: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
+    connection: Arc<Semaphore>,
+}
+
+/// Calls of one connection at once: as many as HTTP/2 has streams open, so only a client that resets meets it.
+pub(super) const CALLS_OF_A_CONNECTION: usize = 64;
+
+enum Place {
+    Call(#[expect(dead_code, reason = "held until the call ends")] [OwnedSemaphorePermit; 2]),
+    Refusal(#[expect(dead_code, reason = "held until the refusal is recorded")] OwnedSemaphorePermit),
+}
+
+impl Room {
+    pub(super) fn new(calls: usize, refusals: Arc<Semaphore>) -> Self {
+        let connection = Arc::new(Semaphore::new(CALLS_OF_A_CONNECTION));
+        Self { calls: Arc::new(Semaphore::new(calls)), refusals, connection }
+    }
+
+    /// The same for another connection.
+    pub(super) fn for_connection(&self) -> Self {
+        Self { connection: Arc::new(Semaphore::new(CALLS_OF_A_CONNECTION)), ..self.clone() }
+    }
+
+    fn enter(&self) -> Option<Place> {
+        let connection = Arc::clone(&self.connection).try_acquire_owned().ok()?;
+        Arc::clone(&self.calls).try_acquire_owned().map_or_else(
+            |_| Arc::clone(&self.refusals).try_acquire_owned().ok().map(Place::Refusal),
+            |call| Some(Place::Call([connection, call])),
+        )
+    }
+}
+
 /// Our service as hyper calls it, for one connection.
 #[derive(Debug)]
 pub(super) struct Calls<S> {
@@ -44,11 +82,12 @@ pub(super) struct Calls<S> {
     pub(super) body_timeout: Duration,
     pub(super) line: Arc<Line>,
     pub(super) alive: Alive,
+    pub(super) room: Room,
 }
 
-/// There is no answer: the service failed twice, and what has no record gets none.
+/// There is no answer, since there is no record: the service failed twice, or there is no room even to refuse.
 #[derive(Debug, thiserror::Error)]
-#[error("the call failed, and so did its record")]
+#[error("there is no answer that has a record")]
 pub(super) struct NoAnswer;
 
 impl<S: Service> hyper::service::Service<Request<Incoming>> for Calls<S> {
@@ -60,17 +99,23 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Calls<S> {
         let open = self.line.begin();
         let gone = Gone::default();
         let (head, incoming) = request.into_parts();
+        let (send, receive) = oneshot::channel();
+        let answering = Answering { receive, gone: gone.clone(), open: Some(open) };
+        let Some(place) = self.room.enter() else { return answering };
         let origin = request::origin(self.peer, &head.headers);
-        let arrived = request::refused(&head, self.max_header_bytes).map_or_else(
+        let refused = match &place {
+            Place::Call(_) => request::refused(&head, self.max_header_bytes),
+            Place::Refusal(_) => Some(Refusal::Overloaded { retry_after: COME_BACK }),
+        };
+        let arrived = refused.map_or_else(
             || {
                 let body =
                     Body::incoming(incoming, self.max_body_bytes, self.body_timeout, Arc::clone(&self.line));
-                Ok(request::arrived(head, origin.clone(), body, gone.clone()))
+                Ok(request::arrived(head, origin.clone(), body, gone))
             },
             Err,
         );
         let (service, alive) = (Arc::clone(&self.service), self.alive.clone());
-        let (send, receive) = oneshot::channel();
         tokio::spawn(async move {
             let answer = match arrived {
                 Ok(arrived) => caught(service.call(arrived)).await,
@@ -84,9 +129,9 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Calls<S> {
                 // The client may be gone; the call is complete either way.
                 let _ = send.send(answer);
             }
-            drop(alive);
+            drop((place, alive));
         });
-        Answering { receive, gone, open: Some(open) }
+        answering
     }
 }
 

@@ -59,6 +59,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
         self.framing.between_requests()
     }
 
+    /// Whether bytes came that nobody has taken.
+    pub(super) fn has_unread(&self) -> bool {
+        !self.inbound.is_empty() || !self.between_requests()
+    }
+
     /// The connection itself.
     pub(super) fn into_inner(self) -> S {
         self.io
@@ -154,6 +159,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gate<S> {
         // hyper flushes the stream only when its own buffer is empty, so the whole answer is out.
         if answered {
             self.line.set_phase(Phase::Idle);
+            // hyper of today looks for the next request by itself after a flush; nothing says that it must.
             if let Some(waiting) = self.waiting.take() {
                 waiting.wake();
             }

@@ -63,16 +63,19 @@ pub(super) async fn serve<S: Service>(
         Phase::Idle | Phase::Called | Phase::Answered => None,
     };
     let timed_out = ended.as_ref().is_err_and(hyper::Error::is_timeout);
+    let unread = refusal.is_some() || gate.has_unread();
     let mut stream = gate.into_inner();
     if let Some(refusal) = refusal {
         let origin = request::origin(peer, &http::HeaderMap::new());
         // No record, no answer.
         let Some(answer) = caught(service.refuse(origin, refusal)).await else { return };
         write(&mut stream, answer).await;
-    } else if timed_out {
-        return;
     }
-    linger(&mut stream).await;
+    if unread && !timed_out {
+        linger(&mut stream).await;
+    } else {
+        let _ = stream.shutdown().await;
+    }
 }
 
 /// Writes an answer that is the connection's last. Failing is the client's loss alone: its record is made.

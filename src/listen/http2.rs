@@ -11,13 +11,10 @@ use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::watch;
 
-use super::answer::Calls;
+use super::answer::{CALLS_OF_A_CONNECTION, Calls};
 use super::frames::Frames;
 use super::stream::Stream;
 use super::{Bounds, Service};
-
-/// Calls at once on one connection.
-const STREAMS: u32 = 64;
 
 /// What `h2` itself takes of a header list, in multiples of ours. Between the two the refusal is ours, with
 /// envelope and record; above, `h2` answers by itself, which `Frames` makes a closed connection.
@@ -41,7 +38,7 @@ pub(super) async fn serve<S: Service>(
     let list = u32::try_from(bounds.max_header_bytes.saturating_mul(LIST_FACTOR)).unwrap_or(u32::MAX);
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS)
+        .max_concurrent_streams(u32::try_from(CALLS_OF_A_CONNECTION).unwrap_or(1))
         .max_header_list_size(list)
         .max_send_buf_size(SEND_BUFFER)
         .initial_stream_window_size(STREAM_WINDOW)

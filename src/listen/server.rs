@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::answer::{Alive, Calls, caught};
+use super::answer::{Alive, Calls, Room, caught};
 use super::line::Line;
 use super::stream::Stream;
 use super::tls::{self, Certificate, TlsError};
@@ -22,14 +22,15 @@ use super::{Service, http1, http2, request, stopped};
 use crate::config;
 use crate::refusal::Refusal;
 
-/// Connections over the limit that are told so at once; more are closed without a word. Each costs a record.
+/// Connections and calls over the limit that are told so at once; more are closed without a word. Each costs a
+/// record.
 const TURNED_AWAY_AT_ONCE: usize = 16;
 
 /// How long one of those may take, handshake and all.
 const TURN_AWAY: Duration = Duration::from_secs(2);
 
 /// What is told to wait for.
-const COME_BACK: Duration = Duration::from_secs(1);
+pub(super) const COME_BACK: Duration = Duration::from_secs(1);
 
 /// After a failed accept (no file descriptor is free, say), how long to wait for things to get better.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -154,8 +155,10 @@ impl Listener {
         let socket = TcpListener::from_std(self.socket)?;
         let (alive, mut all_ended) = Alive::new();
         let acceptor = self.tls.map(|(_, settings)| TlsAcceptor::from(settings));
-        let door = Door { service, acceptor, bounds: self.bounds, alive, stop: stop.clone() };
         let turn_away = Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE));
+        // As many calls as connections: HTTP/1 has one each, and HTTP/2 clients rarely more.
+        let room = Room::new(self.connections.max, Arc::clone(&turn_away));
+        let door = Door { service, acceptor, bounds: self.bounds, alive, room, stop: stop.clone() };
         let mut tasks = JoinSet::new();
         loop {
             let accepted = tokio::select! {
@@ -195,6 +198,7 @@ struct Door<S> {
     acceptor: Option<TlsAcceptor>,
     bounds: Bounds,
     alive: Alive,
+    room: Room,
     stop: watch::Receiver<bool>,
 }
 
@@ -205,6 +209,7 @@ impl<S> Clone for Door<S> {
             acceptor: self.acceptor.clone(),
             bounds: self.bounds,
             alive: self.alive.clone(),
+            room: self.room.clone(),
             stop: self.stop.clone(),
         }
     }
@@ -232,6 +237,7 @@ impl<S: Service> Door<S> {
             body_timeout: self.bounds.body_timeout,
             line: Line::new(),
             alive: self.alive.clone(),
+            room: self.room.for_connection(),
         };
         match protocol {
             Protocol::Http1 => http1::serve(stream, calls, &self.bounds, &mut self.stop).await,

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
-use super::{Arrived, Drained, Form, Listener, Service};
+use super::{Arrived, Connections, Drained, Form, Gone, Listener, Service};
 use crate::caller::Origin;
 use crate::config;
 use crate::refusal::Refusal;
@@ -38,6 +38,7 @@ enum Asked {
 struct Double {
     asked: Mutex<Vec<Asked>>,
     origins: Mutex<Vec<Origin>>,
+    gone: Mutex<Vec<Gone>>,
     changed: Notify,
     go: Notify,
 }
@@ -71,6 +72,16 @@ impl Double {
         tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("never: {:?}", self.asked()));
     }
 
+    /// Waits until the client of the first call is known to be gone.
+    async fn until_gone(&self) {
+        let wait = async {
+            while !self.gone.lock().unwrap()[0].now() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.expect("the first client is gone");
+    }
+
     fn answer(status: u16, text: &str) -> Response<Full<Bytes>> {
         Response::builder()
             .status(status)
@@ -85,6 +96,7 @@ impl Service for Double {
         let Arrived { target, body, gone, origin, .. } = arrived;
         let path = if target.form == Form::Origin { target.path } else { format!("{:?}", target.form) };
         self.origins.lock().unwrap().push(origin.clone());
+        self.gone.lock().unwrap().push(gone.clone());
         self.note(Asked::Called(path.clone()));
         match path.as_str() {
             "/wait" => {
@@ -113,6 +125,7 @@ impl Service for Double {
 struct Serving {
     address: SocketAddr,
     double: Arc<Double>,
+    connections: Connections,
     stop: watch::Sender<bool>,
     served: JoinHandle<std::io::Result<Drained>>,
 }
@@ -134,10 +147,11 @@ fn limits() -> config::Listen {
 fn serve(limits: &config::Listen) -> Serving {
     let listener = Listener::bind(limits).unwrap();
     let address = listener.address();
+    let connections = listener.connections();
     let double = Arc::new(Double::default());
     let (stop, stopped) = watch::channel(false);
     let served = tokio::spawn(listener.serve(Arc::clone(&double), stopped));
-    Serving { address, double, stop, served }
+    Serving { address, double, connections, stop, served }
 }
 
 impl Serving {

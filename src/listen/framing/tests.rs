@@ -140,3 +140,22 @@ fn heads_are_bounded_in_bytes_and_fields() {
     refused(many.as_bytes(), "HeadersTooLarge");
     passes(&format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(MAX_FIELDS - 1)), 1);
 }
+
+proptest::proptest! {
+    /// Smugglers cut their bytes where it hurts; the verdict does not depend on it.
+    #[test]
+    fn how_the_bytes_are_cut_changes_nothing(
+        words in proptest::collection::vec(proptest::sample::select(vec![
+            "GET / HTTP/1.1\r\n", "PUT / HTTP/1.1\r\n", "host: a\r\n", "content-length: 3\r\n", "\r\n", "\r", "\n",
+            "transfer-encoding: chunked\r\n", "abc", "3\r\nabc\r\n", "0\r\n\r\n", " ", "x: y\r\n", "5;x\r\n", "\0", "#",
+        ]), 0..12),
+        piece in 1usize..9,
+    ) {
+        let bytes = words.concat().into_bytes();
+        let (whole, cut) = (feed(&bytes, bytes.len().max(1)), feed(&bytes, piece));
+        proptest::prop_assert_eq!(whole.is_ok(), cut.is_ok());
+        if let (Ok(whole), Ok(cut)) = (whole, cut) {
+            proptest::prop_assert_eq!(whole, cut);
+        }
+    }
+}

@@ -46,13 +46,7 @@ async fn a_client_that_hangs_up_stops_nothing() {
     send(&mut stream, b"GET /wait HTTP/1.1\r\nhost: a\r\n\r\n").await;
     serving.double.until(|asked| asked.len() == 1).await;
     drop(stream);
-    // The connection's slot is free once the listener has seen the client go.
-    let mut other = serving.connect().await;
-    send(&mut other, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
-    until(&mut other, "good").await;
-    for _ in 0..1000 {
-        tokio::task::yield_now().await;
-    }
+    serving.double.until_gone().await;
     serving.double.go.notify_one();
     serving.double.until(|asked| asked.contains(&Asked::Finished { gone: true })).await;
 }
@@ -97,6 +91,7 @@ async fn the_drain_waits_for_calls_whose_clients_left() {
     send(&mut stream, b"GET /wait HTTP/1.1\r\nhost: a\r\n\r\n").await;
     serving.double.until(|asked| asked.len() == 1).await;
     drop(stream);
+    serving.double.until_gone().await;
     serving.stop.send_replace(true);
     for _ in 0..1000 {
         tokio::task::yield_now().await;
@@ -113,4 +108,24 @@ async fn the_drain_ends_when_its_time_is_up() {
     send(&mut stream, b"GET /wait HTTP/1.1\r\nhost: a\r\n\r\n").await;
     serving.double.until(|asked| asked.len() == 1).await;
     assert_eq!(serving.stop().await, Drained::Cut);
+}
+
+#[tokio::test]
+async fn calls_whose_clients_left_count_and_more_are_refused() {
+    let serving = serve(&config::Listen { max_connections: 2, ..limits() });
+    for calls in 1..=2 {
+        let mut stream = serving.connect().await;
+        send(&mut stream, b"GET /wait HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        serving.double.until(|asked| asked.len() == calls).await;
+    }
+    while serving.connections.open() > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut stream = serving.connect().await;
+    send(&mut stream, b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+    let answer = rest(&mut stream).await;
+    assert_eq!(statuses(&answer), [503], "{answer}");
+    assert_eq!(serving.double.refusals(), ["overloaded"]);
+    serving.double.go.notify_waiters();
+    assert_eq!(serving.stop().await, Drained::Whole);
 }

@@ -111,3 +111,14 @@ async fn connections_over_the_limit_are_told_so_and_recorded() {
     assert_eq!(statuses(&rest(&mut first).await), [200]);
     assert_eq!(serving.stop().await, Drained::Whole);
 }
+
+#[tokio::test]
+async fn a_request_behind_an_answer_that_takes_long_to_read_is_served() {
+    let serving = serve(&limits());
+    let mut stream = serving.connect().await;
+    let second = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    send(&mut stream, format!("GET /long HTTP/1.1\r\nhost: a\r\n\r\n{second}").as_bytes()).await;
+    let answers = rest(&mut stream).await;
+    assert!(answers.len() > 32 * 1024 * 1024);
+    assert!(answers.ends_with("good"));
+}

@@ -11,6 +11,7 @@ async fn check(bytes: &[u8], status: u16, refusal: &str) {
     assert!(answer.contains("x-request-id: "), "{shown}: {answer}");
     assert!(answer.contains("connection: close"), "{shown}: {answer}");
     assert_eq!(serving.double.asked(), [Asked::Refused(refusal.to_owned())], "{shown}");
+    drop(stream);
     assert_eq!(serving.stop().await, Drained::Whole);
 }
 
