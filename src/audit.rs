@@ -24,6 +24,7 @@ use crate::clock::{Clock, Ids};
 use crate::config::Bodies;
 use crate::entry::{Entry, Kind};
 use crate::json::{Json, Object};
+use crate::measure::{Metrics, Stage};
 use crate::operation::{Class, Route};
 use crate::refusal::Refusal;
 use crate::secret::{ExposeSecret, Fingerprinter};
@@ -49,6 +50,7 @@ pub struct Auditor {
     bodies: Bodies,
     debts: Arc<Debts>,
     one_shots: OneShots,
+    metrics: Metrics,
 }
 
 /// Proof that what is about to be answered stands in the record, or that the record could not be written and
@@ -108,6 +110,7 @@ impl Auditor {
         clock: Arc<dyn Clock>,
         bodies: Bodies,
         window: Duration,
+        metrics: Metrics,
     ) -> Arc<Self> {
         let debts = Arc::new(Debts::default());
         tokio::spawn(Arc::clone(&debts).pay(Arc::clone(&store)));
@@ -120,6 +123,7 @@ impl Auditor {
             clock,
             bodies,
             debts,
+            metrics,
         })
     }
 
@@ -222,7 +226,7 @@ impl Auditor {
         if let Some(operation) = call.operation() {
             outcome::members(&mut members, &self.redactor, operation, end, self.bodies.read);
         }
-        call.passed("forward");
+        call.passed(Stage::Forward);
         call.time_members(&mut members);
         self.append(&self.finish(Kind::Outcome, call, members)).await?;
         Ok(Recorded { request_id: call.request_id })
@@ -256,7 +260,7 @@ impl Auditor {
             }
             return Err(refusal);
         }
-        call.passed("intent");
+        call.passed(Stage::Intent);
         Ok(Owed { auditor: Arc::clone(self), plan, route, intent_id, intent, key, closed: false })
     }
 
@@ -319,10 +323,10 @@ impl Auditor {
     }
 
     async fn append(&self, entry: &Json) -> Result<(), Refusal> {
-        self.store
-            .append(vec![entry.to_string()])
-            .await
-            .map_err(|error| Refusal::AuditUnavailable { why: error.why() })
+        let began = self.clock.monotonic();
+        let stored = self.store.append(vec![entry.to_string()]).await;
+        self.metrics.append(self.clock.monotonic().saturating_sub(began), stored.is_ok());
+        stored.map_err(|error| Refusal::AuditUnavailable { why: error.why() })
     }
 }
 
@@ -355,7 +359,7 @@ impl Owed {
     /// same: it may hold the only copy of a key.
     pub async fn close(mut self, call: &mut Call, end: &End<'_>, client_gone: bool) -> Recorded {
         self.closed = true;
-        call.passed("forward");
+        call.passed(Stage::Forward);
         let auditor = &self.auditor;
         let mut members = call.members();
         decision(&mut members, call, None);

@@ -13,6 +13,7 @@ pub mod inspect;
 pub mod json;
 pub mod limit;
 pub mod listen;
+pub mod measure;
 pub mod operation;
 pub mod ops;
 pub mod pipeline;

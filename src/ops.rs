@@ -3,8 +3,6 @@
 //! Nothing here asks who reads it, so nothing here names a subject, a tunnel or a file: only closed lists of
 //! words, and counts. Not here: the API (`listen`), the record (`inspect`).
 
-pub mod metrics;
-
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::json::{Json, Object};
-use metrics::Metrics;
+use crate::measure::Metrics;
 
 /// What is wrong now, in our words: none is good.
 pub type Findings = Arc<dyn Fn() -> Vec<String> + Send + Sync>;

@@ -24,6 +24,7 @@ use crate::forward::Upstream;
 use crate::identify::Identifier;
 use crate::limit::{AddressGate, Budget, Limiter};
 use crate::listen::{Arrived, Service};
+use crate::measure::Metrics;
 use crate::refusal::Refusal;
 use crate::resolve::Resolver;
 use crate::respond::{self, Extras};
@@ -50,6 +51,8 @@ pub struct Pipeline {
     pub upstream: Arc<Upstream>,
     /// Finds out what became of calls without an answer.
     pub resolver: Arc<Resolver>,
+    /// What is counted and measured.
+    pub metrics: Metrics,
     /// Names calls.
     pub ids: Arc<Ids>,
     /// The time.
@@ -61,10 +64,13 @@ impl Service for Pipeline {
         let line = Line::new(&arrived.method, &arrived.target.path);
         let mut call = Call::new(self.ids.next(), arrived.origin.clone(), line, Arc::clone(&self.clock));
         let mut extras = Extras::default();
-        match self.serve(&mut call, arrived, &mut extras).await {
-            Ok(response) => response,
-            Err(refusal) => self.refused(&mut call, refusal, extras).await,
-        }
+        let (response, allowed) = match self.serve(&mut call, arrived, &mut extras).await {
+            Ok(response) => (response, true),
+            Err(refusal) => (self.refused(&mut call, refusal, extras).await, false),
+        };
+        self.metrics.request(call.operation(), allowed, response.status());
+        call.stages().iter().for_each(|(stage, took)| self.metrics.stage(*stage, *took));
+        response
     }
 
     async fn refuse(&self, origin: Origin, refusal: Refusal) -> Response<Full<Bytes>> {
@@ -96,6 +102,7 @@ impl Pipeline {
     }
 
     async fn refused(&self, call: &mut Call, refusal: Refusal, extras: Extras) -> Response<Full<Bytes>> {
+        self.metrics.refusal(&refusal);
         match self.auditor.refuse(call, &refusal).await {
             Ok(recorded) => respond::refuse(&recorded, &refusal, call.operation(), extras),
             // What can't be recorded is refused, and then the store is what the client must hear of.

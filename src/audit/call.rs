@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::caller::{Caller, Origin};
 use crate::clock::Clock;
 use crate::json::{Json, Object};
+use crate::measure::Stage;
 use crate::operation::{AccountId, Operation, Route, TunnelId};
 use crate::secret::SecretString;
 use crate::tunnel::Change;
@@ -45,7 +46,7 @@ pub struct Call {
     clock: Arc<dyn Clock>,
     began: Duration,
     mark: Duration,
-    stages: Vec<(&'static str, u64)>,
+    stages: Vec<(Stage, Duration)>,
 }
 
 /// A tunnel that a call is about.
@@ -134,10 +135,16 @@ impl Call {
     }
 
     /// Notes that a stage has ended; what passed since the last one was its time.
-    pub fn passed(&mut self, stage: &'static str) {
+    pub fn passed(&mut self, stage: Stage) {
         let now = self.clock.monotonic();
-        self.stages.push((stage, micros(now.saturating_sub(self.mark))));
+        self.stages.push((stage, now.saturating_sub(self.mark)));
         self.mark = now;
+    }
+
+    /// The stages that have ended, each with its time.
+    #[must_use]
+    pub fn stages(&self) -> &[(Stage, Duration)] {
+        &self.stages
     }
 
     /// The members that every entry of this call has.
@@ -176,7 +183,8 @@ impl Call {
     /// The members that tell how long it took.
     pub fn time_members(&self, members: &mut Object) {
         members.set("duration_us", micros(self.clock.monotonic().saturating_sub(self.began)));
-        members.set("stages_us", self.stages.iter().copied().collect::<Object>());
+        let stages = self.stages.iter().map(|(stage, took)| (stage.name(), micros(*took)));
+        members.set("stages_us", stages.collect::<Object>());
     }
 }
 

@@ -310,13 +310,6 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 fn report(call: &Call<'_>, result: &Result<Answer, Failure>, took: Duration) {
-    let outcome = match result {
-        Ok(answer) => answer.status.as_str().to_owned(),
-        Err(failure) => failure.refusal.name().to_owned(),
-    };
-    metrics::counter!("tunnelwarden_upstream_calls_total", "operation" => call.name, "outcome" => outcome)
-        .increment(1);
-    metrics::histogram!("tunnelwarden_upstream_seconds", "operation" => call.name).record(took.as_secs_f64());
     if let Ok(answer) = result {
         tracing::debug!(
             request.id = %call.request_id,

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use super::metrics::{Metrics, Stage};
+use crate::measure::{Metrics, Stage};
 use super::{Health, Serving, serve};
 use crate::operation::Operation;
 use crate::refusal::Refusal;

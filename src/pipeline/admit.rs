@@ -7,6 +7,7 @@ use crate::caller::Caller;
 use crate::json;
 use crate::limit::{Admitted, Refused};
 use crate::listen::{Arrived, Gone, headers as request};
+use crate::measure::Stage;
 use crate::operation::{Class, Route, route};
 use crate::refusal::Refusal;
 use crate::respond::Extras;
@@ -46,10 +47,10 @@ impl Pipeline {
         })?;
         let caller = Arc::clone(identified.caller());
         call.caller = Some(Arc::clone(&caller));
-        call.passed("identify");
+        call.passed(Stage::Identify);
         let route = route?;
         within(extras, self.limiter.admit(&caller, route.operation.class()))?;
-        call.passed("limit");
+        call.passed(Stage::Limit);
         let if_match = IfMatch::read(&headers, route.operation)?;
         let new_hc_target = request::new_hc_target(&headers, route.operation)?;
         let raw = request::body(&headers, body).await?;
@@ -71,7 +72,7 @@ impl Pipeline {
         if route.operation.class() == Class::Write && asked.elements().iter().any(|element| element.psk().is_some()) {
             within(extras, self.limiter.charge(&caller, Class::Secret))?;
         }
-        call.passed("body");
+        call.passed(Stage::Body);
         Ok(Within { caller, route, asked, if_match, new_hc_target, gone })
     }
 }

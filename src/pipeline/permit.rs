@@ -4,6 +4,7 @@
 use crate::audit::call::Call;
 use crate::authorize::{Element, Permit, Question, Ruling};
 use crate::json::{Json, Object};
+use crate::measure::Stage;
 use crate::operation::{Class, Operation, TunnelId};
 use crate::refusal::Refusal;
 use crate::respond::Extras;
@@ -39,7 +40,7 @@ impl Pipeline {
             Ruling::Permit(permit) => Some(permit),
             Ruling::NeedsState => None,
         };
-        call.passed("authorize");
+        call.passed(Stage::Authorize);
         let replaces = matches!(operation, Operation::Update | Operation::BulkUpdate | Operation::Delete);
         let ids: Vec<TunnelId> = call.tunnels.iter().filter_map(|tunnel| tunnel.id).collect();
         let turn = match operation.class() {
@@ -57,7 +58,7 @@ impl Pipeline {
             named.name = tunnel.get("name").and_then(Json::as_str).map(str::to_owned);
         }
         call.secrets.extend(before.iter().flat_map(|tunnel| crate::audit::redact::collect_secrets(&Json::Object(tunnel.clone()))));
-        call.passed("state");
+        call.passed(Stage::State);
         if let (Some(if_match), [tunnel]) = (&known.if_match, before.as_slice())
             && !if_match.allows(&self.states.etag(tunnel))
         {
@@ -71,7 +72,6 @@ impl Pipeline {
             // With everything known there is nothing left to ask for: a fault of ours, so no.
             Ruling::NeedsState => return Err(Refusal::Internal),
         };
-        call.passed("authorize_state");
         Ok(Allowed { permit, before, turn })
     }
 }

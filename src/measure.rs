@@ -20,8 +20,6 @@ pub const REFUSALS: &str = "tunnelwarden_refusals_total";
 pub const STAGE_SECONDS: &str = "tunnelwarden_stage_duration_seconds";
 /// Histogram: seconds until an entry was durable.
 pub const APPEND_SECONDS: &str = "tunnelwarden_audit_append_duration_seconds";
-/// Histogram: entries in one transaction.
-pub const APPEND_BATCH: &str = "tunnelwarden_audit_append_batch_entries";
 /// Counter: appends that failed.
 pub const APPEND_FAILURES: &str = "tunnelwarden_audit_append_failures_total";
 /// Histogram by `operation`: seconds until the upstream had answered.
@@ -36,20 +34,26 @@ const SECONDS: [f64; 18] = [
     5.0, 10.0, 30.0,
 ];
 
-/// Bounds of batch sizes.
-const ENTRIES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
-
 /// The stages that are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
-#[expect(missing_docs, reason = "each is the module of that name")]
+#[expect(missing_docs, reason = "each is the module of that name; `Intent` is recording one")]
 pub enum Stage {
     Identify,
     Limit,
+    Body,
     Authorize,
     State,
-    Record,
+    Intent,
     Forward,
+}
+
+impl Stage {
+    /// The name in metrics and in the record.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
 }
 
 /// Holds what was counted. Cheap to clone.
@@ -79,10 +83,7 @@ impl Metrics {
         let builder = PrometheusBuilder::new();
         // The bounds are constants and not empty, which is all that the builder can object to.
         let builder = builder
-            .set_buckets_for_metric(Matcher::Full(APPEND_BATCH.to_owned()), &ENTRIES)
-            .and_then(|builder| {
-                builder.set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
-            })
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
             .unwrap_or_default();
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
@@ -95,6 +96,11 @@ impl Metrics {
     pub fn with_connections(mut self, open: impl Fn() -> usize + Send + Sync + 'static) -> Self {
         self.connections = Some(Arc::new(open));
         self
+    }
+
+    /// Sorts raw samples into their buckets. Must be called now and then: samples wait for it in memory.
+    pub fn upkeep(&self) {
+        self.handle.run_upkeep();
     }
 
     /// The text that Prometheus reads.
@@ -148,12 +154,6 @@ impl Metrics {
         });
     }
 
-    /// So many entries went into one transaction.
-    pub fn batch(&self, entries: usize) {
-        let entries = u32::try_from(entries).unwrap_or(u32::MAX);
-        self.record(|| metrics::histogram!(APPEND_BATCH).record(f64::from(entries)));
-    }
-
     /// The upstream took so long.
     pub fn upstream(&self, operation: Operation, took: Duration) {
         let name = operation.name();
@@ -173,7 +173,6 @@ fn describe() {
     describe_counter!(REFUSALS, "Calls refused, by the refusal's name");
     describe_histogram!(STAGE_SECONDS, Unit::Seconds, "Time in a stage");
     describe_histogram!(APPEND_SECONDS, Unit::Seconds, "Time until an entry was durable");
-    describe_histogram!(APPEND_BATCH, "Entries in one transaction");
     describe_counter!(APPEND_FAILURES, "Entries that could not be written");
     describe_histogram!(
         UPSTREAM_SECONDS,
