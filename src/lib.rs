@@ -22,6 +22,7 @@ pub mod resolve;
 pub mod respond;
 pub mod seal;
 pub mod secret;
+pub mod service;
 pub mod state;
 pub mod store;
 pub mod tunnel;
