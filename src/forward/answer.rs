@@ -17,7 +17,7 @@ use hyper::body::{Body as _, Incoming};
 use crate::refusal::Refusal;
 
 /// A whole answer of the upstream.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Answer {
     /// Its status: never 1xx or 3xx.
     pub status: StatusCode,
@@ -31,6 +31,16 @@ pub struct Answer {
     pub is_json: bool,
     /// From before the first byte went out to the last byte of the body.
     pub duration: Duration,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Without headers and body, which may hold the only copy of a PSK.
+        f.debug_struct("Answer")
+            .field("status", &self.status)
+            .field("bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Answer {
@@ -197,7 +207,7 @@ mod tests {
     fn a_bomb_stops_at_the_limit() {
         check("gzip", &gzip(&[b'a'; 100]), Ok((&"a".repeat(100), true)));
         check("gzip", &gzip(&[b'a'; 101]), Err(TOO_LARGE));
-        check("gzip", &gzip(&vec![0; 50_000_000]), Err(TOO_LARGE));
+        check("gzip", &gzip(&vec![0; 5_000_000]), Err(TOO_LARGE));
     }
 
     #[test]

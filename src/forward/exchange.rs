@@ -28,7 +28,6 @@ use crate::operation::{Operation, Route};
 use crate::refusal::Refusal;
 
 /// A call as it goes out.
-#[derive(Debug)]
 pub struct Outgoing<'a> {
     /// What is asked for; method, URL and deadline follow from it.
     pub route: &'a Route,
@@ -40,6 +39,16 @@ pub struct Outgoing<'a> {
     pub user_agent: Option<&'a str>,
     /// The call's id, which goes into the user agent and so into the upstream's own audit log.
     pub request_id: Uuid,
+}
+
+impl std::fmt::Debug for Outgoing<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Without the body, which may hold a PSK.
+        f.debug_struct("Outgoing")
+            .field("route", self.route)
+            .field("request_id", &self.request_id)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A call without a usable answer.

@@ -14,12 +14,19 @@ use crate::operation::{AccountId, Operation, Route, TunnelId};
 use crate::refusal::Refusal;
 
 /// A state as the upstream told it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct StateRead {
     /// The envelope, parsed: `success` is true.
     pub json: Json,
     /// The answer that it came in.
     pub answer: Answer,
+}
+
+impl std::fmt::Debug for StateRead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Without the state, which may hold an `md5_key`.
+        f.debug_struct("StateRead").field("answer", &self.answer).finish_non_exhaustive()
+    }
 }
 
 /// Cloudflare: "IPsec tunnel not found".
@@ -60,12 +67,16 @@ impl Upstream {
 
 /// A failed exchange, told as what it means for the decision: nothing of the call itself was sent yet.
 fn unreadable(refusal: Refusal) -> Refusal {
-    let why = match refusal {
-        Refusal::UpstreamUnreachable => "no connection to the upstream",
-        Refusal::UpstreamTimeout => "the upstream did not answer in time",
-        Refusal::UpstreamDropped => "the upstream broke off without an answer",
-        Refusal::UpstreamAnswer(what) => what,
-        other => return other,
+    let why = if let Refusal::UpstreamAnswer(what) = refusal {
+        what
+    } else if refusal == Refusal::UpstreamUnreachable {
+        "no connection to the upstream"
+    } else if refusal == Refusal::UpstreamTimeout {
+        "the upstream did not answer in time"
+    } else if refusal == Refusal::UpstreamDropped {
+        "the upstream broke off without an answer"
+    } else {
+        return refusal;
     };
     Refusal::StateUnreadable { why }
 }

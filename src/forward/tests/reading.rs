@@ -59,3 +59,14 @@ async fn without_an_upstream_there_is_no_state() {
     assert_eq!(failure.refusal, Refusal::StateUnreadable { why: "no connection to the upstream" });
     assert_eq!(failure.sent, Sent::No);
 }
+
+#[tokio::test]
+async fn nothing_shows_a_body() {
+    let canary = "canary-md5-key";
+    let body = format!(r#"{{"success":true,"result":{{"md5_key":"{canary}"}}}}"#);
+    let state = read("200 OK", &body, true).await.unwrap();
+    let route = route(Operation::Create);
+    let outgoing = Outgoing { body: Some(body), ..outgoing(&route) };
+    let shown = format!("{state:?} {:?} {outgoing:?}", state.answer);
+    assert!(!shown.contains(canary), "{shown}");
+}

@@ -33,9 +33,9 @@ impl Server {
         let seen = Arc::<Mutex<Vec<String>>>::default();
         let log = Arc::clone(&seen);
         tokio::spawn(async move {
-            for acts in connections {
+            for (nth, acts) in connections.into_iter().enumerate() {
                 let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(play(stream, acts, Arc::clone(&log)));
+                tokio::spawn(play(stream, nth, acts, Arc::clone(&log)));
             }
         });
         Self { base, seen }
@@ -52,7 +52,7 @@ impl Server {
     }
 }
 
-async fn play(mut stream: TcpStream, acts: Vec<Act>, seen: Arc<Mutex<Vec<String>>>) {
+async fn play(mut stream: TcpStream, nth: usize, acts: Vec<Act>, seen: Arc<Mutex<Vec<String>>>) {
     for act in acts {
         if matches!(act, Act::Close) {
             return;
@@ -69,6 +69,8 @@ async fn play(mut stream: TcpStream, acts: Vec<Act>, seen: Arc<Mutex<Vec<String>
             }
             Act::AnswerAndListen(bytes) => {
                 let _ = stream.write_all(&bytes).await;
+                // A different moment each time, from at once to well after the next call has begun.
+                (0..nth % 40 * 1000).for_each(|_| std::hint::spin_loop());
                 let _ = stream.shutdown().await;
                 let mut rest = Vec::new();
                 let _ = stream.read_to_end(&mut rest).await;

@@ -83,6 +83,23 @@ async fn http_2_is_spoken_where_the_upstream_offers_it() {
 }
 
 #[tokio::test]
+async fn calls_that_begin_together_share_one_http_2_connection_or_wait_for_it() {
+    let authority = authority();
+    let mut config = config(&serve(&authority, &[b"h2"]).await);
+    config.ca_file = Some(authority.pem.path().into());
+    let upstream = Arc::new(upstream(&config));
+    let calls: Vec<_> = (0..20)
+        .map(|_| {
+            let upstream = Arc::clone(&upstream);
+            tokio::spawn(async move { send(&upstream, Operation::Create).await })
+        })
+        .collect();
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap().status, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
 async fn http_1_is_spoken_otherwise() {
     let authority = authority();
     let base = serve(&authority, &[]).await;
