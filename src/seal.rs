@@ -19,7 +19,7 @@ pub use checkpoint::{Checkpoint, NoteError};
 pub use key::{KeyError, Signer, Verifier, generate_key};
 pub use proof::{Proof, ProofError, check_consistency, check_inclusion, prove_consistency, prove_inclusion};
 pub use tlog_tiles::Hash;
-pub use tree::{Misfit, TILE, Tile, Tree};
+pub use tree::{Misfit, TILE, Tile, Tree, join, perfect_root, subtrees};
 
 /// The hash of an entry: SHA-256 of a zero byte and its text (RFC 6962 section 2.1).
 #[must_use]

@@ -1,1 +1,162 @@
-//! Stands empty until it is built.
+//! The record on disk: an append-only log of entries in `SQLite`, sealed entry by entry.
+//!
+//! One task writes. [`Store::append`] queues entries and returns when they are committed and fsynced; whatever
+//! queued up during one commit goes into the next, so durability costs a batch one fsync. The store fails closed:
+//! after any fault every append fails at once, until a real write has worked again, which the store tries by
+//! itself. Tables, views and their guards are in `migrations/`.
+//!
+//! ```text
+//! append -> queue -> writer -> backend::State (hash, sign) -> sqlite (one transaction) -> append returns
+//!                      `-> checkpoint_file (at most once a second)
+//! ```
+//!
+//! Not here: what is in an entry (`entry`), what a root or a checkpoint is (`seal`), whether a whole log is
+//! intact (`inspect::verify`).
+
+mod backend;
+mod checkpoint_file;
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod double;
+mod error;
+#[cfg(test)]
+mod faults;
+mod filter;
+mod lock;
+mod place;
+mod reader;
+mod schema;
+mod snapshot;
+mod sqlite;
+mod start;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+pub use error::{Damage, OpenError, StoreError};
+pub use filter::{Filter, Row};
+pub use reader::{ReadError, Reader};
+pub use snapshot::{RawCheckpoint, RawEntry, RawHead, RawTile, Snapshot};
+
+use crate::clock::Clock;
+use crate::seal::Signer;
+use writer::{Job, Message};
+
+/// Characters of an entry that are taken: bodies of 1 MiB on both sides with every character escaped are 12 MiB.
+pub const MAX_ENTRY: usize = 16 << 20;
+
+/// Calls that may wait at once. Each holds a connection, of which there are fewer.
+const MAX_WAITING: usize = 4096;
+
+/// Bytes of entries that may wait at once: one entry of the largest size, or 16,000 of the usual 2 KiB.
+const MAX_WAITING_BYTES: usize = 2 * MAX_ENTRY;
+
+/// What the store needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The `SQLite` file; made if it is missing, with mode 0600.
+    pub database: PathBuf,
+    /// Where the newest checkpoint is written.
+    pub checkpoint_file: Option<PathBuf>,
+    /// How long an append may take.
+    pub append_timeout: Duration,
+}
+
+/// How the store is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Why appends fail now.
+    pub fault: Option<StoreError>,
+    /// A warning: the checkpoint file could not be written. Appends go on.
+    pub checkpoint_file: Option<std::io::ErrorKind>,
+}
+
+impl Health {
+    /// Whether appends are taken.
+    #[must_use]
+    pub const fn is_writable(&self) -> bool {
+        self.fault.is_none()
+    }
+}
+
+/// The open store. When it is dropped, what is queued is still written; [`Store::close`] waits for that.
+#[derive(Debug)]
+pub struct Store {
+    queue: mpsc::Sender<Message>,
+    room: Arc<Semaphore>,
+    health: watch::Receiver<Health>,
+    append_timeout: Duration,
+    closed: AtomicBool,
+    done: watch::Receiver<bool>,
+}
+
+impl Store {
+    /// Opens the database, makes or checks its tables, checks the end of the log against its signed head and the
+    /// checkpoint file, and starts the writer. Takes milliseconds, however long the log is.
+    ///
+    /// # Errors
+    /// Anything on which entries could not safely be added.
+    pub async fn open(
+        settings: Settings,
+        signer: Arc<Signer>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
+        start::open(settings, signer, clock).await
+    }
+
+    /// Stores entries, all of them or none, and returns when they are committed and fsynced. Each is the whole
+    /// text of an entry.
+    ///
+    /// If the caller stops waiting before the writer took them up, they are dropped.
+    ///
+    /// # Errors
+    /// They are not stored; after [`StoreError::Timeout`] they may be, but treat them as not stored.
+    pub async fn append(&self, entries: Vec<String>) -> Result<(), StoreError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        if self.closed.load(Ordering::Acquire) {
+            return Err(StoreError::Closed);
+        }
+        if let Some(fault) = self.health.borrow().fault {
+            return Err(fault);
+        }
+        if entries.iter().any(|entry| entry.len() > MAX_ENTRY) {
+            return Err(StoreError::Invalid);
+        }
+        let queued = tokio::time::timeout(self.append_timeout, self.queue(entries)).await;
+        queued.unwrap_or(Err(StoreError::Timeout))
+    }
+
+    async fn queue(&self, entries: Vec<String>) -> Result<(), StoreError> {
+        let size = entries.iter().map(String::len).sum::<usize>().min(MAX_WAITING_BYTES);
+        let size = u32::try_from(size).map_err(|_| StoreError::Busy)?;
+        let room = Arc::clone(&self.room).acquire_many_owned(size).await.map_err(|_| StoreError::Closed)?;
+        let (reply, answer) = oneshot::channel();
+        let job = Job { entries, reply, _room: room };
+        self.queue.send(Message::Append(job)).await.map_err(|_| StoreError::Closed)?;
+        answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// How the store is, now and whenever that changes.
+    #[must_use]
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.health.clone()
+    }
+
+    /// Writes what is queued, a last checkpoint and the checkpoint file, and lets go of the database. Appends
+    /// that come after it fail. May be called more than once.
+    pub async fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        // A full queue means that the writer still gets to this message; a closed one that it has ended.
+        let _ = self.queue.send(Message::Close).await;
+        let mut done = self.done.clone();
+        let _ = done.wait_for(|done| *done).await;
+    }
+}

@@ -98,9 +98,7 @@ impl Tree {
     /// The root over all leaves.
     #[must_use]
     pub fn root(&self) -> Hash {
-        let mut roots = self.edge.iter().rev();
-        let Some(first) = roots.next() else { return tlog_tiles::EMPTY_HASH };
-        roots.fold(*first, |right, left| node_hash(*left, right))
+        join(&self.edge)
     }
 
     /// Adds a leaf; hands out the tiles that it fills, lowest first.
@@ -153,8 +151,24 @@ fn perfect_roots(mut hashes: &[Hash]) -> Vec<Hash> {
     roots
 }
 
+/// The perfect subtrees that a tree of `size` leaves consists of, largest first: how many levels each has above
+/// the leaves, and which one of that level it is.
+#[must_use]
+pub fn subtrees(size: u64) -> Vec<(u32, u64)> {
+    let levels = (0..u64::BITS).rev().filter(|level| size >> level & 1 == 1);
+    levels.map(|level| (level, (size >> level) - 1)).collect()
+}
+
+/// The root over perfect subtrees, given largest first (RFC 6962 section 2.1).
+#[must_use]
+pub fn join(roots: &[Hash]) -> Hash {
+    let joined = roots.iter().copied().rev().reduce(|right, left| node_hash(left, right));
+    joined.unwrap_or(tlog_tiles::EMPTY_HASH)
+}
+
 /// The root over a power of two of hashes.
-fn perfect_root(hashes: &[Hash]) -> Hash {
+#[must_use]
+pub fn perfect_root(hashes: &[Hash]) -> Hash {
     let mut row = hashes.to_vec();
     while row.len() > 1 {
         row = row

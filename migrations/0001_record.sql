@@ -1,0 +1,221 @@
+-- The record: an append-only log of entries, the hashes that prove it, and views to read it by.
+--
+-- Tables hold what is proven:
+--   entries      one row an entry, `seq` from 0 without gaps; `entry` is the JSON text whose hash `leaf` is. All
+--                other columns are computed from that text whenever they are read, so they can't disagree with it.
+--   tiles        full tiles of the Merkle tree: 256 hashes each, and the root over them
+--   checkpoints  signed checkpoints, one a second at most, as C2SP signed notes
+--   head         one row: the signed checkpoint over all entries and all checkpoints, replaced with each append,
+--                and the leaf hashes of the tile that is not full yet
+--   probe        written after a fault to see whether the database works again; proves nothing
+--
+-- Views answer everyday questions. Their columns are stable; new ones may be added at the end:
+--   requests     one row a call: who, what, when, by which policy, and how it ended
+--   changes      one row a changed field: which tunnel, what it was before, what it is now
+--   psk_events   one row a pre-shared key (by fingerprint) that a call minted, set or carried, and one row for
+--                each call to mint or set keys of which no fingerprint is known
+--   refusals     one row a call that got no, or whose answer could not be given
+
+-- The letters `twar`.
+PRAGMA application_id = 1953980786;
+
+CREATE TABLE entries (
+    seq        INTEGER PRIMARY KEY CHECK (seq >= 0),
+    leaf       BLOB NOT NULL CHECK (length(leaf) = 32),
+    entry      TEXT NOT NULL CHECK (json_valid(entry) AND length(entry) <= 16777216),
+    kind       TEXT AS (json_extract(entry, '$.kind')) VIRTUAL NOT NULL CHECK (kind IN
+                   ('intent', 'outcome', 'refusal', 'resolved', 'audit_read', 'started', 'stopped', 'reloaded')),
+    id         TEXT AS (json_extract(entry, '$.id')) VIRTUAL NOT NULL CHECK (length(id) = 36),
+    time       TEXT AS (json_extract(entry, '$.time')) VIRTUAL NOT NULL
+                   CHECK (time GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T*Z' AND length(time) = 27),
+    request_id TEXT AS (json_extract(entry, '$.request_id')) VIRTUAL NOT NULL CHECK (length(request_id) = 36),
+    subject    TEXT AS (json_extract(entry, '$.subject')) VIRTUAL,
+    teams      TEXT AS (json_extract(entry, '$.teams')) VIRTUAL,
+    roles      TEXT AS (json_extract(entry, '$.roles')) VIRTUAL,
+    issuer     TEXT AS (json_extract(entry, '$.issuer')) VIRTUAL,
+    jti        TEXT AS (json_extract(entry, '$.jti')) VIRTUAL,
+    client_address TEXT AS (json_extract(entry, '$.client_address')) VIRTUAL,
+    operation  TEXT AS (json_extract(entry, '$.operation')) VIRTUAL,
+    account    TEXT AS (json_extract(entry, '$.account')) VIRTUAL,
+    tunnel     TEXT AS (json_extract(entry, '$.tunnels[0].id')) VIRTUAL,
+    tunnel_count INTEGER AS (json_array_length(entry, '$.tunnels')) VIRTUAL,
+    decision   TEXT AS (json_extract(entry, '$.decision')) VIRTUAL,
+    policies   TEXT AS (json_extract(entry, '$.policies')) VIRTUAL,
+    status     INTEGER AS (json_extract(entry, '$.status')) VIRTUAL,
+    refusal    TEXT AS (json_extract(entry, '$.refusal.name')) VIRTUAL,
+    intent_id  TEXT AS (json_extract(entry, '$.intent_id')) VIRTUAL,
+    request_key TEXT AS (json_extract(entry, '$.request_key')) VIRTUAL
+) STRICT;
+
+-- Ids begin with their time (UUIDv7), as `time` does, so these three grow at their right edge, which is cheap.
+CREATE UNIQUE INDEX entries_id ON entries (id);
+CREATE INDEX entries_request_id ON entries (request_id);
+CREATE INDEX entries_time ON entries (time);
+-- These two grow at as many places as there are active subjects and tunnels.
+CREATE INDEX entries_subject ON entries (subject) WHERE subject IS NOT NULL;
+CREATE INDEX entries_tunnel ON entries (tunnel) WHERE tunnel IS NOT NULL;
+-- Few rows each.
+CREATE INDEX entries_bulk ON entries (tunnel_count) WHERE tunnel_count > 1;
+CREATE INDEX entries_intent_id ON entries (intent_id) WHERE intent_id IS NOT NULL;
+CREATE INDEX entries_intents ON entries (id) WHERE kind = 'intent';
+CREATE INDEX entries_one_shot ON entries (time) WHERE request_key IS NOT NULL;
+
+CREATE TRIGGER entries_follow BEFORE INSERT ON entries
+WHEN NEW.seq IS NOT (SELECT coalesce(max(seq) + 1, 0) FROM entries)
+BEGIN SELECT RAISE(ABORT, 'entries: the next entry follows the last one'); END;
+CREATE TRIGGER entries_no_update BEFORE UPDATE ON entries
+BEGIN SELECT RAISE(ABORT, 'entries: an entry is never changed'); END;
+CREATE TRIGGER entries_no_delete BEFORE DELETE ON entries
+BEGIN SELECT RAISE(ABORT, 'entries: an entry is never deleted'); END;
+
+CREATE TABLE tiles (
+    level  INTEGER NOT NULL CHECK (level BETWEEN 0 AND 7),
+    n      INTEGER NOT NULL CHECK (n >= 0),
+    root   BLOB NOT NULL CHECK (length(root) = 32),
+    hashes BLOB NOT NULL CHECK (length(hashes) = 8192),
+    PRIMARY KEY (level, n)
+) STRICT;
+
+CREATE TRIGGER tiles_no_update BEFORE UPDATE ON tiles
+BEGIN SELECT RAISE(ABORT, 'tiles: a tile is never changed'); END;
+CREATE TRIGGER tiles_no_delete BEFORE DELETE ON tiles
+BEGIN SELECT RAISE(ABORT, 'tiles: a tile is never deleted'); END;
+
+CREATE TABLE checkpoints (
+    n    INTEGER PRIMARY KEY CHECK (n >= 0),
+    size INTEGER NOT NULL UNIQUE CHECK (size > 0),
+    note TEXT NOT NULL CHECK (length(note) <= 4096)
+) STRICT;
+
+CREATE TRIGGER checkpoints_follow BEFORE INSERT ON checkpoints
+WHEN NEW.n IS NOT (SELECT coalesce(max(n) + 1, 0) FROM checkpoints)
+BEGIN SELECT RAISE(ABORT, 'checkpoints: the next checkpoint follows the last one'); END;
+CREATE TRIGGER checkpoints_no_update BEFORE UPDATE ON checkpoints
+BEGIN SELECT RAISE(ABORT, 'checkpoints: a checkpoint is never changed'); END;
+CREATE TRIGGER checkpoints_no_delete BEFORE DELETE ON checkpoints
+BEGIN SELECT RAISE(ABORT, 'checkpoints: a checkpoint is never deleted'); END;
+
+CREATE TABLE head (
+    one  INTEGER PRIMARY KEY CHECK (one = 1),
+    note TEXT NOT NULL CHECK (length(note) <= 4096),
+    edge BLOB NOT NULL CHECK (length(edge) % 32 = 0 AND length(edge) < 8192)
+) STRICT;
+
+CREATE TRIGGER head_no_delete BEFORE DELETE ON head
+BEGIN SELECT RAISE(ABORT, 'head: the head is only replaced'); END;
+
+CREATE TABLE probe (
+    one  INTEGER PRIMARY KEY CHECK (one = 1),
+    room BLOB NOT NULL
+) STRICT;
+
+-- A write is the intent and what ended it; a read or a refusal is one entry. `ended` is `open` where an intent
+-- has no end yet, else the kind of the entry that ended the call; `sent` says whether it may have reached the
+-- upstream, and `resolution` what a crash's loss turned out to be.
+CREATE VIEW requests AS
+SELECT
+    first.seq,
+    first.time,
+    first.request_id,
+    first.subject,
+    first.teams,
+    first.roles,
+    first.issuer,
+    first.jti,
+    first.client_address,
+    first.entry ->> '$.user_agent' AS user_agent,
+    first.operation,
+    first.account,
+    coalesce(first.tunnel, last.tunnel) AS tunnel,
+    coalesce(last.entry -> '$.tunnels', first.entry -> '$.tunnels') AS tunnels,
+    first.entry ->> '$.validate_only' AS validate_only,
+    first.decision,
+    first.policies,
+    first.entry ->> '$.policy_digest' AS policy_digest,
+    CASE WHEN last.seq IS NOT NULL THEN last.kind WHEN first.kind = 'intent' THEN 'open' ELSE first.kind END
+        AS ended,
+    coalesce(last.status, first.status) AS status,
+    coalesce(last.refusal, first.refusal) AS refusal,
+    coalesce(last.entry, first.entry) ->> '$.sent' AS sent,
+    coalesce(last.entry, first.entry) ->> '$.upstream.status' AS upstream_status,
+    coalesce(last.entry, first.entry) ->> '$.upstream.cf_ray' AS cf_ray,
+    coalesce(last.entry, first.entry) ->> '$.duration_us' AS duration_us,
+    last.entry ->> '$.resolution' AS resolution,
+    last.seq AS last_seq
+FROM entries AS first
+LEFT JOIN entries AS last ON last.seq = (SELECT max(seq) FROM entries WHERE intent_id = first.id)
+WHERE first.kind IN ('intent', 'refusal') OR (first.kind = 'outcome' AND first.intent_id IS NULL);
+
+-- `field` is an RFC 6901 pointer into the tunnel; `before` and `after` are JSON, NULL where there was nothing.
+CREATE VIEW changes AS
+SELECT
+    entries.seq,
+    entries.time,
+    entries.request_id,
+    entries.subject,
+    entries.teams,
+    entries.operation,
+    entries.account,
+    coalesce(tunnel.value ->> '$.tunnel.id', tunnel.value ->> '$.tunnel') AS tunnel,
+    change.value ->> '$.op' AS op,
+    change.value ->> '$.path' AS field,
+    change.value -> '$.old' AS before,
+    change.value -> '$.value' AS after,
+    entries.policies
+FROM entries, json_each(entries.entry, '$.before_after_diff') AS tunnel, json_each(tunnel.value, '$.patch') AS change
+WHERE entries.kind IN ('outcome', 'resolved');
+
+-- `psk` is `redacted:psk:<key id>:<fingerprint>`: equal keys have equal fingerprints.
+CREATE VIEW psk_events AS
+SELECT
+    requests.seq,
+    requests.time,
+    requests.request_id,
+    requests.subject,
+    requests.teams,
+    requests.roles,
+    requests.operation,
+    requests.account,
+    requests.tunnel,
+    requests.validate_only,
+    requests.ended,
+    requests.status,
+    requests.sent,
+    requests.resolution,
+    requests.policies,
+    found.value AS psk
+FROM requests
+LEFT JOIN json_each((
+    SELECT json_group_array(DISTINCT place.atom)
+    FROM entries, json_tree(entries.entry) AS place
+    WHERE entries.request_id = requests.request_id
+        AND instr(entries.entry, 'redacted:psk:') > 0
+        AND place.type = 'text' AND place.atom GLOB 'redacted:psk:*'
+)) AS found
+WHERE requests.operation IN ('generate_psk', 'set_psks') OR found.value IS NOT NULL;
+
+CREATE VIEW refusals AS
+SELECT
+    seq,
+    time,
+    request_id,
+    kind,
+    subject,
+    teams,
+    roles,
+    issuer,
+    client_address,
+    operation,
+    account,
+    tunnel,
+    refusal,
+    entry ->> '$.refusal.code' AS code,
+    status,
+    entry ->> '$.refusal.message' AS message,
+    entry ->> '$.refusal.pointer' AS pointer,
+    entry ->> '$.method' AS method,
+    entry ->> '$.path' AS path,
+    decision,
+    policies
+FROM entries
+WHERE refusal IS NOT NULL;

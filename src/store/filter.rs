@@ -1,0 +1,90 @@
+//! What a reader of the record may ask for, and the SQL for it.
+//!
+//! Every value is bound, none is written into the statement.
+
+use jiff::Timestamp;
+use sqlx::{QueryBuilder, Sqlite};
+
+use crate::clock::rfc3339;
+use crate::entry::Kind;
+use crate::operation::Operation;
+
+/// Which entries are wanted; what is `None` does not matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Not before this.
+    pub since: Option<Timestamp>,
+    /// Before this.
+    pub until: Option<Timestamp>,
+    /// Exactly this subject.
+    pub subject: Option<String>,
+    /// Among the caller's teams.
+    pub team: Option<String>,
+    /// A tunnel's id or name, among those that the call was about.
+    pub tunnel: Option<String>,
+    /// This operation.
+    pub operation: Option<Operation>,
+    /// This kind of entry.
+    pub kind: Option<Kind>,
+    /// After this `seq`: the oldest of those are taken, where otherwise it is the newest.
+    pub after: Option<u64>,
+    /// At most so many; `None` for all.
+    pub limit: Option<u32>,
+}
+
+/// A stored entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Its place in the log, from 0.
+    pub seq: u64,
+    /// Its text, byte for byte.
+    pub entry: String,
+}
+
+impl Filter {
+    /// The `seq`s that fit, in the order in which the limit takes them.
+    pub(super) fn query(&self) -> QueryBuilder<Sqlite> {
+        let mut query = QueryBuilder::new("SELECT seq FROM entries WHERE 1");
+        if let Some(since) = self.since {
+            query.push(" AND time >= ").push_bind(rfc3339(since));
+        }
+        if let Some(until) = self.until {
+            query.push(" AND time < ").push_bind(rfc3339(until));
+        }
+        if let Some(subject) = &self.subject {
+            query.push(" AND subject = ").push_bind(subject.clone());
+        }
+        if let Some(operation) = self.operation {
+            query.push(" AND operation = ").push_bind(operation.name());
+        }
+        if let Some(kind) = self.kind {
+            query.push(" AND kind = ").push_bind(kind.name());
+        }
+        if let Some(team) = &self.team {
+            query.push(" AND EXISTS (SELECT 1 FROM json_each(entry, '$.teams') AS team WHERE team.value = ");
+            query.push_bind(team.clone()).push(")");
+        }
+        if let Some(tunnel) = &self.tunnel {
+            self.push_tunnel(&mut query, tunnel);
+        }
+        if let Some(after) = self.after {
+            query.push(" AND seq > ").push_bind(i64::try_from(after).unwrap_or(i64::MAX));
+        }
+        query.push(if self.after.is_some() { " ORDER BY seq" } else { " ORDER BY seq DESC" });
+        if let Some(limit) = self.limit {
+            query.push(" LIMIT ").push_bind(limit);
+        }
+        query
+    }
+
+    /// A full id is looked up by index; anything shorter may be a name as well, for which there is none.
+    fn push_tunnel(&self, query: &mut QueryBuilder<Sqlite>, tunnel: &str) {
+        let full_id = tunnel.len() == 32 && tunnel.bytes().all(|b| b.is_ascii_hexdigit());
+        let among =
+            "EXISTS (SELECT 1 FROM json_each(entry, '$.tunnels') AS tunnel WHERE tunnel.value ->> '$.id' = ";
+        query.push(" AND (tunnel = ").push_bind(tunnel.to_owned());
+        query.push(if full_id { " OR (tunnel_count > 1 AND " } else { " OR (" });
+        query.push(among).push_bind(tunnel.to_owned());
+        query.push(" OR tunnel.value ->> '$.name' = ").push_bind(tunnel.to_owned()).push(")))");
+    }
+}

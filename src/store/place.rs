@@ -1,0 +1,69 @@
+//! Whether the files are still where they were opened.
+//!
+//! A file that is deleted or replaced under a running process takes every write without an error, and all of it
+//! is lost. So device and inode behind the paths are looked at around every commit. Not here: what then happens
+//! (`store::writer`).
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::StoreError;
+use super::lock::beside;
+
+/// Device and inode.
+pub(super) type Identity = (u64, u64);
+
+/// The files behind an open database.
+#[derive(Debug)]
+pub(super) struct Place {
+    database: PathBuf,
+    wal: PathBuf,
+    seen: (Identity, Identity),
+}
+
+impl Place {
+    /// Notes which files there are now. The WAL must exist, as it does after any transaction.
+    pub(super) async fn note(database: &Path) -> Result<Self, StoreError> {
+        let (database, wal) = (database.to_owned(), beside(database, "-wal"));
+        let seen = identities(&database, &wal).await?;
+        Ok(Self { database, wal, seen })
+    }
+
+    /// Checks that they are still the same.
+    pub(super) async fn check(&self) -> Result<(), StoreError> {
+        let now = identities(&self.database, &self.wal).await?;
+        if now == self.seen { Ok(()) } else { Err(StoreError::Moved) }
+    }
+
+    /// The database's file itself.
+    pub(super) const fn home(&self) -> Identity {
+        self.seen.0
+    }
+}
+
+/// Checks that the file at `database` is the one that was there, before it is opened again: `SQLite` would
+/// replay the WAL that still lies there into whatever file has come in its place.
+pub(super) async fn check_home(database: &Path, home: Identity) -> Result<(), StoreError> {
+    let database = database.to_owned();
+    let now = off_the_runtime(move || identity(&database)).await?;
+    if now == home { Ok(()) } else { Err(StoreError::Moved) }
+}
+
+async fn identities(database: &Path, wal: &Path) -> Result<(Identity, Identity), StoreError> {
+    let (database, wal) = (database.to_owned(), wal.to_owned());
+    off_the_runtime(move || Ok((identity(&database)?, identity(&wal)?))).await
+}
+
+fn identity(path: &Path) -> Result<Identity, StoreError> {
+    match std::fs::metadata(path) {
+        Ok(metadata) => Ok((metadata.dev(), metadata.ino())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(StoreError::Moved),
+        Err(_) => Err(StoreError::Io),
+    }
+}
+
+async fn off_the_runtime<T: Send + 'static>(
+    look: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(look).await.unwrap_or(Err(StoreError::Closed))
+}

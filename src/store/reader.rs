@@ -1,0 +1,188 @@
+//! Reads the record, while it is written or from a copy; cannot write.
+//!
+//! Opened with `mode=ro`. Not here: what an analyst sees of it (`inspect`), the way to write (`store::writer`).
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _, Row as _};
+
+use super::lock::beside;
+use super::sqlite::{classify, narrow, options, unsigned};
+use super::{Filter, Row, Snapshot, StoreError};
+use crate::clock::rfc3339;
+
+/// Connections for reading: two for a console's searches, two for the process itself.
+const CONNECTIONS: u32 = 4;
+
+/// How long a locked database is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Entries that are fetched at once by their `seq`.
+const PAGE: usize = 64;
+
+/// Entries of one call that are read: a call has two or three, and an id can't be made up by a client.
+const MAX_OF_CALL: i64 = 1000;
+
+/// Why the record could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("can't {doing} the audit database `{path}`: {fault}")]
+pub struct ReadError {
+    /// What was being done.
+    pub doing: &'static str,
+    /// The database.
+    pub path: String,
+    /// What is wrong with it.
+    pub fault: StoreError,
+    /// What the database said.
+    pub source: sqlx::Error,
+}
+
+/// Read access to a database.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    path: PathBuf,
+    options: SqliteConnectOptions,
+    pool: SqlitePool,
+}
+
+impl Reader {
+    /// Opens a database for reading; it must exist.
+    ///
+    /// # Errors
+    /// It can't be opened, or is no database.
+    pub async fn open(path: &Path) -> Result<Self, ReadError> {
+        let options = options(path).create_if_missing(false).read_only(true).busy_timeout(PATIENCE);
+        // A copy in a place that can't be written has no WAL, and none can be made there: then nothing is to be
+        // waited for or shared either.
+        let options = match reachable(&options).await {
+            Ok(()) => options,
+            Err(e) => {
+                let alone = std::fs::metadata(beside(path, "-wal")).map_or(true, |wal| wal.len() == 0);
+                let frozen = options.immutable(true);
+                match reachable(&frozen).await {
+                    Ok(()) if alone && classify(&e) != StoreError::Locked => frozen,
+                    _ => return Err(failed("open", path, e)),
+                }
+            }
+        };
+        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(PATIENCE);
+        Ok(Self { path: path.to_owned(), pool: pool.connect_lazy_with(options.clone()), options })
+    }
+
+    /// Intents that neither an outcome nor a resolution followed, oldest first: their texts.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub async fn intents_without_outcome(&self) -> Result<Vec<String>, ReadError> {
+        let open = "SELECT entry FROM entries AS intent WHERE kind = 'intent'
+                    AND NOT EXISTS (SELECT 1 FROM entries WHERE intent_id = intent.id) ORDER BY seq";
+        let rows = sqlx::query(open).fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
+        rows.iter().map(|row| row.try_get(0).map_err(|e| self.failed(e))).collect()
+    }
+
+    /// One-shot intents since a time, oldest first, each with the entry that ended it, if any.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub async fn one_shot_since(&self, since: Timestamp) -> Result<Vec<(String, Option<String>)>, ReadError> {
+        let calls = "SELECT intent.entry, (SELECT entry FROM entries WHERE intent_id = intent.id
+                                           ORDER BY seq DESC LIMIT 1)
+                     FROM entries AS intent
+                     WHERE intent.request_key IS NOT NULL AND intent.time >= ? ORDER BY intent.seq";
+        let query = sqlx::query(calls).bind(rfc3339(since));
+        let rows = query.fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
+        let pair = |row: &sqlx::sqlite::SqliteRow| Ok((row.try_get(0)?, row.try_get(1)?));
+        rows.iter().map(|row| pair(row).map_err(|e| self.failed(e))).collect()
+    }
+
+    /// The `seq`s of the entries that fit: the newest first, or the oldest after [`Filter::after`].
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub async fn find(&self, filter: &Filter) -> Result<Vec<u64>, ReadError> {
+        let mut query = filter.query();
+        let rows = query.build().fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
+        let seq = |row: &sqlx::sqlite::SqliteRow| unsigned(row.try_get(0)?);
+        rows.iter().map(|row| seq(row).map_err(|e| self.failed(e))).collect()
+    }
+
+    /// The entries with these `seq`s, in that order.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub async fn entries(&self, seqs: &[u64]) -> Result<Vec<Row>, ReadError> {
+        let mut found = Vec::with_capacity(seqs.len());
+        for seq in seqs {
+            let query = sqlx::query("SELECT entry FROM entries WHERE seq = ?");
+            let query = query.bind(narrow(*seq).map_err(|e| self.failed(e))?);
+            let row = query.fetch_optional(&self.pool).await.map_err(|e| self.failed(e))?;
+            if let Some(row) = row {
+                let entry = row.try_get(0).map_err(|e| self.failed(e))?;
+                found.push(Row { seq: *seq, entry });
+            }
+        }
+        Ok(found)
+    }
+
+    /// The entries that fit, newest first, or oldest first after [`Filter::after`]. For few: all are held in
+    /// memory.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub async fn list(&self, filter: &Filter) -> Result<Vec<Row>, ReadError> {
+        let seqs = self.find(filter).await?;
+        let mut rows = Vec::with_capacity(seqs.len());
+        for page in seqs.chunks(PAGE) {
+            rows.extend(self.entries(page).await?);
+        }
+        Ok(rows)
+    }
+
+    /// The entries of one call, oldest first: by its request id or by the id of any of them.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub async fn get(&self, id: &str) -> Result<Vec<Row>, ReadError> {
+        let call = "SELECT seq, entry FROM entries WHERE request_id IN
+                        (SELECT request_id FROM entries WHERE id = ?1 UNION SELECT ?1)
+                    ORDER BY seq LIMIT ?2";
+        let query = sqlx::query(call).bind(id).bind(MAX_OF_CALL);
+        let rows = query.fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
+        let read = |row: &sqlx::sqlite::SqliteRow| {
+            Ok(Row { seq: unsigned(row.try_get(0)?)?, entry: row.try_get(1)? })
+        };
+        rows.iter().map(|row| read(row).map_err(|e| self.failed(e))).collect()
+    }
+
+    /// The whole database as it is now, to be checked.
+    ///
+    /// # Errors
+    /// The database can't be opened.
+    pub async fn snapshot(&self) -> Result<Snapshot, ReadError> {
+        let connection: SqliteConnection =
+            self.options.connect().await.map_err(|e| failed("open", &self.path, e))?;
+        Snapshot::begin(connection).await.map_err(|e| self.failed(e))
+    }
+
+    /// Lets go of the database.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    fn failed(&self, source: sqlx::Error) -> ReadError {
+        failed("read", &self.path, source)
+    }
+}
+
+async fn reachable(options: &SqliteConnectOptions) -> Result<(), sqlx::Error> {
+    let mut connection = options.connect().await?;
+    sqlx::query("SELECT count(*) FROM sqlite_schema").execute(&mut connection).await?;
+    connection.close().await
+}
+
+fn failed(doing: &'static str, path: &Path, source: sqlx::Error) -> ReadError {
+    ReadError { doing, path: path.display().to_string(), fault: classify(&source), source }
+}

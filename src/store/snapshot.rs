@@ -1,0 +1,177 @@
+//! A database as it stands at one moment, raw: for checking, not for believing.
+//!
+//! One read transaction over everything, so that a log that grows meanwhile is checked as of its begin. Texts
+//! come as bytes and hashes as they are, since whoever damaged a file did not keep to its types. Not here: what
+//! should be there (`inspect::verify`).
+
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{Connection as _, Row as _};
+
+use super::sqlite::classify;
+use super::{MAX_ENTRY, StoreError, schema};
+
+/// Entries that are read at once: few, because each may have [`MAX_ENTRY`] characters.
+const PAGE: i64 = 32;
+
+/// Problems that the database's own check reports at most.
+const MAX_PROBLEMS: &str = "PRAGMA integrity_check(20)";
+
+/// An entry as it is stored.
+#[derive(Clone, Debug)]
+pub struct RawEntry {
+    /// Its place.
+    pub seq: i64,
+    /// Its hash.
+    pub leaf: Vec<u8>,
+    /// Its text; `None` where it is longer than any that was written.
+    pub entry: Option<Vec<u8>>,
+}
+
+/// A tile as it is stored.
+#[derive(Clone, Debug)]
+pub struct RawTile {
+    /// Its root.
+    pub root: Vec<u8>,
+    /// Its hashes.
+    pub hashes: Vec<u8>,
+}
+
+/// A checkpoint as it is stored.
+#[derive(Clone, Debug)]
+pub struct RawCheckpoint {
+    /// Its number.
+    pub n: i64,
+    /// How many entries it is said to cover.
+    pub size: i64,
+    /// The note.
+    pub note: Vec<u8>,
+}
+
+/// The head as it is stored.
+#[derive(Clone, Debug)]
+pub struct RawHead {
+    /// The note.
+    pub note: Vec<u8>,
+    /// The hashes of the unfinished tile.
+    pub edge: Vec<u8>,
+}
+
+/// A database at one moment.
+#[derive(Debug)]
+pub struct Snapshot {
+    connection: SqliteConnection,
+}
+
+impl Snapshot {
+    pub(super) async fn begin(mut connection: SqliteConnection) -> Result<Self, sqlx::Error> {
+        sqlx::query("BEGIN").execute(&mut connection).await?;
+        // Only a read makes the snapshot.
+        sqlx::query("SELECT count(*) FROM sqlite_schema").execute(&mut connection).await?;
+        Ok(Self { connection })
+    }
+
+    /// The heads: one in a sound database.
+    ///
+    /// # Errors
+    /// The table can't be read.
+    pub async fn heads(&mut self) -> Result<Vec<RawHead>, sqlx::Error> {
+        let heads = "SELECT CAST(note AS BLOB), CAST(edge AS BLOB) FROM head LIMIT 2";
+        let rows = sqlx::query(heads).fetch_all(&mut self.connection).await?;
+        rows.iter().map(|row| Ok(RawHead { note: row.try_get(0)?, edge: row.try_get(1)? })).collect()
+    }
+
+    /// A few entries, from `seq` on.
+    ///
+    /// # Errors
+    /// The table can't be read.
+    pub async fn entries(&mut self, from: i64) -> Result<Vec<RawEntry>, sqlx::Error> {
+        let page = "SELECT seq, CAST(leaf AS BLOB),
+                           CASE WHEN length(entry) <= ?2 THEN CAST(entry AS BLOB) END
+                    FROM entries NOT INDEXED WHERE seq >= ?1 ORDER BY seq LIMIT ?3";
+        let most = i64::try_from(MAX_ENTRY).unwrap_or(i64::MAX);
+        let query = sqlx::query(page).bind(from).bind(most).bind(PAGE);
+        let rows = query.fetch_all(&mut self.connection).await?;
+        let read = |row: &SqliteRow| {
+            Ok(RawEntry { seq: row.try_get(0)?, leaf: row.try_get(1)?, entry: row.try_get(2)? })
+        };
+        rows.iter().map(read).collect()
+    }
+
+    /// The tiles with this level and number: one in a sound database.
+    ///
+    /// # Errors
+    /// The table can't be read.
+    pub async fn tile(&mut self, level: u32, n: i64) -> Result<Vec<RawTile>, sqlx::Error> {
+        let tile = "SELECT CAST(root AS BLOB), CAST(hashes AS BLOB) FROM tiles
+                    WHERE level = ? AND n = ? LIMIT 2";
+        let rows = sqlx::query(tile).bind(level).bind(n).fetch_all(&mut self.connection).await?;
+        rows.iter().map(|row| Ok(RawTile { root: row.try_get(0)?, hashes: row.try_get(1)? })).collect()
+    }
+
+    /// How many tiles there are.
+    ///
+    /// # Errors
+    /// The table can't be read.
+    pub async fn tile_count(&mut self) -> Result<i64, sqlx::Error> {
+        let query = sqlx::query("SELECT count(*) FROM tiles NOT INDEXED");
+        query.fetch_one(&mut self.connection).await?.try_get(0)
+    }
+
+    /// A few checkpoints, from number `n` on.
+    ///
+    /// # Errors
+    /// The table can't be read.
+    pub async fn checkpoints(&mut self, from: i64) -> Result<Vec<RawCheckpoint>, sqlx::Error> {
+        let page = "SELECT n, size, CAST(substr(note, 1, 4097) AS BLOB) FROM checkpoints NOT INDEXED
+                    WHERE n >= ? ORDER BY n LIMIT ?";
+        let query = sqlx::query(page).bind(from).bind(PAGE);
+        let rows = query.fetch_all(&mut self.connection).await?;
+        let read = |row: &SqliteRow| {
+            Ok(RawCheckpoint { n: row.try_get(0)?, size: row.try_get(1)?, note: row.try_get(2)? })
+        };
+        rows.iter().map(read).collect()
+    }
+
+    /// Where the schema differs from this version's.
+    ///
+    /// # Errors
+    /// The schema can't be read.
+    pub async fn schema_differences(&mut self) -> Result<Vec<String>, sqlx::Error> {
+        schema::differences(&mut self.connection).await
+    }
+
+    /// What the database's own check finds: indexes and constraints that don't agree with the rows, and pages
+    /// that are damaged.
+    ///
+    /// # Errors
+    /// The check can't be made.
+    pub async fn integrity(&mut self) -> Result<Vec<String>, sqlx::Error> {
+        let rows = sqlx::query(MAX_PROBLEMS).fetch_all(&mut self.connection).await?;
+        let lines: Vec<String> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        Ok(lines.into_iter().filter(|line| line != "ok").collect())
+    }
+
+    /// Ends the transaction.
+    pub async fn end(self) {
+        // Nothing was written, so nothing can be lost.
+        let _ = self.connection.close().await;
+    }
+
+    /// What a fault while reading means. Once a database was opened and had the right tables, only these say
+    /// nothing of what is stored in it.
+    #[must_use]
+    pub fn is_unreadable(error: &sqlx::Error) -> Option<StoreError> {
+        match classify(error) {
+            fault @ (StoreError::Locked
+            | StoreError::Io
+            | StoreError::Unopenable
+            | StoreError::Timeout
+            | StoreError::Closed
+            | StoreError::Full
+            | StoreError::ReadOnly
+            | StoreError::Moved
+            | StoreError::Busy) => Some(fault),
+            StoreError::Corrupt | StoreError::Foreign | StoreError::Invalid => None,
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! The `SQLite` backend: one connection, one transaction a batch.
+//!
+//! After any fault a new connection takes the place of the old one, so that no half transaction or stale file
+//! handle outlives it. Not here: when to commit or try again (`store::writer`), the tables (`migrations/`,
+//! `store::schema`).
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
+
+use super::backend::{Backend, Batch, CommitError, Head, Row, Stored};
+use super::place::{Identity, Place, check_home};
+use super::{StoreError, schema};
+use crate::seal::{self, Hash, Tree};
+
+/// Rows in one `INSERT`, largest first: a batch is cut into these, so that seven statements are prepared once
+/// and serve every size of batch.
+const CHUNKS: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
+
+/// Bytes of WAL that are kept after it was copied into the database: 64 MiB.
+const WAL_KEPT: &str = "67108864";
+
+/// Bytes that a probe writes: more than a usual batch needs, so that a disk with room for a probe has room for
+/// the next append.
+const PROBE_BYTES: i64 = 256 << 10;
+
+/// A database file.
+#[derive(Debug)]
+pub(crate) struct Sqlite {
+    path: PathBuf,
+    busy_timeout: Duration,
+    home: Option<Identity>,
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    connection: SqliteConnection,
+    place: Place,
+}
+
+impl Sqlite {
+    /// A database that is opened by the first `load`. `busy_timeout` is how long another writer is waited for.
+    pub(crate) const fn new(path: PathBuf, busy_timeout: Duration) -> Self {
+        Self { path, busy_timeout, home: None, open: None }
+    }
+
+    fn options(&self) -> SqliteConnectOptions {
+        options(&self.path)
+            .create_if_missing(false)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(self.busy_timeout)
+            .pragma("journal_size_limit", WAL_KEPT)
+    }
+
+    /// Makes or checks the tables: once, before the first `load`.
+    pub(crate) async fn prepare(&self) -> Result<(), super::OpenError> {
+        let path = self.path.display().to_string();
+        let connected = self.options().connect().await;
+        let mut connection =
+            connected.map_err(|e| super::OpenError::Unusable { path: path.clone(), fault: classify(&e) })?;
+        schema::migrate(&mut connection, &path).await?;
+        schema::check(&mut connection).await?;
+        let _ = connection.close().await;
+        Ok(())
+    }
+
+    async fn connect(&mut self) -> Result<&mut SqliteConnection, StoreError> {
+        if let Some(home) = self.home {
+            check_home(&self.path, home).await?;
+        }
+        let mut connection = self.options().connect().await.map_err(|e| classify(&e))?;
+        // A read makes the WAL, whose place is to be known.
+        sqlx::query("SELECT count(*) FROM head").execute(&mut connection).await.map_err(|e| classify(&e))?;
+        let place = Place::note(&self.path).await?;
+        self.home.get_or_insert(place.home());
+        // The old connection goes only now: the last one that closes takes the WAL with it, and on a full disk
+        // there may be no room for a new one.
+        if let Some(old) = self.open.take() {
+            let _ = old.connection.close().await;
+        }
+        Ok(&mut self.open.insert(Open { connection, place }).connection)
+    }
+
+    /// The hashes of a full tile.
+    pub(crate) async fn tile(&mut self, level: u32, n: u64) -> Result<Option<Vec<Hash>>, StoreError> {
+        let open = self.open.as_mut().ok_or(StoreError::Closed)?;
+        let query =
+            sqlx::query("SELECT hashes FROM tiles WHERE level = ? AND n = ?").bind(level).bind(signed(n)?);
+        let row = query.fetch_optional(&mut open.connection).await.map_err(|e| classify(&e))?;
+        let bytes = row.map(|row| row.try_get::<Vec<u8>, _>(0)).transpose().map_err(|e| classify(&e))?;
+        bytes.map(|bytes| seal::hashes_from(&bytes).ok_or(StoreError::Corrupt)).transpose()
+    }
+}
+
+/// What every connection of this product has in common.
+pub(super) fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .foreign_keys(true)
+        // What a stranger wrote into a view or a trigger runs nothing but harmless functions.
+        .pragma("trusted_schema", "OFF")
+        .disable_statement_logging()
+}
+
+impl Backend for Sqlite {
+    async fn load(&mut self) -> Result<Stored, StoreError> {
+        let connection = self.connect().await?;
+        read_end(connection).await.map_err(|e| classify(&e))
+    }
+
+    async fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {
+        let Some(open) = self.open.as_mut() else { return Err(CommitError::Nothing(StoreError::Closed)) };
+        open.place.check().await.map_err(CommitError::Nothing)?;
+        if let Err(fault) = write(&mut open.connection, batch).await {
+            // If this fails too, the transaction ends with its connection.
+            let _ = sqlx::query("ROLLBACK").execute(&mut open.connection).await;
+            return Err(CommitError::Nothing(fault));
+        }
+        let committed = sqlx::query("COMMIT").execute(&mut open.connection).await;
+        committed.map_err(|e| CommitError::Unknown(classify(&e)))?;
+        // A file that was taken away meanwhile took the batch with it.
+        open.place.check().await.map_err(CommitError::Unknown)
+    }
+
+    async fn probe(&mut self) -> Result<(), StoreError> {
+        let open = self.open.as_mut().ok_or(StoreError::Closed)?;
+        // Random, because SQLite does not write what is there already.
+        let probe = "INSERT INTO probe (one, room) VALUES (1, randomblob(?1))
+                     ON CONFLICT (one) DO UPDATE SET room = excluded.room";
+        let query = sqlx::query(probe).bind(PROBE_BYTES);
+        query.execute(&mut open.connection).await.map_err(|e| classify(&e))?;
+        open.place.check().await
+    }
+
+    async fn close(&mut self) {
+        if let Some(open) = self.open.take() {
+            let _ = open.connection.close().await;
+        }
+    }
+}
+
+/// Writes a batch within a transaction that is left open.
+async fn write(connection: &mut SqliteConnection, batch: &Batch) -> Result<(), StoreError> {
+    let failed = |e: sqlx::Error| classify(&e);
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await.map_err(failed)?;
+    // First of all the head: it tells whether the log is still the one that the batch was made for.
+    let replaced = match &batch.before {
+        Some(before) => {
+            let head = "UPDATE head SET note = ?, edge = ? WHERE one = 1 AND note = ?";
+            let query = sqlx::query(head).bind(&batch.head.note).bind(&batch.head.edge).bind(before);
+            query.execute(&mut *connection).await.map_err(failed)?.rows_affected()
+        }
+        None => {
+            let head = "INSERT INTO head (one, note, edge) VALUES (1, ?, ?)";
+            let query = sqlx::query(head).bind(&batch.head.note).bind(&batch.head.edge);
+            query.execute(&mut *connection).await.map_err(failed)?.rows_affected()
+        }
+    };
+    if replaced != 1 {
+        return Err(StoreError::Foreign);
+    }
+    let (mut rest, mut seq) = (batch.rows.as_slice(), signed(batch.first)?);
+    for size in CHUNKS {
+        while let Some((chunk, after)) = rest.split_at_checked(size) {
+            let values = vec!["(?,?,?)"; size].join(",");
+            let insert = AssertSqlSafe(format!("INSERT INTO entries (seq, leaf, entry) VALUES {values}"));
+            let mut query = sqlx::query(insert);
+            for row in chunk {
+                query = query.bind(seq).bind(row.leaf.0.as_slice()).bind(&row.entry);
+                seq += 1;
+            }
+            query.execute(&mut *connection).await.map_err(failed)?;
+            rest = after;
+        }
+    }
+    for tile in &batch.tiles {
+        let query = sqlx::query("INSERT INTO tiles (level, n, root, hashes) VALUES (?, ?, ?, ?)")
+            .bind(tile.level)
+            .bind(signed(tile.index)?)
+            .bind(tile.root.0.as_slice())
+            .bind(seal::hashes_to_bytes(&tile.hashes));
+        query.execute(&mut *connection).await.map_err(failed)?;
+    }
+    if let Some((n, size, note)) = &batch.checkpoint {
+        let query = sqlx::query("INSERT INTO checkpoints (n, size, note) VALUES (?, ?, ?)")
+            .bind(signed(*n)?)
+            .bind(signed(*size)?)
+            .bind(note);
+        query.execute(&mut *connection).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+async fn read_end(connection: &mut SqliteConnection) -> Result<Stored, sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    let head = sqlx::query("SELECT note, edge FROM head").fetch_optional(&mut *transaction).await?;
+    let head = head
+        .map(|row| Ok::<_, sqlx::Error>(Head { note: row.try_get(0)?, edge: row.try_get(1)? }))
+        .transpose()?;
+    let ends = "SELECT (SELECT coalesce(max(seq) + 1, 0) FROM entries),
+                       (SELECT coalesce(max(n) + 1, 0) FROM checkpoints),
+                       (SELECT coalesce(max(size), 0) FROM checkpoints)";
+    let row = sqlx::query(ends).fetch_one(&mut *transaction).await?;
+    let size = unsigned(row.try_get(0)?)?;
+    let checkpoints = (unsigned(row.try_get(1)?)?, unsigned(row.try_get(2)?)?);
+
+    let first = size - size % 256;
+    let query =
+        sqlx::query("SELECT leaf, entry FROM entries WHERE seq >= ? ORDER BY seq").bind(narrow(first)?);
+    let rows = query.fetch_all(&mut *transaction).await?;
+    let tail = rows.iter().map(|row| Ok(Row { leaf: hash(row, 0)?, entry: row.try_get(1)? }));
+    let tail = tail.collect::<Result<_, sqlx::Error>>()?;
+
+    let mut roots = Vec::new();
+    for level in (1u32..).take(Tree::levels(size).saturating_sub(1)) {
+        let to = size.checked_shr(8 * level).unwrap_or(0);
+        let from = to - to % 256;
+        let query = sqlx::query("SELECT root FROM tiles WHERE level = ? AND n >= ? AND n < ? ORDER BY n")
+            .bind(level - 1)
+            .bind(narrow(from)?)
+            .bind(narrow(to)?);
+        let rows = query.fetch_all(&mut *transaction).await?;
+        roots.push(rows.iter().map(|row| hash(row, 0)).collect::<Result<_, sqlx::Error>>()?);
+    }
+    transaction.commit().await?;
+    Ok(Stored { head, size, checkpoints, tail, roots })
+}
+
+fn hash(row: &sqlx::sqlite::SqliteRow, column: usize) -> Result<Hash, sqlx::Error> {
+    let bytes: Vec<u8> = row.try_get(column)?;
+    seal::hash_from(&bytes).ok_or_else(|| sqlx::Error::Decode("a hash has 32 bytes".into()))
+}
+
+fn signed(n: u64) -> Result<i64, StoreError> {
+    i64::try_from(n).map_err(|_| StoreError::Full)
+}
+
+pub(super) fn narrow(n: u64) -> Result<i64, sqlx::Error> {
+    i64::try_from(n).map_err(|e| sqlx::Error::Encode(e.into()))
+}
+
+pub(super) fn unsigned(n: i64) -> Result<u64, sqlx::Error> {
+    u64::try_from(n).map_err(|e| sqlx::Error::Decode(e.into()))
+}
+
+/// What a fault of the database means to us. The codes: <https://sqlite.org/rescode.html>.
+pub(super) fn classify(error: &sqlx::Error) -> StoreError {
+    use sqlx::Error;
+    if matches!(error, Error::ColumnDecode { .. } | Error::Decode(_) | Error::RowNotFound) {
+        return StoreError::Corrupt;
+    }
+    let Error::Database(error) = error else {
+        return if matches!(error, Error::PoolTimedOut) { StoreError::Timeout } else { StoreError::Io };
+    };
+    let code: i32 = error.code().and_then(|code| code.parse().ok()).unwrap_or(0);
+    match (code, code & 0xff) {
+        // SQLITE_READONLY_DBMOVED
+        (1032, _) => StoreError::Moved,
+        // SQLITE_CONSTRAINT_TRIGGER, _PRIMARYKEY, _ROWID: somebody else's rows stand where ours were to go.
+        (1811 | 1555 | 2579, _) => StoreError::Foreign,
+        // SQLITE_FULL
+        (_, 13) => StoreError::Full,
+        // SQLITE_PERM, SQLITE_READONLY
+        (_, 3 | 8) => StoreError::ReadOnly,
+        // SQLITE_BUSY, SQLITE_LOCKED
+        (_, 5 | 6) => StoreError::Locked,
+        // SQLITE_CORRUPT, SQLITE_NOTADB
+        (_, 11 | 26) => StoreError::Corrupt,
+        // SQLITE_CANTOPEN
+        (_, 14) => StoreError::Unopenable,
+        // SQLITE_TOOBIG, SQLITE_CONSTRAINT and its other kinds, SQLITE_MISMATCH
+        (_, 18..=20) => StoreError::Invalid,
+        // What a generated column says of a text before any CHECK sees it.
+        (_, 1) if error.message() == "malformed JSON" => StoreError::Invalid,
+        // SQLITE_ERROR: a table or column is missing, so the tables are not those that we made.
+        (_, 1) => StoreError::Foreign,
+        _ => StoreError::Io,
+    }
+}

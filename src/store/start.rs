@@ -1,0 +1,185 @@
+//! Opens the store: takes the lock, makes the tables, checks the end of the log, starts the tasks.
+//!
+//! A log is added to only if what is stored is what was signed. The whole log is not read for that: its unfinished
+//! tiles, at most 255 entries and a few hundred hashes, decide. Not here: what each entry says
+//! (`inspect::verify` reads them all).
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use super::backend::{Backend, CommitError, State};
+use super::lock::{Lock, make_private};
+use super::sqlite::Sqlite;
+use super::writer::Writer;
+use super::{
+    Damage, Health, MAX_WAITING, MAX_WAITING_BYTES, OpenError, Settings, Store, StoreError, checkpoint_file,
+};
+use crate::clock::Clock;
+use crate::seal::{self, Checkpoint, Hash, Signer, Verifier};
+
+/// Bytes of a checkpoint file that are read: with many cosignatures it has a few KiB.
+const MAX_CHECKPOINT_FILE: u64 = 64 << 10;
+
+pub(super) async fn open(
+    settings: Settings,
+    signer: Arc<Signer>,
+    clock: Arc<dyn Clock>,
+) -> Result<Store, OpenError> {
+    let lock = Lock::take(&settings.database)?;
+    make_private(&settings.database)?;
+    // Half of the time for another writer to finish, the other half for us.
+    let mut backend = Sqlite::new(settings.database.clone(), settings.append_timeout / 2);
+    backend.prepare().await?;
+    let path = settings.database.display().to_string();
+    let unusable = |fault| OpenError::Unusable { path: path.clone(), fault };
+    let verifier = signer.verifier().map_err(|_| OpenError::Disagrees(Damage::Signature))?;
+    let state = begin(&mut backend, &signer, &verifier).await.map_err(|e| match e {
+        Begin::Fault(fault) => unusable(fault),
+        Begin::Damage(damage) => OpenError::Disagrees(damage),
+    })?;
+    if let Some(file) = &settings.checkpoint_file {
+        let known = read_checkpoint(file, &verifier)?;
+        if let Some(known) = known {
+            check_history(&mut backend, &state, known).await.map_err(|e| match e {
+                Begin::Fault(fault) => unusable(fault),
+                Begin::Damage(damage) => OpenError::Disagrees(damage),
+            })?;
+        }
+    }
+    Ok(start(backend, state, settings, signer, verifier, clock, Some(lock)))
+}
+
+/// Why a log can't be gone on with.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Begin {
+    Fault(StoreError),
+    Damage(Damage),
+}
+
+impl From<StoreError> for Begin {
+    fn from(fault: StoreError) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// Reads and checks the end of the log; a new log gets its first head.
+pub(super) async fn begin<B: Backend>(
+    backend: &mut B,
+    signer: &Signer,
+    verifier: &Verifier,
+) -> Result<State, Begin> {
+    let state = State::of(backend.load().await?, verifier).map_err(Begin::Damage)?;
+    if state.note.is_some() {
+        return Ok(state);
+    }
+    let (batch, first) = state.next([], false, signer)?;
+    match backend.commit(&batch).await {
+        Ok(()) => Ok(first),
+        Err(CommitError::Nothing(fault) | CommitError::Unknown(fault)) => Err(fault.into()),
+    }
+}
+
+/// Starts the tasks over a database whose end was checked.
+pub(super) fn start<B: Backend>(
+    backend: B,
+    state: State,
+    settings: Settings,
+    signer: Arc<Signer>,
+    verifier: Verifier,
+    clock: Arc<dyn Clock>,
+    lock: Option<Lock>,
+) -> Store {
+    let (queue, messages) = mpsc::channel(MAX_WAITING);
+    let (health, watched) = watch::channel(Health::default());
+    let health = Arc::new(health);
+    let (newest, checkpoints) = watch::channel((state.tree.size(), state.tree.root()));
+    let (end, done) = watch::channel(false);
+    let follower = settings
+        .checkpoint_file
+        .map(|path| checkpoint_file::follow(path, Arc::clone(&signer), checkpoints, Arc::clone(&health)))
+        .map(tokio::spawn);
+    let writer = Writer {
+        backend,
+        state,
+        maybe: None,
+        signer,
+        verifier,
+        clock,
+        last_checkpoint: None,
+        queue: messages,
+        closing: false,
+        health,
+        newest,
+        patience: settings.append_timeout,
+    };
+    tokio::spawn(async move {
+        writer.run().await;
+        if let Some(follower) = follower {
+            let _ = follower.await;
+        }
+        drop(lock);
+        end.send_replace(true);
+    });
+    Store {
+        queue,
+        room: Arc::new(Semaphore::new(MAX_WAITING_BYTES)),
+        health: watched,
+        append_timeout: settings.append_timeout,
+        closed: AtomicBool::new(false),
+        done,
+    }
+}
+
+/// What the checkpoint file proves so far; `None` where there is none, or an empty one.
+fn read_checkpoint(path: &Path, verifier: &Verifier) -> Result<Option<Checkpoint>, OpenError> {
+    let failed = |source| {
+        let path = path.display().to_string();
+        OpenError::File { doing: "read the checkpoint file", path, source }
+    };
+    let note = match std::fs::metadata(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(failed(e)),
+        Ok(metadata) if metadata.len() > MAX_CHECKPOINT_FILE => {
+            return Err(OpenError::Disagrees(Damage::CheckpointFile));
+        }
+        Ok(_) => std::fs::read(path).map_err(failed)?,
+    };
+    if note.is_empty() {
+        return Ok(None);
+    }
+    let known = Checkpoint::open_cosigned(&note, verifier);
+    known.map(Some).map_err(|_| OpenError::Disagrees(Damage::CheckpointFile))
+}
+
+/// Checks that the stored log begins with the one that `known` proves: it is about to be overwritten, and may be
+/// the only trace of an end that was cut off.
+async fn check_history(backend: &mut Sqlite, state: &State, known: Checkpoint) -> Result<(), Begin> {
+    let stored = state.tree.size();
+    if known.size > stored {
+        return Err(Begin::Damage(Damage::CutOff { file: known.size, stored }));
+    }
+    let mut roots = Vec::new();
+    for (level, n) in seal::subtrees(known.size) {
+        roots.push(subtree(backend, state, level, n).await?);
+    }
+    if seal::join(&roots) == known.root { Ok(()) } else { Err(Begin::Damage(Damage::OtherHistory)) }
+}
+
+/// The root of the perfect subtree `n` of a level of the tree: made from one tile.
+async fn subtree(backend: &mut Sqlite, state: &State, level: u32, n: u64) -> Result<Hash, Begin> {
+    let (tile_level, inner) = (level / 8, level % 8);
+    let first = n << inner;
+    let hashes = match backend.tile(tile_level, first >> 8).await? {
+        Some(hashes) => hashes,
+        None => {
+            let partial = usize::try_from(tile_level).ok().and_then(|level| state.tree.partial().get(level));
+            partial.cloned().unwrap_or_default()
+        }
+    };
+    let from = usize::from(u8::try_from(first % 256).unwrap_or(0));
+    let below = hashes.get(from..from + (1 << inner)).ok_or(Begin::Damage(Damage::Root))?;
+    Ok(seal::perfect_root(below))
+}
