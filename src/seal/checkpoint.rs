@@ -75,7 +75,8 @@ impl Checkpoint {
         let known = VerifierList::new(vec![Box::new(verifier.inner())]);
         let (_, others) = note.verify(&known).map_err(|_| NoteError::Signature)?;
         // A note holds one blank line before its signatures and one line for each: ours alone is one.
-        let signatures = bytes.split(|b| *b == b'\n').filter(|line| line.starts_with("— ".as_bytes())).count();
+        let signatures =
+            bytes.split(|b| *b == b'\n').filter(|line| line.starts_with("— ".as_bytes())).count();
         if alone && (!others.is_empty() || signatures != 1) {
             return Err(NoteError::Malformed);
         }

@@ -58,8 +58,7 @@ impl Signer {
         // Five parts; the last is base64 and may hold a `+` of its own.
         let encoded = text.splitn(5, '+').nth(4).ok_or(KeyError::Signing)?;
         let key = Zeroizing::new(BASE64.decode(encoded.as_bytes()).map_err(|_| KeyError::Signing)?);
-        let seed: &[u8; 32] =
-            key.get(1..).and_then(|seed| seed.try_into().ok()).ok_or(KeyError::Signing)?;
+        let seed: &[u8; 32] = key.get(1..).and_then(|seed| seed.try_into().ok()).ok_or(KeyError::Signing)?;
         let public = SigningKey::from_bytes(seed).verifying_key();
         let public = signed_note::new_ed25519_verifier_key(inner.name(), &public);
         Ok(Self { inner, public })

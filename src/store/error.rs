@@ -59,7 +59,9 @@ impl StoreError {
             Self::Locked => "another process holds the audit database's lock, end it",
             Self::Moved => "the audit database's file was moved or replaced, put it back",
             Self::Corrupt => "the audit database is damaged, run `tunnelwarden audit verify`",
-            Self::Foreign => "the audit database was changed by someone else, run `tunnelwarden audit verify`",
+            Self::Foreign => {
+                "the audit database was changed by someone else, run `tunnelwarden audit verify`"
+            }
             Self::Unopenable => "the audit database can't be opened, check its path and permissions",
             Self::Timeout => "the audit database does not answer in time, check its disk",
             Self::Busy => "too many entries wait for the audit database, try again later",

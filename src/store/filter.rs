@@ -80,7 +80,8 @@ impl Filter {
     /// A full id is looked up by index; anything shorter may be a name as well, for which there is none.
     fn push_tunnel(&self, query: &mut QueryBuilder<Sqlite>, tunnel: &str) {
         let full_id = tunnel.len() == 32 && tunnel.bytes().all(|b| b.is_ascii_hexdigit());
-        let among = "EXISTS (SELECT 1 FROM json_each(entry, '$.tunnels') AS tunnel WHERE tunnel.value ->> '$.id' = ";
+        let among =
+            "EXISTS (SELECT 1 FROM json_each(entry, '$.tunnels') AS tunnel WHERE tunnel.value ->> '$.id' = ";
         query.push(" AND (tunnel = ").push_bind(tunnel.to_owned());
         query.push(if full_id { " OR (tunnel_count > 1 AND " } else { " OR (" });
         query.push(among).push_bind(tunnel.to_owned());

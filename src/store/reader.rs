@@ -87,10 +87,7 @@ impl Reader {
     ///
     /// # Errors
     /// The database can't be read.
-    pub async fn one_shot_since(
-        &self,
-        since: Timestamp,
-    ) -> Result<Vec<(String, Option<String>)>, ReadError> {
+    pub async fn one_shot_since(&self, since: Timestamp) -> Result<Vec<(String, Option<String>)>, ReadError> {
         let calls = "SELECT intent.entry, (SELECT entry FROM entries WHERE intent_id = intent.id
                                            ORDER BY seq DESC LIMIT 1)
                      FROM entries AS intent

@@ -7,7 +7,6 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::error::ErrorKind;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 
@@ -61,8 +60,8 @@ impl Sqlite {
     pub(crate) async fn prepare(&self) -> Result<(), super::OpenError> {
         let path = self.path.display().to_string();
         let connected = self.options().connect().await;
-        let mut connection = connected
-            .map_err(|e| super::OpenError::Unusable { path: path.clone(), fault: classify(&e) })?;
+        let mut connection =
+            connected.map_err(|e| super::OpenError::Unusable { path: path.clone(), fault: classify(&e) })?;
         schema::migrate(&mut connection, &path).await?;
         schema::check(&mut connection).await?;
         let _ = connection.close().await;
@@ -89,7 +88,8 @@ impl Sqlite {
     /// The hashes of a full tile.
     pub(crate) async fn tile(&mut self, level: u32, n: u64) -> Result<Option<Vec<Hash>>, StoreError> {
         let open = self.open.as_mut().ok_or(StoreError::Closed)?;
-        let query = sqlx::query("SELECT hashes FROM tiles WHERE level = ? AND n = ?").bind(level).bind(signed(n)?);
+        let query =
+            sqlx::query("SELECT hashes FROM tiles WHERE level = ? AND n = ?").bind(level).bind(signed(n)?);
         let row = query.fetch_optional(&mut open.connection).await.map_err(|e| classify(&e))?;
         let bytes = row.map(|row| row.try_get::<Vec<u8>, _>(0)).transpose().map_err(|e| classify(&e))?;
         bytes.map(|bytes| seal::hashes_from(&bytes).ok_or(StoreError::Corrupt)).transpose()
@@ -209,7 +209,8 @@ async fn read_end(connection: &mut SqliteConnection) -> Result<Stored, sqlx::Err
     let checkpoints = (unsigned(row.try_get(1)?)?, unsigned(row.try_get(2)?)?);
 
     let first = size - size % 256;
-    let query = sqlx::query("SELECT leaf, entry FROM entries WHERE seq >= ? ORDER BY seq").bind(narrow(first)?);
+    let query =
+        sqlx::query("SELECT leaf, entry FROM entries WHERE seq >= ? ORDER BY seq").bind(narrow(first)?);
     let rows = query.fetch_all(&mut *transaction).await?;
     let tail = rows.iter().map(|row| Ok(Row { leaf: hash(row, 0)?, entry: row.try_get(1)? }));
     let tail = tail.collect::<Result<_, sqlx::Error>>()?;
@@ -218,11 +219,10 @@ async fn read_end(connection: &mut SqliteConnection) -> Result<Stored, sqlx::Err
     for level in (1u32..).take(Tree::levels(size).saturating_sub(1)) {
         let to = size.checked_shr(8 * level).unwrap_or(0);
         let from = to - to % 256;
-        let query =
-            sqlx::query("SELECT root FROM tiles WHERE level = ? AND n >= ? AND n < ? ORDER BY n")
-                .bind(level - 1)
-                .bind(narrow(from)?)
-                .bind(narrow(to)?);
+        let query = sqlx::query("SELECT root FROM tiles WHERE level = ? AND n >= ? AND n < ? ORDER BY n")
+            .bind(level - 1)
+            .bind(narrow(from)?)
+            .bind(narrow(to)?);
         let rows = query.fetch_all(&mut *transaction).await?;
         roots.push(rows.iter().map(|row| hash(row, 0)).collect::<Result<_, sqlx::Error>>()?);
     }
@@ -249,23 +249,19 @@ pub(super) fn unsigned(n: i64) -> Result<u64, sqlx::Error> {
 
 /// What a fault of the database means to us. The codes: <https://sqlite.org/rescode.html>.
 pub(super) fn classify(error: &sqlx::Error) -> StoreError {
-    let sqlx::Error::Database(error) = error else {
-        return match error {
-            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::RowNotFound => {
-                StoreError::Corrupt
-            }
-            sqlx::Error::PoolTimedOut => StoreError::Timeout,
-            sqlx::Error::PoolClosed => StoreError::Closed,
-            _ => StoreError::Io,
-        };
-    };
-    if !matches!(error.kind(), ErrorKind::Other) {
-        return StoreError::Invalid;
+    use sqlx::Error;
+    if matches!(error, Error::ColumnDecode { .. } | Error::Decode(_) | Error::RowNotFound) {
+        return StoreError::Corrupt;
     }
+    let Error::Database(error) = error else {
+        return if matches!(error, Error::PoolTimedOut) { StoreError::Timeout } else { StoreError::Io };
+    };
     let code: i32 = error.code().and_then(|code| code.parse().ok()).unwrap_or(0);
     match (code, code & 0xff) {
         // SQLITE_READONLY_DBMOVED
         (1032, _) => StoreError::Moved,
+        // SQLITE_CONSTRAINT_TRIGGER, _PRIMARYKEY, _ROWID: somebody else's rows stand where ours were to go.
+        (1811 | 1555 | 2579, _) => StoreError::Foreign,
         // SQLITE_FULL
         (_, 13) => StoreError::Full,
         // SQLITE_PERM, SQLITE_READONLY
@@ -276,8 +272,10 @@ pub(super) fn classify(error: &sqlx::Error) -> StoreError {
         (_, 11 | 26) => StoreError::Corrupt,
         // SQLITE_CANTOPEN
         (_, 14) => StoreError::Unopenable,
-        // SQLITE_TOOBIG, SQLITE_CONSTRAINT and its kinds (a trigger's RAISE is one), SQLITE_MISMATCH
+        // SQLITE_TOOBIG, SQLITE_CONSTRAINT and its other kinds, SQLITE_MISMATCH
         (_, 18..=20) => StoreError::Invalid,
+        // What a generated column says of a text before any CHECK sees it.
+        (_, 1) if error.message() == "malformed JSON" => StoreError::Invalid,
         // SQLITE_ERROR: a table or column is missing, so the tables are not those that we made.
         (_, 1) => StoreError::Foreign,
         _ => StoreError::Io,

@@ -135,9 +135,11 @@ impl<B: Backend> Writer<B> {
                 }
                 Ok(()) => jobs.into_iter().for_each(|job| job.answer(Ok(()))),
                 Err(fault) => {
+                    // Before anybody hears of it, so that nobody finds the store well after a failure.
+                    self.set_fault(Some(fault));
                     let all = jobs.into_iter().chain(std::mem::take(&mut batches).into_iter().flatten());
                     all.for_each(|job| job.answer(Err(fault)));
-                    self.recover(fault).await;
+                    self.recover().await;
                 }
             }
         }
@@ -210,8 +212,7 @@ impl<B: Backend> Writer<B> {
     }
 
     /// Refuses everything until the store works again, or is closed.
-    async fn recover(&mut self, fault: StoreError) {
-        self.set_fault(Some(fault));
+    async fn recover(&mut self) {
         while !self.closing {
             self.refuse_for(PROBE_EVERY).await;
             match self.try_again().await {

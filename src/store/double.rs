@@ -1,0 +1,148 @@
+//! Stores for tests: one in memory, and one that fails at a chosen step of any other.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use super::StoreError;
+use super::backend::{Backend, Batch, CommitError, Head, Row, Stored};
+use crate::seal::{Hash, Tile, Tree};
+
+/// What a store holds.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Contents {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) tiles: Vec<Tile>,
+    pub(crate) checkpoints: Vec<(u64, u64, String)>,
+    pub(crate) head: Option<Head>,
+}
+
+/// A store in memory. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Memory(pub(crate) Arc<Mutex<Contents>>);
+
+impl Backend for Memory {
+    async fn load(&mut self) -> Result<Stored, StoreError> {
+        let held = self.0.lock().unwrap();
+        let size = held.rows.len() as u64;
+        let tail = held.rows.iter().skip(held.rows.len() / 256 * 256).cloned().collect();
+        let roots = (1..Tree::levels(size) as u32).map(|level| {
+            let to = size >> (8 * level);
+            let wanted = |tile: &&Tile| tile.level == level - 1 && (to - to % 256..to).contains(&tile.index);
+            held.tiles.iter().filter(wanted).map(|tile| tile.root).collect::<Vec<Hash>>()
+        });
+        let last = held.checkpoints.last().map_or(0, |checkpoint| checkpoint.1);
+        let checkpoints = (held.checkpoints.len() as u64, last);
+        Ok(Stored { head: held.head.clone(), size, checkpoints, tail, roots: roots.collect() })
+    }
+
+    async fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {
+        let mut held = self.0.lock().unwrap();
+        if held.head.as_ref().map(|head| &head.note) != batch.before.as_ref() {
+            return Err(CommitError::Nothing(StoreError::Foreign));
+        }
+        if batch.rows.iter().any(|row| !row.entry.starts_with('{')) {
+            return Err(CommitError::Nothing(StoreError::Invalid));
+        }
+        assert_eq!(batch.first, held.rows.len() as u64);
+        held.rows.extend(batch.rows.iter().cloned());
+        held.tiles.extend(batch.tiles.iter().cloned());
+        held.checkpoints.extend(batch.checkpoint.clone());
+        held.head = Some(batch.head.clone());
+        Ok(())
+    }
+
+    async fn probe(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn close(&mut self) {}
+}
+
+/// What goes wrong next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// This one works.
+    Works,
+    /// Nothing happens, and that is known.
+    Before(StoreError),
+    /// A commit does not happen, and that is not known.
+    Lost(StoreError),
+    /// A commit happens, and that is not known. Anything else happens and fails all the same.
+    After(StoreError),
+    /// It works, but only when [`Double::release`] is called.
+    Hangs,
+}
+
+/// Fails as it is told, step by step; when it was told nothing, it works.
+#[derive(Clone, Debug)]
+pub(crate) struct Double<B> {
+    inner: B,
+    pub(crate) plan: Plan,
+}
+
+/// The steps to come.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Plan {
+    pub(crate) commits: Arc<Mutex<VecDeque<Step>>>,
+    pub(crate) loads: Arc<Mutex<VecDeque<Step>>>,
+    pub(crate) probes: Arc<Mutex<VecDeque<Step>>>,
+    pub(crate) gate: Arc<tokio::sync::Notify>,
+}
+
+impl<B> Double<B> {
+    pub(crate) fn new(inner: B) -> Self {
+        Self { inner, plan: Plan::default() }
+    }
+}
+
+fn take(steps: &Mutex<VecDeque<Step>>) -> Step {
+    steps.lock().unwrap().pop_front().unwrap_or(Step::Works)
+}
+
+impl<B: Backend> Backend for Double<B> {
+    async fn load(&mut self) -> Result<Stored, StoreError> {
+        match take(&self.plan.loads) {
+            Step::Works => self.inner.load().await,
+            Step::Hangs => {
+                self.plan.gate.notified().await;
+                self.inner.load().await
+            }
+            Step::Before(fault) | Step::Lost(fault) | Step::After(fault) => Err(fault),
+        }
+    }
+
+    async fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {
+        match take(&self.plan.commits) {
+            Step::Works => self.inner.commit(batch).await,
+            Step::Hangs => {
+                self.plan.gate.notified().await;
+                self.inner.commit(batch).await
+            }
+            Step::Before(fault) => Err(CommitError::Nothing(fault)),
+            Step::Lost(fault) => Err(CommitError::Unknown(fault)),
+            Step::After(fault) => {
+                self.inner.commit(batch).await?;
+                Err(CommitError::Unknown(fault))
+            }
+        }
+    }
+
+    async fn probe(&mut self) -> Result<(), StoreError> {
+        match take(&self.plan.probes) {
+            Step::Works => self.inner.probe().await,
+            Step::Hangs => {
+                self.plan.gate.notified().await;
+                self.inner.probe().await
+            }
+            Step::Before(fault) | Step::Lost(fault) => Err(fault),
+            Step::After(fault) => {
+                self.inner.probe().await?;
+                Err(fault)
+            }
+        }
+    }
+
+    async fn close(&mut self) {
+        self.inner.close().await;
+    }
+}
