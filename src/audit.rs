@@ -141,6 +141,12 @@ impl Auditor {
         Ok(())
     }
 
+    /// Whether the newest checkpoint could not be written to its file. The record goes on.
+    #[must_use]
+    pub fn checkpoint_file_fault(&self) -> bool {
+        self.store.health().borrow().checkpoint_file.is_some()
+    }
+
     /// Takes over a one-shot call of an earlier run from the record: its intent, and what ended it if anything
     /// did.
     pub fn remember(&self, intent: &Json, ending: Option<&Json>, now: jiff::Timestamp) {

@@ -102,6 +102,12 @@ impl Permit {
     }
 }
 
+/// SHA-256 of a policy text, in hex: what entries name it by.
+#[must_use]
+pub fn digest_of(text: &str) -> String {
+    data_encoding::HEXLOWER.encode(digest::digest(&digest::SHA256, text.as_bytes()).as_ref())
+}
+
 impl Authorizer {
     /// Reads and validates a policy text.
     ///
@@ -112,9 +118,7 @@ impl Authorizer {
         let fault =
             || PolicyProblem { line: None, id: None, what: "the built-in schema can't be used".into() };
         let types = Types::new().ok_or_else(|| vec![fault()])?;
-        let hash = digest::digest(&digest::SHA256, text.as_bytes());
-        let digest = data_encoding::HEXLOWER.encode(hash.as_ref());
-        Ok(Self { policies, types, callers: Callers::default(), digest })
+        Ok(Self { policies, types, callers: Callers::default(), digest: digest_of(text) })
     }
 
     /// SHA-256 of the policy's text, in hex: what entries name it by.

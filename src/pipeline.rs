@@ -96,8 +96,9 @@ impl Pipeline {
         }
     }
 
-    /// The policy in force at this moment; a call keeps the one it began with.
-    fn authorizer(&self) -> Arc<Authorizer> {
+    /// The policy in force at this moment. A call keeps the one it began with.
+    #[must_use]
+    pub fn authorizer(&self) -> Arc<Authorizer> {
         Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
     }
 

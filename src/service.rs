@@ -6,14 +6,14 @@ mod keys;
 mod reload;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::audit::Auditor;
-use crate::authorize::Authorizer;
+use crate::authorize::{self, Authorizer};
 use crate::clock::{Clock, Ids};
 use crate::config::Config;
 use crate::entry::Kind;
@@ -21,12 +21,16 @@ use crate::forward::Upstream;
 use crate::identify::Identifier;
 use crate::json::{Json, Object};
 use crate::limit::{AddressGate, Budget, Limiter};
-use crate::listen::Listener;
-use crate::ops;
+use crate::listen::{Drained, Listener};
+use crate::measure::Metrics;
+use crate::ops::{self, Health};
 use crate::pipeline::Pipeline;
+use crate::refusal::Refusal;
 use crate::resolve::Resolver;
 use crate::state::States;
-use crate::store::{Reader, Store};
+use crate::store::{Reader, Settings, Store};
+
+pub use keys::{Made, check_keys, make_keys, public_file};
 
 /// A running proxy.
 #[derive(Debug)]
@@ -34,7 +38,7 @@ pub struct Running {
     api: SocketAddr,
     admin: SocketAddr,
     stop: watch::Sender<bool>,
-    listener: JoinHandle<()>,
+    listener: JoinHandle<std::io::Result<Drained>>,
     pipeline: Arc<Pipeline>,
     store: Arc<Store>,
 }
@@ -64,7 +68,7 @@ impl Running {
         let ids = Arc::new(Ids::new(Arc::clone(&clock)));
         let signer = keys::signer(&config.audit).map_err(failed("reading the audit signing key"))?;
         let fingerprinter = keys::fingerprinter(&config.audit).map_err(failed("reading the fingerprint key"))?;
-        let policy = reload::read(&config.policy.file).map_err(failed("reading the policy"))?;
+        let policy = authorize::read_policy(&config.policy.file).map_err(failed("reading the policy"))?;
         let authorizer = Authorizer::new(&policy).map_err(|problems| StartError {
             doing: "reading the policy",
             why: problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
@@ -75,13 +79,20 @@ impl Running {
         let identifier = Identifier::start(&config.issuers, &config.revocation, Arc::clone(&clock))
             .await
             .map_err(failed("preparing identification"))?;
-        let listener = Listener::bind(&config.listen).await.map_err(failed("listening"))?;
-        let store = Store::open((&config.audit).into(), signer, Arc::clone(&clock))
+        let listener = Listener::bind(&config.listen).map_err(failed("listening"))?;
+        let settings = Settings {
+            database: config.audit.database.clone(),
+            checkpoint_file: config.audit.checkpoint_file.clone(),
+            append_timeout: config.audit.append_timeout,
+        };
+        let store = Store::open(settings, signer, Arc::clone(&clock))
             .await
             .map_err(failed("opening the audit store"))?;
         let store = Arc::new(store);
         let reader = Reader::open(&config.audit.database).await.map_err(failed("reading the audit store"))?;
 
+        let connections = listener.connections();
+        let metrics = Metrics::new().with_connections(move || connections.open());
         let budget = Budget::new(&config.limits.upstream_budget, Arc::clone(&clock));
         let auditor = Auditor::new(
             Arc::clone(&store),
@@ -90,6 +101,7 @@ impl Running {
             Arc::clone(&clock),
             config.audit.bodies,
             config.audit.one_shot_window,
+            metrics.clone(),
         );
         let states = Arc::new(States::new(Arc::clone(&upstream), fingerprinter, PATIENCE));
         let resolver = Resolver::start(
@@ -103,7 +115,7 @@ impl Running {
         let mut started = Object::new();
         started.set("version", env!("CARGO_PKG_VERSION"));
         started.set("config_digest", config.digest.as_str());
-        started.set("policy_digest", &**authorizer.digest());
+        started.set("policy_digest", authorizer.digest());
         auditor
             .note(Kind::Started, started)
             .await
@@ -119,16 +131,24 @@ impl Running {
             auditor,
             upstream,
             resolver,
+            metrics: metrics.clone(),
             ids,
             clock,
         });
         let (stop, stopped) = watch::channel(false);
-        tokio::spawn(reload::follow(config.policy.file.clone(), Arc::clone(&pipeline), stopped.clone()));
-        let health = Arc::clone(&pipeline);
-        let health_store = Arc::clone(&store);
-        let admin = ops::serve(config.admin.address, Arc::new(move || reload::health(&health, &health_store)), stopped.clone())
+        let warning = reload::Warning::default();
+        let policy = config.policy.file.clone();
+        tokio::spawn(reload::follow(policy, Arc::clone(&pipeline), Arc::clone(&warning), stopped.clone()));
+        tokio::spawn(upkeep(metrics.clone(), stopped.clone()));
+        let health = Health {
+            problems: findings(&pipeline, |pipeline| problems(pipeline)),
+            warnings: findings(&pipeline, move |pipeline| warnings(pipeline, &warning)),
+            metrics,
+        };
+        let admin = ops::serve(config.admin.address, health, stopped.clone())
             .await
-            .map_err(failed("listening for health and metrics"))?;
+            .map_err(failed("listening for health and metrics"))?
+            .address;
         let api = listener.address();
         let listener = tokio::spawn(listener.serve(Arc::clone(&pipeline), stopped));
         Ok(Self { api, admin, stop, listener, pipeline, store })
@@ -149,8 +169,10 @@ impl Running {
     /// Stops taking calls, lets those under way end, records the stop and closes the log.
     pub async fn stop(self) {
         let _ = self.stop.send(true);
-        if self.listener.await.is_err() {
-            tracing::error!("the listener ended by a fault");
+        match self.listener.await {
+            Ok(Ok(Drained::Whole)) => {}
+            Ok(Ok(Drained::Cut)) => tracing::error!("calls were still under way when the time to stop was over"),
+            Ok(Err(_)) | Err(_) => tracing::error!("the listener ended by a fault"),
         }
         let settled = self.pipeline.auditor.settled(Duration::from_secs(5)).await;
         if !settled {
@@ -174,7 +196,7 @@ async fn resume(
     let read = |text: &String| crate::json::read(text.as_bytes(), crate::json::MAX_DEPTH).ok();
     let now = clock.now();
     let since = now.checked_sub(window).unwrap_or(now);
-    let recent = reader.one_shots_since(since).await.map_err(failed("reading the audit store"))?;
+    let recent = reader.one_shot_since(since).await.map_err(failed("reading the audit store"))?;
     for (intent, ending) in &recent {
         let Some(intent) = read(intent) else { continue };
         auditor.remember(&intent, ending.as_ref().and_then(read).as_ref(), now);
@@ -182,4 +204,41 @@ async fn resume(
     let open = reader.intents_without_outcome().await.map_err(failed("reading the audit store"))?;
     open.iter().filter_map(read).for_each(|intent: Json| resolver.look_into(&intent));
     Ok(())
+}
+
+/// How often samples are sorted into their buckets: at ten thousand calls a second about a megabyte waits.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+async fn upkeep(metrics: Metrics, mut stop: watch::Receiver<bool>) {
+    while tokio::time::timeout(UPKEEP, stop.wait_for(|stop| *stop)).await.is_err() {
+        metrics.upkeep();
+    }
+}
+
+fn findings(
+    pipeline: &Arc<Pipeline>,
+    find: impl Fn(&Pipeline) -> Vec<String> + Send + Sync + 'static,
+) -> ops::Findings {
+    let pipeline = Arc::clone(pipeline);
+    Arc::new(move || find(&pipeline))
+}
+
+/// What keeps calls from being served.
+fn problems(pipeline: &Pipeline) -> Vec<String> {
+    pipeline.auditor.admits().err().iter().map(Refusal::message).collect()
+}
+
+/// What somebody should look at while calls are served.
+fn warnings(pipeline: &Pipeline, policy: &reload::Warning) -> Vec<String> {
+    let mut warnings = pipeline.identifier.health();
+    warnings.extend(pipeline.upstream.health());
+    warnings.extend(policy.lock().unwrap_or_else(PoisonError::into_inner).clone());
+    if pipeline.auditor.checkpoint_file_fault() {
+        warnings.push("the checkpoint file can't be written".to_owned());
+    }
+    let open = pipeline.resolver.open();
+    if open > 0 {
+        warnings.push(format!("{open} calls whose outcome is not known yet"));
+    }
+    warnings
 }

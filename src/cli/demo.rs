@@ -14,9 +14,11 @@ use std::sync::Arc;
 
 use crate::clock::Ids;
 use crate::config;
-use crate::emulator::{Emulator, Options};
-use crate::secret::SecretString;
-use crate::service::Running;
+use crate::emulator::{Emulator, Options, Token, new_token};
+use crate::json::{Json, Object};
+use crate::operation::AccountId;
+use crate::secret::ExposeSecret as _;
+use crate::service::{Running, make_keys};
 
 use super::{Env, Exit, signals};
 use files::Files;
@@ -51,31 +53,33 @@ pub struct Args {
 }
 
 /// Runs the demo until Ctrl-C.
-pub async fn run(args: Args, env: &Env, out: &mut dyn Write) -> Exit {
+pub async fn run(args: Args, env: &Env, out: &mut (dyn Write + Send)) -> Exit {
     match demo(args, env, out).await {
         Ok(()) => Exit::Good,
-        Err(why) => super::fail(out, &format!("the demo can't run: {why}")),
+        Err(why) => super::fail(out, Exit::Failed, &format!("the demo can't run: {why}")),
     }
 }
 
-async fn demo(args: Args, env: &Env, out: &mut dyn Write) -> Result<(), String> {
-    let upstream_token = files::random_token()?;
+async fn demo(args: Args, env: &Env, out: &mut (dyn Write + Send)) -> Result<(), String> {
+    let upstream_token = new_token().map_err(|_| "no randomness")?;
+    let account = AccountId::parse(ACCOUNT).ok_or("no account")?;
     let ids = Arc::new(Ids::new(Arc::clone(&env.clock)));
-    let options = Options::new(SecretString::from(upstream_token.as_str()));
+    let options = Options::new(vec![Token::user(upstream_token.clone())]);
     let emulator = Emulator::start(options, Arc::clone(&env.clock), ids).await.map_err(|e| e.to_string())?;
-    let seeded = emulator.seed(ACCOUNT, TUNNELS);
+    let tunnel = seed(&emulator, account)?;
     let files = Files::create(args.dir, env.clock.as_ref(), &files::Wanted {
         listen: args.listen,
         admin: args.admin,
         upstream: &emulator.base_url(),
-        upstream_token: &upstream_token,
+        upstream_token: upstream_token.expose_secret(),
         roles: &ROLES,
     })?;
+    let made = |config: &config::Config| make_keys(&config.audit);
     let config = config::load(&files.config(), &std::collections::BTreeMap::new()).map_err(|e| e.to_string())?;
+    made(&config)?;
     let running = Running::start(&config, Arc::clone(&env.clock)).await.map_err(|e| e.to_string())?;
     let base = format!("http://{}/client/v4", running.api());
-    files.environment(&base, &emulator.origin(), ACCOUNT)?;
-    let tunnel = seeded.first().cloned().unwrap_or_default();
+    files.environment(&base, &emulator.control_url(), ACCOUNT)?;
     let told = tell(out, &files, &base, &tunnel, &running);
     if args.script && told.is_ok() {
         script::play(out, &base, &emulator, &files, ACCOUNT).await?;
@@ -88,6 +92,22 @@ async fn demo(args: Args, env: &Env, out: &mut dyn Write) -> Result<(), String> 
     running.stop().await;
     let _ = writeln!(out, "Stopped. The record stays in {}", files.database().display());
     told.map_err(|e| e.to_string())
+}
+
+/// Puts tunnels there, as a company has them; answers the id of the first.
+fn seed(emulator: &Emulator, account: AccountId) -> Result<String, String> {
+    let mut first = None;
+    for n in 1..=TUNNELS {
+        let mut tunnel = Object::new();
+        tunnel.set("name", format!("site-{n}"));
+        tunnel.set("cloudflare_endpoint", "203.0.113.1");
+        tunnel.set("customer_endpoint", format!("198.51.100.{n}"));
+        tunnel.set("interface_address", format!("10.100.{n}.0/31"));
+        tunnel.set("replay_protection", true);
+        let id = emulator.put_tunnel(account, &Json::Object(tunnel))?;
+        first.get_or_insert(id.to_string());
+    }
+    first.ok_or_else(|| "no tunnel".to_owned())
 }
 
 fn tell(

@@ -26,6 +26,7 @@ pub const PROTECTED: &[&str] = &[
     "decision",
     "policies",
     "policy_digest",
+    "policy_digest_before",
     "changed",
     "weakened",
     "request.size",

@@ -19,7 +19,7 @@ use crate::operation::Operation;
 use super::files::Files;
 
 struct Day<'a> {
-    out: &'a mut dyn Write,
+    out: &'a mut (dyn Write + Send),
     client: Client<HttpConnector, Full<Bytes>>,
     collection: String,
     files: &'a Files,
@@ -38,7 +38,7 @@ const BURST: usize = 30;
 
 /// Plays the day.
 pub(super) async fn play(
-    out: &mut dyn Write,
+    out: &mut (dyn Write + Send),
     base: &str,
     emulator: &Emulator,
     files: &Files,

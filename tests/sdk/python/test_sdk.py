@@ -28,7 +28,7 @@ def tunnels(role, **options):
 
 def emulator(method, path, body=None):
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"{EMULATOR}/__emulator/{path}", data=data, method=method)
+    request = urllib.request.Request(f"{EMULATOR}/{path}", data=data, method=method)
     with urllib.request.urlopen(request) as answer:
         return json.loads(answer.read() or b"null")
 

@@ -18,7 +18,7 @@ function client(role, options = {}) {
 const tunnels = (role, options) => client(role, options).magicTransit.ipsecTunnels;
 
 async function emulator(method, path, body) {
-  const answer = await fetch(`${process.env.DEMO_EMULATOR}/__emulator/${path}`, {
+  const answer = await fetch(`${process.env.DEMO_EMULATOR}/${path}`, {
     method,
     body: body === undefined ? undefined : JSON.stringify(body),
   });
