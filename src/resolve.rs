@@ -149,9 +149,12 @@ impl Resolver {
         let taken = self.budget.take_own()?;
         let all = self.states.all(&taken, intent.account, intent.request_id).await?;
         let verdict = |expected: &judge::Expected| {
-            let named = |tunnel: &&Object| match intent.operation {
-                Operation::Create => text(tunnel, "name") == expected.name,
-                _ => text(tunnel, "id") == expected.tunnel,
+            let named = |tunnel: &&Object| {
+                if intent.operation == Operation::Create {
+                    text(tunnel, "name") == expected.name
+                } else {
+                    text(tunnel, "id") == expected.tunnel
+                }
             };
             if self.followed(intent, expected) {
                 let because = "a later call of ours was made on the same tunnel";

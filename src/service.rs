@@ -141,7 +141,7 @@ impl Running {
         tokio::spawn(reload::follow(policy, Arc::clone(&pipeline), Arc::clone(&warning), stopped.clone()));
         tokio::spawn(upkeep(metrics.clone(), stopped.clone()));
         let health = Health {
-            problems: findings(&pipeline, |pipeline| problems(pipeline)),
+            problems: findings(&pipeline, problems),
             warnings: findings(&pipeline, move |pipeline| warnings(pipeline, &warning)),
             metrics,
         };

@@ -253,12 +253,11 @@ fn results(operation: Operation, asked: &Asked, answer: &Json, after: &[&Object]
     let result = |tunnel: &str| {
         let mut result = Object::new();
         result.set("tunnel", tunnel);
-        match operation {
-            Operation::SetPsks => {
-                result.set("applied", applied_keys.is_some_and(|keys| keys.get(tunnel).is_some()));
-                optional(&mut result, "reason", failed_keys.and_then(|keys| keys.get(tunnel)?.as_str()));
-            }
-            _ => result.set("applied", after.iter().any(|new| text(new, "id").as_deref() == Some(tunnel))),
+        if operation == Operation::SetPsks {
+            result.set("applied", applied_keys.is_some_and(|keys| keys.get(tunnel).is_some()));
+            optional(&mut result, "reason", failed_keys.and_then(|keys| keys.get(tunnel)?.as_str()));
+        } else {
+            result.set("applied", after.iter().any(|new| text(new, "id").as_deref() == Some(tunnel)));
         }
         Json::Object(result)
     };

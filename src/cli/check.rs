@@ -26,7 +26,7 @@ pub async fn run(args: &Args, env: &Env, out: &mut (dyn Write + Send)) -> Exit {
     let (problems, summary) = match config::load(&args.file.config, &env.vars) {
         Ok(config) => (problems(&config), summary(&config)),
         Err(problems) => {
-            let told = problems.0.iter().map(|problem| (problem.place(), problem.what.clone()));
+            let told = problems.0.iter().map(|problem| (problem.key.clone(), problem.what.clone()));
             (told.collect(), String::new())
         }
     };

@@ -66,7 +66,7 @@ fn outgoing(route: &Route) -> Outgoing<'_> {
 }
 
 async fn send(upstream: &Upstream, operation: Operation) -> Result<Answer, Failure> {
-    upstream.send(&taken(), outgoing(&route(operation))).await
+    upstream.send_route(&taken(), outgoing(&route(operation))).await
 }
 
 #[track_caller]

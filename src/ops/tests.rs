@@ -83,7 +83,6 @@ async fn metrics_are_prometheus_text() {
     metrics.refusal(&Refusal::UnknownRoute);
     metrics.stage(Stage::Identify, Duration::from_micros(80));
     metrics.append(Duration::from_millis(3), false);
-    metrics.batch(3);
     metrics.upstream(Operation::List, Duration::from_secs(1));
     let admin = admin(metrics).await;
     let text = admin.ask("GET /metrics").await;
@@ -98,8 +97,6 @@ async fn metrics_are_prometheus_text() {
         "tunnelwarden_stage_duration_seconds_bucket{stage=\"identify\",le=\"0.0001\"} 1",
         "tunnelwarden_audit_append_duration_seconds_count 1",
         "tunnelwarden_audit_append_failures_total 1",
-        "tunnelwarden_audit_append_batch_entries_bucket{le=\"2\"} 0",
-        "tunnelwarden_audit_append_batch_entries_bucket{le=\"4\"} 1",
         "tunnelwarden_upstream_duration_seconds_sum{operation=\"list\"} 1",
         "tunnelwarden_connections 7",
     ] {
