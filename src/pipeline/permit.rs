@@ -94,6 +94,10 @@ fn changes(known: &Within, before: Option<&[Object]>) -> Vec<Option<Change>> {
 }
 
 fn elements<'a>(known: &'a Within, changes: &'a [Option<Change>], before: &'a [Object]) -> Vec<Element<'a>> {
+    if known.asked.elements().is_empty() {
+        // A list is about the account.
+        return vec![Element::default()];
+    }
     let elements = known.asked.elements().iter().enumerate().map(|(at, element)| Element {
         tunnel: element.tunnel.or(known.route.tunnel),
         sets_psk: element.psk().is_some(),

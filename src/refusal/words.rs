@@ -65,8 +65,8 @@ impl Refusal {
             }
             Self::TunnelBusy { .. } => "another call on this tunnel is not finished yet; try again shortly".into(),
             Self::Repeat { first } => format!(
-                "this looks like a retry of request {first}, which may have happened; look the tunnel up, and call \
-                 again without a retry count if it did not"
+                "this looks like a retry of request {first}, which may have happened; look the tunnel up, and make a \
+                 new call only if it did not"
             ),
             Self::AuditUnavailable { why } => {
                 format!("the audit store can't take a record ({why}), so nothing was done; try again shortly")
