@@ -25,7 +25,6 @@ const ALGORITHMS: [(&str, Algorithm); 5] = [
 ];
 
 pub(super) fn read_all(root: &mut Section<'_>) -> Vec<Issuer> {
-    let given = root.says("issuer");
     let mut seen: Vec<String> = Vec::new();
     let issuers = root.list("issuer", |section| {
         let issuer = read(section);
@@ -35,7 +34,7 @@ pub(super) fn read_all(root: &mut Section<'_>) -> Vec<Issuer> {
         seen.push(issuer.issuer.clone());
         issuer
     });
-    if !given || issuers.len() > MAX_ISSUERS {
+    if issuers.is_empty() || issuers.len() > MAX_ISSUERS {
         let what = format!("wants from 1 to {MAX_ISSUERS} tables; write [[issuer]] above each");
         root.problem("issuer", &what);
     }

@@ -9,7 +9,8 @@ use toml::de::{DeTable, DeValue};
 use super::problem::Problem;
 
 /// Who said it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+// No `Debug` on these three: a secret in the wrong place is in them.
+#[derive(Clone)]
 pub(super) enum Origin {
     /// The file, at this line.
     Line(usize),
@@ -23,7 +24,7 @@ pub(super) enum Origin {
 }
 
 /// A value and who said it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Node {
     /// What was said.
     pub(super) value: Value,
@@ -32,7 +33,7 @@ pub(super) struct Node {
 }
 
 /// A value as TOML knows it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) enum Value {
     /// Text.
     String(String),

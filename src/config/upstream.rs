@@ -29,9 +29,8 @@ pub(super) fn read(section: &mut Section<'_>, env: &BTreeMap<String, String>) ->
     // That there is one is part of the configuration, what it is never.
     let source = if matches!(token, Some(TokenSource::Environment(_))) { TOKEN_VARIABLE } else { "none" };
     section.resolved("token_variable", source);
-    let says_accounts = section.says("accounts");
-    let accounts = section.section("accounts", accounts);
-    if token.is_none() && !says_file && !says_accounts {
+    let (said, accounts) = section.section("accounts", |inner| (inner.names().len(), accounts(inner)));
+    if token.is_none() && !says_file && said == 0 {
         section.problem(
             "token_file",
             "there is no upstream token; name its file, set CLOUDFLARE_API_TOKEN, or give each account its own in \
@@ -62,11 +61,7 @@ fn from_environment(env: &BTreeMap<String, String>) -> Option<TokenSource> {
 
 fn accounts(section: &mut Section<'_>) -> BTreeMap<AccountId, TokenSource> {
     let mut accounts = BTreeMap::new();
-    let names = section.names();
-    if names.is_empty() {
-        return accounts;
-    }
-    for name in names {
+    for name in section.names() {
         let token = section.section(&name, |inner| {
             inner.required_path("token_file", "name the file of this account's token")
         });
