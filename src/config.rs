@@ -14,6 +14,8 @@ mod overrides;
 mod problem;
 mod read;
 mod table;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod units;
 mod upstream;

@@ -42,7 +42,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Audit {
 
 /// `sqlite:FILE`. A password in another address is a secret: nothing of the value is quoted.
 fn database(section: &mut Section<'_>) -> PathBuf {
-    let given = section.names().iter().any(|name| name == "database");
+    let given = section.says("database");
     let parsed = section.parsed("database", |node| {
         let text = plain_text(node)?;
         let wanted =
@@ -60,9 +60,9 @@ fn database(section: &mut Section<'_>) -> PathBuf {
         }
     });
     if !given {
-        section.missing("database", "is missing; name the record's file, such as \"sqlite:audit.db\"");
+        section.problem("database", "is missing; name the record's file, such as \"sqlite:audit.db\"");
     }
-    let path = parsed.map(|(path, _)| path).unwrap_or_default();
+    let path = parsed.unwrap_or_default();
     section.resolved("database", format!("sqlite:{path}"));
     section.reader.base.join(path)
 }
@@ -81,7 +81,7 @@ fn each_its_own(section: &Section<'_>, audit: &Audit) {
     {
         match seen.iter().find(|(_, known)| *known == path) {
             Some((other, _)) => {
-                section.missing(key, &format!("is the same file as {other}; give each its own"))
+                section.problem(key, &format!("is the same file as {other}; give each its own"))
             }
             None => seen.push((key, path)),
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::limits::list_of_texts;
 use super::nearest::nearest;
 use super::table::{Section, plain_text};
-use super::tree::{Node, Origin};
+use super::tree::Node;
 use super::{Algorithm, Claims, Issuer, KeySource, url};
 
 /// Issuers at most: each is asked for its keys.
@@ -25,19 +25,18 @@ const ALGORITHMS: [(&str, Algorithm); 5] = [
 ];
 
 pub(super) fn read_all(root: &mut Section<'_>) -> Vec<Issuer> {
-    let given = root.names().iter().any(|name| name == "issuer");
     let mut seen: Vec<String> = Vec::new();
     let issuers = root.list("issuer", |section| {
         let issuer = read(section);
         if !issuer.issuer.is_empty() && seen.contains(&issuer.issuer) {
-            section.missing("issuer", "is the name of an issuer above; each has its own");
+            section.problem("issuer", "is the name of an issuer above; each has its own");
         }
         seen.push(issuer.issuer.clone());
         issuer
     });
-    if !given || issuers.len() > MAX_ISSUERS {
+    if issuers.is_empty() || issuers.len() > MAX_ISSUERS {
         let what = format!("wants from 1 to {MAX_ISSUERS} tables; write [[issuer]] above each");
-        root.missing("issuer", &what);
+        root.problem("issuer", &what);
     }
     issuers
 }
@@ -66,27 +65,19 @@ fn read(section: &mut Section<'_>) -> Issuer {
 fn name(section: &mut Section<'_>, key: &str, what: &str) -> String {
     let text = section.required_text(key, what);
     if text.len() > MAX_NAME {
-        section.missing(key, &format!("wants at most {MAX_NAME} bytes"));
+        section.problem(key, &format!("wants at most {MAX_NAME} bytes"));
     }
     text
 }
 
 fn keys(section: &mut Section<'_>) -> KeySource {
-    let only_with_url: Vec<String> = section
-        .names()
-        .into_iter()
-        .filter(|name| {
-            matches!(
-                name.as_str(),
-                "jwks_ca_file" | "jwks_refresh" | "jwks_min_interval" | "allow_insecure_jwks"
-            )
-        })
-        .collect();
-    let (says_file, says_url) = (says(section, "jwks_file"), says(section, "jwks_url"));
+    let only_with_url = ["jwks_ca_file", "jwks_refresh", "jwks_min_interval", "allow_insecure_jwks"];
+    let only_with_url = only_with_url.map(|key| (key, section.says(key)));
+    let (says_file, says_url) = (section.says("jwks_file"), section.says("jwks_url"));
     let allow_insecure = section.flag("allow_insecure_jwks", false);
     let file = section.path("jwks_file");
     let url = section.parsed("jwks_url", |node| url::jwks_url(&plain_text(node)?, allow_insecure));
-    let url = url.map(|(url, _)| url);
+    let url = url;
     section.resolved("jwks_url", url.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string));
     let ca_file = section.path("jwks_ca_file");
     let day = Duration::from_hours(24);
@@ -97,18 +88,18 @@ fn keys(section: &mut Section<'_>) -> KeySource {
         Duration::from_millis(100)..=Duration::from_hours(1),
     );
     match (says_file, says_url) {
-        (true, true) => section.missing("jwks_url", "stands beside jwks_file; give exactly one of the two"),
+        (true, true) => section.problem("jwks_url", "stands beside jwks_file; give exactly one of the two"),
         (false, false) => {
-            section.missing("jwks_file", "is missing; give exactly one of jwks_file and jwks_url")
+            section.problem("jwks_file", "is missing; give exactly one of jwks_file and jwks_url")
         }
         (true, false) => {
-            for key in &only_with_url {
-                section.missing(key, "only goes with jwks_url; remove it");
+            for (key, _) in only_with_url.into_iter().filter(|(_, said)| *said) {
+                section.problem(key, "only goes with jwks_url; remove it");
             }
         }
         (false, true) => {
             if min_interval > refresh {
-                section.missing("jwks_min_interval", "must not be longer than jwks_refresh");
+                section.problem("jwks_min_interval", "must not be longer than jwks_refresh");
             }
         }
     }
@@ -118,34 +109,23 @@ fn keys(section: &mut Section<'_>) -> KeySource {
     }
 }
 
-fn says(section: &Section<'_>, key: &str) -> bool {
-    section.names().iter().any(|name| name == key)
-}
-
 fn algorithms(section: &mut Section<'_>) -> Vec<Algorithm> {
-    let given = says(section, "algorithms");
+    let given = section.says("algorithms");
     let list = list_of_texts(section, "algorithms", ALGORITHMS.len());
     if !given {
-        section.missing("algorithms", "is missing; list what the issuer signs with, such as [\"ES256\"]");
+        section.problem("algorithms", "is missing; list what the issuer signs with, such as [\"ES256\"]");
     }
-    let (names, origin) = list.unwrap_or_else(|| (Vec::new(), Origin::Line(0)));
-    let known =
-        |name: &String| ALGORITHMS.into_iter().find(|(known, _)| known == name).ok_or_else(|| refusal(name));
     let mut found = Vec::new();
-    for name in &names {
-        match known(name) {
-            Ok((_, algorithm)) => found.push(algorithm),
-            Err(what) => section.wrong("algorithms", &origin, &what),
+    for name in list.iter().flatten() {
+        match ALGORITHMS.into_iter().find(|(known, _)| known == name) {
+            Some((_, algorithm)) => found.push(algorithm),
+            None => section.problem("algorithms", &refusal(name)),
         }
     }
-    if given && names.is_empty() && origin != Origin::Line(0) {
-        section.wrong(
-            "algorithms",
-            &origin,
-            "is empty; list what the issuer signs with, such as [\"ES256\"]",
-        );
+    if list.as_ref().is_some_and(Vec::is_empty) {
+        section.problem("algorithms", "is empty; list what the issuer signs with, such as [\"ES256\"]");
     }
-    section.resolved("algorithms", names.join("\n"));
+    section.resolved("algorithms", list.unwrap_or_default().join("\n"));
     found
 }
 
@@ -177,7 +157,7 @@ fn pointer(section: &mut Section<'_>, key: &str, default: &str) -> String {
             )
         })
     };
-    let text = section.parsed(key, parse).map_or_else(|| default.to_owned(), |(text, _)| text);
+    let text = section.parsed(key, parse).unwrap_or_else(|| default.to_owned());
     section.resolved(key, &text);
     text
 }

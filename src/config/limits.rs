@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::table::{Section, plain_text, text_of};
-use super::tree::{Node, Origin, Value};
+use super::tree::{Node, Value};
 use super::units::{self, per};
 use super::{Budget, Limits, Quota, Rate};
 
@@ -39,32 +39,22 @@ fn budget(section: &mut Section<'_>) -> Budget {
     let requests = section.count("requests", 1200, 1..=1_000_000);
     let window = section.duration("window", Duration::from_mins(5), SECOND..=HOUR);
     let share = |node: &Node| {
-        let found = match node.value {
-            Value::Integer(number) => number.and_then(|number| u32::try_from(number).ok()),
-            _ => text_of(node).and_then(|text| units::share(text, requests)),
-        };
+        let typed = node.value.as_integer().and_then(|number| u32::try_from(number).ok());
+        let found = typed.or_else(|| text_of(node).and_then(|text| units::share(text, requests)));
         found
             .filter(|found| *found < requests)
             .ok_or_else(|| format!("wants {}, less than requests ({requests})", units::SHARE))
     };
-    let reserve = section.parsed("reserve", share).map_or(requests / 10, |(reserve, _)| reserve);
+    let reserve = section.parsed("reserve", share).unwrap_or(requests / 10);
     section.resolved("reserve", reserve);
-    let reserve_roles = texts(section, "reserve_roles").unwrap_or_else(|| vec!["incident".to_owned()]);
+    let reserve_roles = list_of_texts(section, "reserve_roles", MAX_ROLES);
+    let reserve_roles = reserve_roles.unwrap_or_else(|| vec!["incident".to_owned()]);
     section.resolved("reserve_roles", reserve_roles.join("\n"));
     Budget { requests, window, reserve, reserve_roles }
 }
 
-/// A list of names, each once; an empty list is one too.
-fn texts(section: &mut Section<'_>, key: &str) -> Option<Vec<String>> {
-    list_of_texts(section, key, MAX_ROLES).map(|(names, _)| names)
-}
-
 /// A list of at most `most` texts, each once.
-pub(super) fn list_of_texts(
-    section: &mut Section<'_>,
-    key: &str,
-    most: usize,
-) -> Option<(Vec<String>, Origin)> {
+pub(super) fn list_of_texts(section: &mut Section<'_>, key: &str, most: usize) -> Option<Vec<String>> {
     section.parsed(key, |node| {
         let wanted = || format!("wants a list of at most {most} strings in quotes, each once");
         let Value::Array(items) = &node.value else { return Err(wanted()) };

@@ -27,21 +27,17 @@ pub(super) fn apply(root: &mut Table, env: &BTreeMap<String, String>, problems: 
             name.get(PREFIX.len()..).unwrap_or_default().split("__").map(str::to_ascii_lowercase).collect();
         if path.iter().any(String::is_empty) {
             let what = "the variable's name has an empty level; write TUNNELWARDEN__SECTION__KEY";
-            problems.push(Problem { key: name.clone(), line: None, what: what.to_owned() });
+            problems.push(Problem::new(name, None, what.to_owned()));
         } else if let Some((other, _)) = sorted.get(&path) {
             let what = format!("{} sets the same key; unset one of the two", quoted(other));
-            problems.push(Problem { key: name.clone(), line: None, what });
+            problems.push(Problem::new(name, None, what));
         } else {
             sorted.insert(path, (name, raw));
         }
     }
     for (path, (name, raw)) in sorted {
         if let Err(what) = set(root, &path, &tree::variable(name, raw)) {
-            problems.push(Problem {
-                key: path.join("."),
-                line: None,
-                what: format!("{}: {what}", quoted(name)),
-            });
+            problems.push(Problem::new(&path.join("."), None, format!("{}: {what}", quoted(name))));
         }
     }
 }

@@ -15,6 +15,13 @@ pub struct Problem {
     pub what: String,
 }
 
+impl Problem {
+    /// A problem; a key is outside text too, so it is cut and cleaned.
+    pub(super) fn new(key: &str, line: Option<usize>, what: String) -> Self {
+        Self { key: key.chars().take(KEY).map(clean).collect(), line, what }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.key.is_empty(), self.line) {
@@ -48,9 +55,15 @@ impl std::error::Error for Problems {}
 /// Bytes of outside text that a problem quotes: enough to find it, not enough to fill a terminal.
 const QUOTED: usize = 80;
 
+/// Characters of a key path: the deepest known one has 40, an account's id 32 more.
+const KEY: usize = 200;
+
+fn clean(c: char) -> char {
+    if c.is_control() || c == '`' { '?' } else { c }
+}
+
 /// Outside text as it may stand in a message: in backticks, cut, without control characters.
 pub(super) fn quoted(text: &str) -> String {
-    let clean = |c: char| if c.is_control() || c == '`' { '?' } else { c };
     let shown: String = text.chars().take(QUOTED).map(clean).collect();
     let rest = if text.chars().nth(QUOTED).is_some() { "..." } else { "" };
     format!("`{shown}{rest}`")

@@ -54,6 +54,7 @@ pub(super) fn resolve(text: &str, base: &Path, env: &BTreeMap<String, String>) -
     let reader = Reader {
         base: base.to_owned(),
         problems: RefCell::new(problems),
+        origins: RefCell::new(BTreeMap::new()),
         resolved: RefCell::new(BTreeMap::new()),
     };
     let mut root = Section::root(&reader, tree);
@@ -72,7 +73,7 @@ pub(super) fn resolve(text: &str, base: &Path, env: &BTreeMap<String, String>) -
         digest: String::new(),
     };
     if config.listen.address == config.admin.address && config.admin.address.port() != 0 {
-        root.missing("admin.address", "is the same as listen.address; give each its own port");
+        root.problem("admin.address", "is the same as listen.address; give each its own port");
     }
     root.finish();
     let problems = reader.problems.into_inner();
@@ -121,7 +122,7 @@ fn address(section: &mut Section<'_>, port: u16) -> SocketAddr {
         })
     };
     let default = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let address = section.parsed("address", parse).map_or(default, |(address, _)| address);
+    let address = section.parsed("address", parse).unwrap_or(default);
     section.resolved("address", address);
     address
 }
@@ -131,11 +132,11 @@ fn tls(section: &mut Section<'_>) -> Option<Tls> {
         (Some(certificate_file), Some(private_key_file)) => Some(Tls { certificate_file, private_key_file }),
         (None, None) => None,
         (Some(_), None) => {
-            section.missing("private_key_file", "is missing beside certificate_file; give both or neither");
+            section.problem("private_key_file", "is missing beside certificate_file; give both or neither");
             None
         }
         (None, Some(_)) => {
-            section.missing("certificate_file", "is missing beside private_key_file; give both or neither");
+            section.problem("certificate_file", "is missing beside private_key_file; give both or neither");
             None
         }
     }
@@ -157,9 +158,9 @@ fn log(section: &mut Section<'_>) -> Log {
             .map(str::to_owned)
             .ok_or_else(|| "wants a filter such as \"info\" or \"info,tunnelwarden=debug\"".to_owned())
     };
-    let json = section.parsed("format", format).is_some_and(|(json, _)| json);
+    let json = section.parsed("format", format).unwrap_or(false);
     section.resolved("format", if json { "json" } else { "text" });
-    let filter = section.parsed("filter", filter).map_or_else(|| "info".to_owned(), |(filter, _)| filter);
+    let filter = section.parsed("filter", filter).unwrap_or_else(|| "info".to_owned());
     section.resolved("filter", &filter);
     Log { json, filter }
 }

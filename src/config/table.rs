@@ -24,6 +24,8 @@ pub(super) struct Reader {
     pub(super) base: PathBuf,
     /// What is wrong so far.
     pub(super) problems: RefCell<Vec<Problem>>,
+    /// Who said each key that was taken, by its path.
+    pub(super) origins: RefCell<BTreeMap<String, Origin>>,
     /// Every key's value as it came out, without secrets: what the digest is made of.
     pub(super) resolved: RefCell<BTreeMap<String, String>>,
 }
@@ -54,8 +56,8 @@ impl<'r> Section<'r> {
         let items = match self.take(key) {
             None => return Vec::new(),
             Some(Node { value: Value::Array(items), .. }) => items,
-            Some(node) => {
-                self.wrong(key, &node.origin, &format!("wants tables: write [[{key}]] above each"));
+            Some(_) => {
+                self.problem(key, &format!("wants tables: write [[{key}]] above each"));
                 return Vec::new();
             }
         };
@@ -70,7 +72,7 @@ impl<'r> Section<'r> {
             Some(Node { value: Value::Table(entries), origin }) => (blame(&origin, "").0, entries),
             Some(node) => {
                 let (line, what) = blame(&node.origin, &format!("wants a table, not {}", node.value.kind()));
-                self.reader.problems.borrow_mut().push(Problem { key: path.clone(), line, what });
+                self.reader.problems.borrow_mut().push(Problem::new(&path, line, what));
                 (None, Table::new())
             }
         };
@@ -83,8 +85,8 @@ impl<'r> Section<'r> {
     /// Refuses what nobody took.
     pub(super) fn finish(self) {
         for (key, node) in &self.entries {
-            let what = nearest::unknown(key, &self.known);
-            self.wrong(key, &node.origin, &what);
+            let (line, what) = blame(&node.origin, &nearest::unknown(key, &self.known));
+            self.reader.problems.borrow_mut().push(Problem::new(&self.path_of(key), line, what));
         }
     }
 
@@ -97,23 +99,28 @@ impl<'r> Section<'r> {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
+    /// Whether the key is there and not yet taken.
+    pub(super) fn says(&self, key: &str) -> bool {
+        self.entries.iter().any(|(name, _)| name == key)
+    }
+
     /// Takes a key's node out.
     pub(super) fn take(&mut self, key: &str) -> Option<Node> {
         self.known.push(key.to_owned());
         let at = self.entries.iter().position(|(name, _)| name == key)?;
-        Some(self.entries.remove(at).1)
+        let (_, node) = self.entries.remove(at);
+        self.reader.origins.borrow_mut().insert(self.path_of(key), node.origin.clone());
+        Some(node)
     }
 
-    /// A problem with a value that was given.
-    pub(super) fn wrong(&self, key: &str, origin: &Origin, what: &str) {
-        let (line, what) = blame(origin, what);
-        self.reader.problems.borrow_mut().push(Problem { key: self.path_of(key), line, what });
-    }
-
-    /// A problem with a value that is missing: the line is the section's.
-    pub(super) fn missing(&self, key: &str, what: &str) {
-        let problem = Problem { key: self.path_of(key), line: self.line, what: what.to_owned() };
-        self.reader.problems.borrow_mut().push(problem);
+    /// A problem with a key: at its own place, or at the section's where it is missing.
+    pub(super) fn problem(&self, key: &str, what: &str) {
+        let path = self.path_of(key);
+        let (line, what) = match self.reader.origins.borrow().get(&path) {
+            Some(origin) => blame(origin, what),
+            None => (self.line, what.to_owned()),
+        };
+        self.reader.problems.borrow_mut().push(Problem::new(&path, line, what));
     }
 
     /// Writes down what a key came to.
@@ -126,28 +133,22 @@ impl<'r> Section<'r> {
         &mut self,
         key: &str,
         parse: impl FnOnce(&Node) -> Result<T, String>,
-    ) -> Option<(T, Origin)> {
+    ) -> Option<T> {
         let node = self.take(key)?;
-        match parse(&node) {
-            Ok(value) => Some((value, node.origin)),
-            Err(what) => {
-                self.wrong(key, &node.origin, &what);
-                None
-            }
-        }
+        parse(&node).map_err(|what| self.problem(key, &what)).ok()
     }
 
     /// A text that is not empty and of one line.
-    pub(super) fn text(&mut self, key: &str) -> Option<(String, Origin)> {
-        self.parsed(key, |node| plain_text(node))
+    pub(super) fn text(&mut self, key: &str) -> Option<String> {
+        self.parsed(key, plain_text)
     }
 
     /// A text that must be there; empty where it isn't, which nobody sees, as that is a problem.
     pub(super) fn required_text(&mut self, key: &str, what: &str) -> String {
-        let there = self.entries.iter().any(|(name, _)| name == key);
-        let text = self.text(key).map(|(text, _)| text);
+        let there = self.says(key);
+        let text = self.text(key);
         if !there {
-            self.missing(key, &format!("is missing; {what}"));
+            self.problem(key, &format!("is missing; {what}"));
         }
         let text = text.unwrap_or_default();
         self.resolved(key, &text);
@@ -156,7 +157,7 @@ impl<'r> Section<'r> {
 
     /// A file's path. The digest takes it as written, so that it does not depend on where the program starts.
     pub(super) fn path(&mut self, key: &str) -> Option<PathBuf> {
-        let text = self.text(key).map(|(text, _)| text);
+        let text = self.text(key);
         self.resolved(key, text.as_deref().unwrap_or("none"));
         text.map(|text| self.reader.base.join(text))
     }
@@ -180,7 +181,7 @@ impl<'r> Section<'r> {
             Some(Some(_)) => Err(format!("must be from {least} to {most}")),
             _ => Err(format!("wants {}, from {least} to {most}", units::DURATION)),
         };
-        let value = self.parsed(key, parse).map_or(default, |(value, _)| value);
+        let value = self.parsed(key, parse).unwrap_or(default);
         self.resolved(key, units::show_duration(value));
         value
     }
@@ -190,18 +191,15 @@ impl<'r> Section<'r> {
         let show = |bytes: usize| units::show_size(u64::try_from(bytes).unwrap_or(u64::MAX));
         let (least, most) = (show(*within.start()), show(*within.end()));
         let parse = |node: &Node| {
-            let found = match node.value {
-                Value::Integer(Some(number)) => u64::try_from(number).ok(),
-                Value::Integer(None) => None,
-                _ => text_of(node).and_then(units::size),
-            };
+            let typed = node.value.as_integer().and_then(|number| u64::try_from(number).ok());
+            let found = typed.or_else(|| text_of(node).and_then(units::size));
             match found.and_then(|bytes| usize::try_from(bytes).ok()) {
                 Some(bytes) if within.contains(&bytes) => Ok(bytes),
                 Some(_) => Err(format!("must be from {least} to {most}")),
                 None => Err(format!("wants {}, from {least} to {most}", units::SIZE)),
             }
         };
-        let value = self.parsed(key, parse).map_or(default, |(value, _)| value);
+        let value = self.parsed(key, parse).unwrap_or(default);
         self.resolved(key, show(value));
         value
     }
@@ -209,26 +207,20 @@ impl<'r> Section<'r> {
     /// A number within bounds.
     pub(super) fn count(&mut self, key: &str, default: u32, within: RangeInclusive<u32>) -> u32 {
         let parse = |node: &Node| {
-            match node.value {
-                Value::Integer(Some(number)) => {
-                    u32::try_from(number).ok().filter(|found| within.contains(found))
-                }
-                _ => None,
-            }
-            .ok_or_else(|| format!("wants an integer from {} to {}", within.start(), within.end()))
+            let typed = node.value.as_integer().and_then(|number| u32::try_from(number).ok());
+            let wanted = || format!("wants an integer from {} to {}", within.start(), within.end());
+            typed.filter(|found| within.contains(found)).ok_or_else(wanted)
         };
-        let value = self.parsed(key, parse).map_or(default, |(value, _)| value);
+        let value = self.parsed(key, parse).unwrap_or(default);
         self.resolved(key, value);
         value
     }
 
     /// `true` or `false`.
     pub(super) fn flag(&mut self, key: &str, default: bool) -> bool {
-        let parse = |node: &Node| match node.value {
-            Value::Bool(truth) => Ok(truth),
-            _ => Err("wants true or false, without quotes".to_owned()),
-        };
-        let value = self.parsed(key, parse).map_or(default, |(value, _)| value);
+        let wanted = || "wants true or false, without quotes".to_owned();
+        let parse = |node: &Node| node.value.as_bool().ok_or_else(wanted);
+        let value = self.parsed(key, parse).unwrap_or(default);
         self.resolved(key, value);
         value
     }
@@ -237,7 +229,7 @@ impl<'r> Section<'r> {
     pub(super) fn required_rate(&mut self, key: &str, default: Rate) -> Rate {
         let parse =
             |node: &Node| text_of(node).and_then(units::rate).ok_or_else(|| format!("wants {}", units::RATE));
-        let value = self.parsed(key, parse).map_or(default, |(value, _)| value);
+        let value = self.parsed(key, parse).unwrap_or(default);
         self.resolved(key, units::show_rate(Some(value)));
         value
     }
@@ -251,7 +243,7 @@ impl<'r> Section<'r> {
                 .map(Some)
                 .ok_or_else(|| format!("wants {}, or \"none\" for no limit", units::RATE)),
         };
-        let value = self.parsed(key, parse).map_or(default, |(value, _)| value);
+        let value = self.parsed(key, parse).unwrap_or(default);
         self.resolved(key, units::show_rate(value));
         value
     }

@@ -9,7 +9,8 @@ use toml::de::{DeTable, DeValue};
 use super::problem::Problem;
 
 /// Who said it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+// No `Debug` on these three: a secret in the wrong place is in them.
+#[derive(Clone)]
 pub(super) enum Origin {
     /// The file, at this line.
     Line(usize),
@@ -23,7 +24,7 @@ pub(super) enum Origin {
 }
 
 /// A value and who said it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Node {
     /// What was said.
     pub(super) value: Value,
@@ -32,7 +33,7 @@ pub(super) struct Node {
 }
 
 /// A value as TOML knows it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) enum Value {
     /// Text.
     String(String),
@@ -52,6 +53,16 @@ pub(super) enum Value {
 pub(super) type Table = Vec<(String, Node)>;
 
 impl Value {
+    /// The number, if this is a whole one that fits.
+    pub(super) const fn as_integer(&self) -> Option<i64> {
+        if let Self::Integer(number) = self { *number } else { None }
+    }
+
+    /// The truth value, if this is one.
+    pub(super) const fn as_bool(&self) -> Option<bool> {
+        if let Self::Bool(truth) = self { Some(*truth) } else { None }
+    }
+
     /// The kind, in TOML's words.
     pub(super) const fn kind(&self) -> &'static str {
         match self {
@@ -75,11 +86,10 @@ pub(super) fn file(text: &str) -> Result<Table, Vec<Problem>> {
     if errors.is_empty() {
         return Ok(entries(table.into_inner(), &|span| Origin::Line(lines.at(span.start))));
     }
-    let problem = |error: toml::de::Error| Problem {
-        key: String::new(),
-        line: error.span().map(|span| lines.at(span.start)),
+    let problem = |error: toml::de::Error| {
         // The message alone: the error's own display would print the line, which may hold a secret.
-        what: format!("the file is not TOML here: {}", error.message()),
+        let what = format!("the file is not TOML here: {}", error.message());
+        Problem::new("", error.span().map(|span| lines.at(span.start)), what)
     };
     Err(errors.into_iter().map(problem).collect())
 }

@@ -38,6 +38,9 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
 /// A duration in the largest unit that keeps it whole.
 pub(super) fn show_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
+    if millis == 0 {
+        return "0s".to_owned();
+    }
     let whole = |(_, scale): &(&str, u64)| millis.is_multiple_of(u128::from(*scale));
     let (name, scale) = UNITS.into_iter().rev().find(whole).unwrap_or(("ms", 1));
     format!("{}{name}", millis / u128::from(scale))
@@ -186,7 +189,7 @@ mod tests {
 
     #[test]
     fn what_is_shown_reads_as_the_same() {
-        for text in ["500ms", "90s", "5m", "12h", "30d"] {
+        for text in ["0s", "500ms", "90s", "5m", "12h", "30d"] {
             assert_eq!(show_duration(duration(text).unwrap()), text);
         }
         for text in ["64KiB", "1MiB", "1000"] {

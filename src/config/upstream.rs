@@ -18,10 +18,10 @@ const BASE_URL: &str = "https://api.cloudflare.com/client/v4";
 pub(super) fn read(section: &mut Section<'_>, env: &BTreeMap<String, String>) -> Upstream {
     let short = Duration::from_millis(100);
     let long = Duration::from_mins(10);
-    let given = section.parsed("base_url", |node| url::base_url(&plain_text(node)?)).map(|(url, _)| url);
+    let given = section.parsed("base_url", |node| url::base_url(&plain_text(node)?));
     let base_url = given.unwrap_or_else(|| http::Uri::from_static(BASE_URL));
     section.resolved("base_url", &base_url);
-    let says_file = section.names().iter().any(|name| name == "token_file");
+    let says_file = section.says("token_file");
     let token = match section.path("token_file") {
         Some(path) => Some(TokenSource::File(path)),
         None => from_environment(env),
@@ -29,10 +29,9 @@ pub(super) fn read(section: &mut Section<'_>, env: &BTreeMap<String, String>) ->
     // That there is one is part of the configuration, what it is never.
     let source = if matches!(token, Some(TokenSource::Environment(_))) { TOKEN_VARIABLE } else { "none" };
     section.resolved("token_variable", source);
-    let says_accounts = section.names().iter().any(|name| name == "accounts");
-    let accounts = section.section("accounts", accounts);
-    if token.is_none() && !says_file && !says_accounts {
-        section.missing(
+    let (said, accounts) = section.section("accounts", |inner| (inner.names().len(), accounts(inner)));
+    if token.is_none() && !says_file && said == 0 {
+        section.problem(
             "token_file",
             "there is no upstream token; name its file, set CLOUDFLARE_API_TOKEN, or give each account its own in \
              [upstream.accounts.<id>]",
@@ -62,17 +61,13 @@ fn from_environment(env: &BTreeMap<String, String>) -> Option<TokenSource> {
 
 fn accounts(section: &mut Section<'_>) -> BTreeMap<AccountId, TokenSource> {
     let mut accounts = BTreeMap::new();
-    let names = section.names();
-    if names.is_empty() {
-        return accounts;
-    }
-    for name in names {
+    for name in section.names() {
         let token = section.section(&name, |inner| {
             inner.required_path("token_file", "name the file of this account's token")
         });
         match AccountId::parse(&name) {
             Some(id) => drop(accounts.insert(id, TokenSource::File(token))),
-            None => section.missing(&name, "is not an account id; write its 1 to 32 lower-case hex digits"),
+            None => section.problem(&name, "is not an account id; write its 1 to 32 lower-case hex digits"),
         }
     }
     accounts
