@@ -1,5 +1,7 @@
 //! The command line. Each subcommand is a file in `cli/`.
 
+pub mod audit;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
