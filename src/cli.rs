@@ -1,6 +1,7 @@
 //! The command line. Each subcommand is a file in `cli/`.
 
 pub mod audit;
+<<<<<<< HEAD
 pub mod check;
 pub mod demo;
 pub mod emulator;
@@ -11,6 +12,8 @@ pub mod policy;
 pub mod serve;
 mod signals;
 pub mod token;
+=======
+>>>>>>> store
 
 use std::collections::BTreeMap;
 use std::io::Write;

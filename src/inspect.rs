@@ -1,1 +1,29 @@
-//! Stands empty until it is built.
+//! Reading the record: lists, single calls, and the proof that nothing was changed.
+//!
+//! Uses the store's read side and `seal` only, so nothing here can write. Not here: the commands' flags
+//! (`cli::audit`), how entries are stored (`store`).
+
+mod scan;
+mod table;
+mod text;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+pub use table::{Line, WIDTHS, heading};
+pub use text::{plain, pretty};
+pub use verify::{Bad, Evidence, Report, VerifyError, verify};
+
+use crate::json;
+
+/// Levels of nesting in an entry: a body's own, and a few around it.
+const ENTRY_DEPTH: usize = 2 * json::MAX_DEPTH;
+
+/// Reads an entry's text.
+///
+/// # Errors
+/// It is not strict JSON.
+pub fn read_entry(entry: &[u8]) -> Result<json::Json, json::Error> {
+    json::read(entry, ENTRY_DEPTH)
+}

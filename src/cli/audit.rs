@@ -1,9 +1,71 @@
-//! stub
-use std::io::Write;
+//! `tunnelwarden audit list | show | verify`: the record, read and proven.
+//!
+//! Each takes its database from the configuration or from a flag: an outside auditor has a copy of the file, a
+//! checkpoint and a public key, and no configuration. Not here: what is looked for and how (`inspect`).
+
+mod list;
+mod show;
+mod source;
+mod verify;
+
+use std::io::{self, Write};
+
 use super::{Env, Exit};
-/// stub
+use crate::store::{ReadError, Reader, StoreError};
+
+pub use list::List;
+pub use show::Show;
+pub use source::{Database, Named};
+pub use verify::Verify;
+
+/// Read the record, and prove that it is whole.
 #[derive(clap::Subcommand, Debug)]
-pub enum Command { /// stub
- List }
-/// stub
-pub async fn run(_c: Command, _e: &Env, _o: &mut (dyn Write + Send)) -> Exit { Exit::Good }
+pub enum Command {
+    /// List entries, oldest first.
+    #[command(after_help = "\
+Examples:
+  tunnelwarden audit list --config tunnelwarden.toml --since 7d --operation generate_psk
+  tunnelwarden audit list --config tunnelwarden.toml --subject alice --kind refusal
+  tunnelwarden audit list --database audit.db --tunnel c4a7362d577a6c3019a474fd6f485821 --json")]
+    List(Box<List>),
+    /// Show every entry of one call.
+    #[command(after_help = "\
+Examples:
+  tunnelwarden audit show --config tunnelwarden.toml 01990b1c-7c6e-7d2b-8f5e-0c8a5d6b7e10
+  tunnelwarden audit show --database audit.db 01990b1c-7c6e-7d2b-8f5e-0c8a5d6b7e10 --json")]
+    Show(Show),
+    /// Prove that no entry was changed, dropped, added or reordered; exit code 3 where one was.
+    #[command(after_help = "\
+Examples:
+  tunnelwarden audit verify --config tunnelwarden.toml
+  tunnelwarden audit verify --database audit.db --public-key audit.pub --checkpoint checkpoint.txt
+
+Without a checkpoint that was kept elsewhere, an end of the record that was cut off together with its
+signed head can't be noticed.")]
+    Verify(Verify),
+}
+
+/// Runs the command; answers go to `out`, and so do problems, as they are the answer.
+pub async fn run(command: &Command, env: &Env, out: &mut (dyn Write + Send)) -> Exit {
+    let done = match command {
+        Command::List(list) => list::run(list, env, out).await,
+        Command::Show(show) => show::run(show, env, out).await,
+        Command::Verify(verify) => verify::run(verify, env, out).await,
+    };
+    // Nobody reads on (a closed pipe, say): there is nobody to tell either.
+    done.unwrap_or(Exit::Failed)
+}
+
+/// Opens a database, or says why not and with which exit code.
+async fn open(database: &std::path::Path, out: &mut dyn Write) -> io::Result<Result<Reader, Exit>> {
+    match Reader::open(database).await {
+        Ok(reader) => Ok(Ok(reader)),
+        Err(error) => Ok(Err(unreadable(&error, out)?)),
+    }
+}
+
+/// Says what kept us from reading. A file that is damaged was tampered with, by somebody or by a disk.
+fn unreadable(error: &ReadError, out: &mut dyn Write) -> io::Result<Exit> {
+    writeln!(out, "{error}")?;
+    Ok(if error.fault == StoreError::Corrupt { Exit::Tampered } else { Exit::Failed })
+}

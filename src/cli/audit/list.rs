@@ -1,0 +1,159 @@
+//! `audit list`: the entries that fit, as a table or byte for byte.
+
+use std::io::{self, Write};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Database, open, unreadable};
+use crate::cli::{Env, Exit};
+use crate::entry::Kind;
+use crate::inspect::{Line, heading, plain, read_entry};
+use crate::operation::Operation;
+use crate::store::Filter;
+
+/// Entries that are read at once.
+const PAGE: usize = 64;
+
+/// Lists entries.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct List {
+    /// Which record.
+    #[command(flatten)]
+    pub database: Database,
+    /// Not before: RFC 3339, or how long ago (`30m`, `2h`, `7d`).
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Before: RFC 3339, or how long ago.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Whose calls.
+    #[arg(long)]
+    pub subject: Option<String>,
+    /// Calls by members of this team.
+    #[arg(long)]
+    pub team: Option<String>,
+    /// Calls about this tunnel, by its id or its name.
+    #[arg(long, value_name = "ID|NAME")]
+    pub tunnel: Option<String>,
+    /// Calls of this operation.
+    #[arg(long, value_parser = parse_operation)]
+    pub operation: Option<Operation>,
+    /// Entries of this kind.
+    #[arg(long, value_parser = parse_kind)]
+    pub kind: Option<Kind>,
+    /// The newest so many; 0 for all.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub limit: u32,
+    /// Print the stored entries, byte for byte, one a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn parse_operation(name: &str) -> Result<Operation, String> {
+    let names = || Operation::ALL.map(Operation::name).join(", ");
+    Operation::from_name(name).ok_or_else(|| format!("there are {}", names()))
+}
+
+fn parse_kind(name: &str) -> Result<Kind, String> {
+    let names = || Kind::ALL.map(Kind::name).join(", ");
+    Kind::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| format!("there are {}", names()))
+}
+
+/// A time, given as one or as how long before `now`.
+fn parse_time(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+    let wrong = || format!("`{}` is no time; write 2026-01-31T12:00:00Z, or 30m, 2h, 7d", plain(text));
+    if let Ok(time) = text.parse() {
+        return Ok(time);
+    }
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 24 * 3600,
+        'w' => 7 * 24 * 3600,
+        _ => return Err(wrong()),
+    };
+    let digits = text.strip_suffix(unit).filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+    let count: i64 = digits.and_then(|digits| digits.parse().ok()).ok_or_else(wrong)?;
+    let ago = count.checked_mul(seconds).ok_or_else(wrong)?;
+    now.checked_sub(SignedDuration::from_secs(ago)).map_err(|_| wrong())
+}
+
+impl List {
+    fn filter(&self, now: Timestamp) -> Result<Filter, String> {
+        let time = |text: &Option<String>| text.as_deref().map(|text| parse_time(text, now)).transpose();
+        Ok(Filter {
+            since: time(&self.since)?,
+            until: time(&self.until)?,
+            subject: self.subject.clone(),
+            team: self.team.clone(),
+            tunnel: self.tunnel.clone(),
+            operation: self.operation,
+            kind: self.kind,
+            after: None,
+            limit: (self.limit > 0).then_some(self.limit),
+        })
+    }
+}
+
+pub(super) async fn run(list: &List, env: &Env, out: &mut (dyn Write + Send)) -> io::Result<Exit> {
+    let given = list.filter(env.clock.now()).and_then(|filter| Ok((filter, list.database.path(env)?)));
+    let (filter, path) = match given {
+        Ok(given) => given,
+        Err(what) => {
+            writeln!(out, "{what}")?;
+            return Ok(Exit::Usage);
+        }
+    };
+    let reader = match open(&path, out).await? {
+        Ok(reader) => reader,
+        Err(exit) => return Ok(exit),
+    };
+    let mut seqs = match reader.find(&filter).await {
+        Ok(seqs) => seqs,
+        Err(error) => return unreadable(&error, out),
+    };
+    seqs.reverse();
+    if !list.json {
+        writeln!(out, "{}", heading())?;
+    }
+    for page in seqs.chunks(PAGE) {
+        let rows = match reader.entries(page).await {
+            Ok(rows) => rows,
+            Err(error) => return unreadable(&error, out),
+        };
+        for row in rows {
+            match read_entry(row.entry.as_bytes()) {
+                _ if list.json => writeln!(out, "{}", row.entry)?,
+                Ok(entry) => writeln!(out, "{}", Line::of(&entry))?,
+                Err(e) => writeln!(out, "entry {} can't be read: {e}; run `tunnelwarden audit verify`", row.seq)?,
+            }
+        }
+    }
+    reader.close().await;
+    Ok(Exit::Good)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: Option<&str>) {
+        let now = "2026-03-10T12:00:00Z".parse().unwrap();
+        assert_eq!(parse_time(text, now).ok().map(|time| time.to_string()).as_deref(), expected, "{text}");
+    }
+
+    #[test]
+    fn a_time_is_a_moment_or_how_long_ago() {
+        check("2026-01-31T12:00:00Z", Some("2026-01-31T12:00:00Z"));
+        check("2026-01-31T12:00:00+02:00", Some("2026-01-31T10:00:00Z"));
+        check("90s", Some("2026-03-10T11:58:30Z"));
+        check("2h", Some("2026-03-10T10:00:00Z"));
+        check("7d", Some("2026-03-03T12:00:00Z"));
+        for wrong in ["", "d", "-1d", "+1d", "1.5h", "7y", "99999999999999999999d", "9223372036854775807w", "7é"] {
+            check(wrong, None);
+        }
+    }
+}

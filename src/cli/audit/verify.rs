@@ -1,0 +1,132 @@
+//! `audit verify`: proves the record, or names the first entry that is not what was recorded.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::source::{public_half, public_key};
+use super::{Database, open, unreadable};
+use crate::cli::{Env, Exit};
+use crate::inspect::{self, Evidence, Report, VerifyError, plain};
+use crate::json::{Json, Object};
+
+/// Bytes of a checkpoint that are read: with many cosignatures it has a few KiB.
+const MAX_CHECKPOINT: u64 = 64 << 10;
+
+/// Verifies the record.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Verify {
+    /// Which record.
+    #[command(flatten)]
+    pub database: Database,
+    /// The public key, or the file that holds it; without it, the configured signing key's.
+    #[arg(long, value_name = "FILE|KEY", required_unless_present = "config")]
+    pub public_key: Option<String>,
+    /// A checkpoint that was kept elsewhere; without it, the configured checkpoint file.
+    #[arg(long, value_name = "FILE")]
+    pub checkpoint: Option<PathBuf>,
+    /// Print the findings as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub(super) async fn run(verify: &Verify, env: &Env, out: &mut (dyn Write + Send)) -> io::Result<Exit> {
+    // The checkpoint is read before the database: one that is written meanwhile covers no less.
+    let (path, evidence) = match given(verify, env) {
+        Ok(given) => given,
+        Err(what) => {
+            writeln!(out, "{what}")?;
+            return Ok(Exit::Usage);
+        }
+    };
+    let reader = match open(&path, out).await? {
+        Ok(reader) => reader,
+        Err(exit) => return Ok(exit),
+    };
+    let result = inspect::verify(&reader, &evidence, &mut |_| {}).await;
+    reader.close().await;
+    match result {
+        Ok(report) => {
+            if verify.json {
+                writeln!(out, "{}", report.to_json())?;
+            } else {
+                write_text(&report, &evidence, &path, out)?;
+            }
+            Ok(if report.is_sound() { Exit::Good } else { Exit::Tampered })
+        }
+        Err(VerifyError::Open(error)) => unreadable(&error, out),
+        Err(error @ VerifyError::Read(_)) => {
+            if verify.json {
+                let error = [("error", Json::from(error.to_string()))];
+                writeln!(out, "{}", Json::from(error.into_iter().collect::<Object>()))?;
+            } else {
+                writeln!(out, "{error}")?;
+            }
+            Ok(Exit::Failed)
+        }
+    }
+}
+
+/// The database and what to check it against.
+fn given(verify: &Verify, env: &Env) -> Result<(PathBuf, Evidence), String> {
+    let named = verify.database.named(env)?;
+    let path = verify.database.path(env)?;
+    let verifier = match (&verify.public_key, &named) {
+        (Some(key), _) => public_key(key)?,
+        (None, Some(named)) => public_half(&named.signing_key_file)?,
+        (None, None) => return Err("give --public-key or --config".to_owned()),
+    };
+    let checkpoint = match (&verify.checkpoint, named.and_then(|named| named.checkpoint_file)) {
+        (Some(file), _) => Some(read_checkpoint(file)?),
+        // A configured file may not have been written yet, nor be there beside a copy.
+        (None, Some(file)) if verify.database.database.is_none() && file.exists() => {
+            Some(read_checkpoint(&file)?)
+        }
+        (None, _) => None,
+    };
+    Ok((path, Evidence { verifier, checkpoint }))
+}
+
+fn read_checkpoint(file: &Path) -> Result<Vec<u8>, String> {
+    use std::io::Read as _;
+    let failed = |e: &dyn std::fmt::Display| format!("can't read the checkpoint `{}`: {e}", file.display());
+    let opened = std::fs::File::open(file).map_err(|e| failed(&e))?;
+    let mut note = Vec::new();
+    opened.take(MAX_CHECKPOINT + 1).read_to_end(&mut note).map_err(|e| failed(&e))?;
+    if note.len() as u64 > MAX_CHECKPOINT {
+        return Err(failed(&"too large for one"));
+    }
+    Ok(note)
+}
+
+fn write_text(report: &Report, evidence: &Evidence, path: &Path, out: &mut dyn Write) -> io::Result<()> {
+    if report.is_sound() {
+        writeln!(
+            out,
+            "good: {} entries and {} checkpoints of `{}` are as they were recorded\nroot {}",
+            report.good,
+            report.checkpoints,
+            plain(evidence.verifier.origin()),
+            report.root
+        )?;
+        if evidence.checkpoint.is_none() {
+            writeln!(
+                out,
+                "no checkpoint was given: an end that was cut off together with its head can't be noticed"
+            )?;
+        }
+        return Ok(());
+    }
+    writeln!(out, "TAMPERED: `{}` is not as it was recorded", path.display())?;
+    match &report.first_bad {
+        Some(bad) => {
+            let id = bad.id.as_deref().map_or_else(String::new, |id| format!(" (id {})", plain(id)));
+            writeln!(out, "first bad entry: {}{id}: {}", bad.seq, plain(&bad.what))?;
+            writeln!(out, "the {} entries before it are good", report.good)?;
+        }
+        None => writeln!(out, "no entry is bad: all {} are as they were recorded", report.good)?,
+    }
+    for problem in &report.problems {
+        writeln!(out, "also: {}", plain(problem))?;
+    }
+    Ok(())
+}

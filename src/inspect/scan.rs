@@ -1,0 +1,281 @@
+//! The walk over all entries, from the front to the first that is bad.
+//!
+//! An entry is compared with four things: its own leaf hash, the hash that its tile holds (the head's edge, for the
+//! tile that is not full), the signed roots that it goes into, and the form that every entry has. What was changed
+//! together with its hashes shows at the next signed root; then the first entry is named that no good signature
+//! covers. Not here: signatures, schema (`inspect::verify`).
+
+use std::collections::VecDeque;
+
+use super::verify::found;
+use super::{Bad, Report, VerifyError, read_entry};
+use crate::entry::Kind;
+use crate::json::Json;
+use crate::seal::{self, Checkpoint, Hash, TILE, Tile, Tree, Verifier};
+use crate::store::{MAX_ENTRY, RawEntry, Snapshot};
+
+/// Entries between two reports of progress.
+const PROGRESS_EVERY: u64 = 8192;
+
+pub(super) struct Scan<'a> {
+    snapshot: &'a mut Snapshot,
+    report: &'a mut Report,
+    verifier: &'a Verifier,
+    head: Option<Checkpoint>,
+    edge: Vec<u8>,
+    kept: Option<Checkpoint>,
+    tree: Tree,
+    /// The hashes that the present tile is said to have.
+    tile: Option<Vec<Hash>>,
+    /// Signed roots to come, by size.
+    ahead: VecDeque<(Checkpoint, String)>,
+    next_checkpoint: Option<i64>,
+    /// How many entries a good signed root covers.
+    proven: u64,
+}
+
+impl<'a> Scan<'a> {
+    pub(super) fn new(
+        snapshot: &'a mut Snapshot,
+        report: &'a mut Report,
+        verifier: &'a Verifier,
+        head: Option<Checkpoint>,
+        edge: Vec<u8>,
+        kept: Option<Checkpoint>,
+    ) -> Self {
+        Self {
+            snapshot,
+            report,
+            verifier,
+            head,
+            edge,
+            kept,
+            tree: Tree::new(),
+            tile: None,
+            ahead: VecDeque::new(),
+            next_checkpoint: Some(i64::MIN),
+            proven: 0,
+        }
+    }
+
+    pub(super) async fn run(mut self, progress: &mut (dyn FnMut(u64) + Send)) -> Result<(), VerifyError> {
+        let mut from = i64::MIN;
+        loop {
+            let page = self.snapshot.entries(from).await;
+            let before = self.report.problems.len();
+            let Some(page) = found(page, "the entries", self.report)? else {
+                let what = self.report.problems.drain(before..).next().unwrap_or_default();
+                self.bad(self.tree.size(), None, format!("it can't be read: {what}"));
+                break;
+            };
+            let Some(last) = page.last() else {
+                self.end().await?;
+                break;
+            };
+            let next = last.seq.checked_add(1);
+            for entry in page {
+                if !self.take(&entry).await? {
+                    self.summarize();
+                    return Ok(());
+                }
+                if self.tree.size().is_multiple_of(PROGRESS_EVERY) {
+                    progress(self.tree.size());
+                }
+            }
+            let Some(next) = next else { break };
+            from = next;
+        }
+        self.summarize();
+        Ok(())
+    }
+
+    fn summarize(&mut self) {
+        self.report.good = self.tree.size();
+        self.report.root = self.tree.root().to_string();
+        if let Some(bad) = &self.report.first_bad {
+            self.report.good = self.report.good.min(bad.seq);
+        }
+    }
+
+    fn bad(&mut self, seq: u64, id: Option<String>, what: impl Into<String>) {
+        if self.report.first_bad.as_ref().is_none_or(|bad| seq < bad.seq) {
+            self.report.first_bad = Some(Bad { seq, id, what: what.into() });
+        }
+    }
+
+    /// Checks the next entry; false where the walk ends.
+    async fn take(&mut self, stored: &RawEntry) -> Result<bool, VerifyError> {
+        let seq = self.tree.size();
+        let id = stored.entry.as_deref().and_then(id_of);
+        if self.head.is_some_and(|head| seq >= head.size) {
+            self.bad(seq, id, "it stands behind the end that the signed head names: it was added");
+            return Ok(false);
+        }
+        if u64::try_from(stored.seq) != Ok(seq) {
+            self.bad(seq, None, format!("it is missing: the next that is stored is {}", stored.seq));
+            return Ok(false);
+        }
+        let Some(text) = stored.entry.as_deref() else {
+            self.bad(seq, id, format!("it has more than {MAX_ENTRY} characters"));
+            return Ok(false);
+        };
+        let leaf = seal::leaf_hash(text);
+        if stored.leaf != leaf.0 {
+            self.bad(seq, id, "its text does not have the hash that is stored beside it");
+            return Ok(false);
+        }
+        if seq.is_multiple_of(256) {
+            self.tile = self.tile_at(seq / 256).await?;
+        }
+        let within = usize::from(u8::try_from(seq % 256).unwrap_or(0));
+        if let Some(known) = self.tile.as_ref()
+            && known.get(within) != Some(&leaf)
+        {
+            self.bad(seq, id, "the tree has another hash in its place: it was replaced, moved or damaged");
+            return Ok(false);
+        }
+        if let Err(what) = check_form(text) {
+            self.bad(seq, id, what);
+            return Ok(false);
+        }
+        for tile in self.tree.push(leaf) {
+            self.check_tile(&tile).await?;
+        }
+        self.check_roots().await
+    }
+
+    /// What tile `n` of level 0 is said to hold: its row, or the head's edge.
+    async fn tile_at(&mut self, n: u64) -> Result<Option<Vec<Hash>>, VerifyError> {
+        let number = i64::try_from(n).unwrap_or(i64::MAX);
+        let rows = found(self.snapshot.tile(0, number).await, "the tiles", self.report)?.unwrap_or_default();
+        let in_edge = self.head.is_none_or(|head| head.size / 256 == n);
+        Ok(match rows.as_slice() {
+            [row] => seal::hashes_from(&row.hashes),
+            [] if in_edge => seal::hashes_from(&self.edge),
+            _ => None,
+        })
+    }
+
+    /// Compares a full tile with the stored one.
+    async fn check_tile(&mut self, tile: &Tile) -> Result<(), VerifyError> {
+        let number = i64::try_from(tile.index).unwrap_or(i64::MAX);
+        let rows = self.snapshot.tile(tile.level, number).await;
+        let rows = found(rows, "the tiles", self.report)?.unwrap_or_default();
+        let right = matches!(rows.as_slice(), [row]
+            if row.root == tile.root.0 && row.hashes == seal::hashes_to_bytes(&tile.hashes));
+        if !right {
+            let covers = (TILE as u64).pow(tile.level + 1);
+            let first = tile.index * covers;
+            let what = if rows.is_empty() { "is missing" } else { "is not what its entries make" };
+            let what = format!("tile {}/{}, which begins with it, {what}", tile.level, tile.index);
+            self.bad(first, None, what);
+        }
+        Ok(())
+    }
+
+    /// Compares the tree with every root that was signed at this size; false where one differs.
+    async fn check_roots(&mut self) -> Result<bool, VerifyError> {
+        let size = self.tree.size();
+        self.look_ahead().await?;
+        let mut signed: Vec<(Checkpoint, String)> = Vec::new();
+        while let Some(next) = self.ahead.pop_front_if(|(checkpoint, _)| checkpoint.size <= size) {
+            signed.push(next);
+        }
+        signed.extend(self.head.map(|head| (head, "the head".to_owned())));
+        signed.extend(self.kept.map(|kept| (kept, "the checkpoint file".to_owned())));
+        signed.retain(|(checkpoint, _)| checkpoint.size == size);
+        if signed.is_empty() {
+            return Ok(true);
+        }
+        let root = self.tree.root();
+        if let Some((_, name)) = signed.iter().find(|(checkpoint, _)| checkpoint.root != root) {
+            let what = format!(
+                "entries {} to {} don't make the root that {name} proves: the first that was changed is among them",
+                self.proven,
+                size - 1
+            );
+            self.bad(self.proven, None, what);
+            return Ok(false);
+        }
+        self.proven = size;
+        Ok(true)
+    }
+
+    /// Reads on in the checkpoints until one is at hand that lies ahead.
+    async fn look_ahead(&mut self) -> Result<(), VerifyError> {
+        while self.ahead.is_empty() {
+            let Some(from) = self.next_checkpoint else { return Ok(()) };
+            let page = self.snapshot.checkpoints(from).await;
+            let page = found(page, "the checkpoints", self.report)?.unwrap_or_default();
+            self.next_checkpoint = page.last().and_then(|last| last.n.checked_add(1));
+            for stored in page {
+                // A bad note was reported before; what it says counts for nothing here.
+                if let Ok(signed) = Checkpoint::open(&stored.note, self.verifier) {
+                    self.ahead.push_back((signed, format!("checkpoint {}", stored.n)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Behind the last entry: is anything missing that was signed?
+    async fn end(&mut self) -> Result<(), VerifyError> {
+        let size = self.tree.size();
+        self.look_ahead().await?;
+        let mut signed: Vec<(u64, String)> = Vec::new();
+        signed.extend(self.ahead.iter().map(|(checkpoint, name)| (checkpoint.size, name.clone())));
+        signed.extend(self.head.map(|head| (head.size, "the head".to_owned())));
+        signed.extend(self.kept.map(|kept| (kept.size, "the checkpoint file".to_owned())));
+        if let Some((more, name)) = signed.into_iter().find(|(covered, _)| *covered > size) {
+            self.bad(size, None, format!("it is missing: {name} proves {more} entries, the log was cut off"));
+        } else if self.proven < size {
+            let what = format!("it and those behind it are covered by no good signature ({})", self.head_word());
+            self.bad(self.proven, None, what);
+        }
+        self.check_tile_count().await
+    }
+
+    const fn head_word(&self) -> &'static str {
+        if self.head.is_some() { "the head names fewer" } else { "the head is bad" }
+    }
+
+    async fn check_tile_count(&mut self) -> Result<(), VerifyError> {
+        let count = found(self.snapshot.tile_count().await, "the tiles", self.report)?;
+        let full = (1..8u32).map(|level| self.tree.size() >> (8 * level)).sum::<u64>();
+        if let Some(count) = count
+            && u64::try_from(count) != Ok(full)
+        {
+            self.report.problem(format!("the tiles: {count} are stored where {full} belong to the entries"));
+        }
+        // The empty log has a root too.
+        if self.tree.size() == 0 && self.head.is_some_and(|head| head.root != self.tree.root()) {
+            self.report.problem("the head: not the root of an empty log");
+        }
+        if seal::hashes_to_bytes(self.tree.tail()) != self.edge {
+            self.report.problem("the head: its edge is not made of the last entries' hashes");
+        }
+        Ok(())
+    }
+}
+
+fn id_of(text: &[u8]) -> Option<String> {
+    Some(read_entry(text).ok()?.get("id")?.as_str()?.to_owned())
+}
+
+/// Whether a text has the form of an entry.
+fn check_form(text: &[u8]) -> Result<(), String> {
+    let entry = read_entry(text).map_err(|e| format!("it is not strict JSON: {e}"))?;
+    let member = |name: &str| {
+        let text = entry.get(name).and_then(Json::as_str);
+        text.ok_or_else(|| format!("it has no `{name}`"))
+    };
+    let kind = member("kind")?;
+    if !Kind::ALL.iter().any(|known| known.name() == kind) {
+        return Err("its `kind` is none that is written".to_owned());
+    }
+    for name in ["id", "request_id"] {
+        member(name)?.parse::<uuid::Uuid>().map_err(|_| format!("its `{name}` is no UUID"))?;
+    }
+    let time = member("time")?.parse::<jiff::Timestamp>();
+    time.map(|_| ()).map_err(|_| "its `time` is no time".to_owned())
+}
