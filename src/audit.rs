@@ -242,7 +242,12 @@ impl Auditor {
     ///
     /// # Errors
     /// [`Refusal::Repeat`], [`Refusal::AuditUnavailable`]: nothing may be sent.
-    pub async fn open(self: &Arc<Self>, call: &mut Call, permit: &Permit, plan: Plan) -> Result<Owed, Refusal> {
+    pub async fn open(
+        self: &Arc<Self>,
+        call: &mut Call,
+        permit: &Permit,
+        plan: Plan,
+    ) -> Result<Owed, Refusal> {
         let route = call.route.ok_or(Refusal::Internal)?;
         call.policies = permit.policies().to_vec();
         let key = self.claim(call, &plan.asked)?;
@@ -373,7 +378,13 @@ impl Owed {
         if let Some(request) = &call.request {
             members.set("request", request.clone());
         }
-        outcome::members(&mut members, &auditor.redactor, self.route.operation, end, auditor.keeps(&self.route));
+        outcome::members(
+            &mut members,
+            &auditor.redactor,
+            self.route.operation,
+            end,
+            auditor.keeps(&self.route),
+        );
         if let End::Answered(Heard { json: Some(json), .. }) = end {
             outcome::effects(&mut members, &auditor.redactor, &self.route, &self.plan, json);
         }
@@ -393,7 +404,8 @@ impl Owed {
 }
 
 /// Members of an intent that its outcome does not repeat.
-const INTENT_ONLY: [&str; 7] = ["kind", "id", "time", "request_id", "request_key", "state_before", "expected"];
+const INTENT_ONLY: [&str; 7] =
+    ["kind", "id", "time", "request_id", "request_key", "state_before", "expected"];
 
 impl Drop for Owed {
     /// The call was cut off in the middle by a fault of ours: nobody knows how it ended.
@@ -405,7 +417,8 @@ impl Drop for Owed {
         members.set("status", Refusal::Internal.terms().status.as_u16());
         members.set("sent", Sent::Unknown.name());
         members.set("refusal", Refusal::Internal.record());
-        let request_id = intent.get("request_id").and_then(|id| id.as_str()?.parse().ok()).unwrap_or_default();
+        let request_id =
+            intent.get("request_id").and_then(|id| id.as_str()?.parse().ok()).unwrap_or_default();
         let (id, time) = (self.auditor.ids.next(), self.auditor.clock.now());
         let entry = Entry { kind: Kind::Outcome, id, time, request_id, members };
         self.auditor.debts.owe(late(entry.into_json()));

@@ -1,7 +1,6 @@
 //! The command line. Each subcommand is a file in `cli/`.
 
 pub mod audit;
-<<<<<<< HEAD
 pub mod check;
 pub mod demo;
 pub mod emulator;
@@ -12,8 +11,6 @@ pub mod policy;
 pub mod serve;
 mod signals;
 pub mod token;
-=======
->>>>>>> store
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -26,12 +23,16 @@ use crate::clock::Clock;
 
 /// An audit-logging, authenticating reverse proxy for Cloudflare's Magic IPsec tunnel API.
 #[derive(Debug, Parser)]
-#[command(version, about, after_help = "Begin with:
+#[command(
+    version,
+    about,
+    after_help = "Begin with:
   tunnelwarden demo                               everything on this machine, with commands to paste
   tunnelwarden check --config tunnelwarden.toml   all that is wrong with a configuration
   tunnelwarden serve --config tunnelwarden.toml
 
-Exit codes: 0 good, 1 failed, 2 wrong usage or configuration, 3 verification found tampering.")]
+Exit codes: 0 good, 1 failed, 2 wrong usage or configuration, 3 verification found tampering."
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -114,7 +115,7 @@ pub async fn run(cli: Cli, env: &Env, out: &mut (dyn Write + Send), errors: &mut
         Command::Policy(command) => policy::run(&command, env, out).await,
         Command::Token(command) => token::run(command, env, out).await,
         Command::Keys(command) => keys::run(&command, env, out),
-        Command::Audit(command) => audit::run(command, env, out).await,
+        Command::Audit(command) => audit::run(&command, env, out).await,
         Command::Healthcheck(args) => healthcheck::run(&args, env, out).await,
     }
 }

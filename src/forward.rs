@@ -25,8 +25,8 @@ use crate::clock::Clock;
 use crate::config;
 use crate::secret::SecretString;
 
-pub use answer::Answer;
 pub use crate::audit::Sent;
+pub use answer::Answer;
 pub use exchange::{Failure, Outgoing};
 pub use state::StateRead;
 pub use token::token_problem;

@@ -8,7 +8,8 @@ use tunnelwarden::clock::SystemClock;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let vars = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let vars = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let env = Env { vars: vars.collect(), clock: SystemClock::new() };
     let Ok(runtime) = tokio::runtime::Builder::new_multi_thread().enable_all().build() else {
         return Exit::Failed.into();

@@ -102,7 +102,9 @@ impl Resolver {
 
     async fn resolve(&self, intent: &Intent) {
         let age = self.clock.now().duration_since(intent.time);
-        if let Ok(wait) = Duration::try_from(jiff::SignedDuration::try_from(self.settle).unwrap_or_default() - age) {
+        if let Ok(wait) =
+            Duration::try_from(jiff::SignedDuration::try_from(self.settle).unwrap_or_default() - age)
+        {
             tokio::time::sleep(wait).await;
         }
         let mut pause = PAUSE.0;

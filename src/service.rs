@@ -67,14 +67,16 @@ impl Running {
     pub async fn start(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         let ids = Arc::new(Ids::new(Arc::clone(&clock)));
         let signer = keys::signer(&config.audit).map_err(failed("reading the audit signing key"))?;
-        let fingerprinter = keys::fingerprinter(&config.audit).map_err(failed("reading the fingerprint key"))?;
+        let fingerprinter =
+            keys::fingerprinter(&config.audit).map_err(failed("reading the fingerprint key"))?;
         let policy = authorize::read_policy(&config.policy.file).map_err(failed("reading the policy"))?;
         let authorizer = Authorizer::new(&policy).map_err(|problems| StartError {
             doing: "reading the policy",
             why: problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
         })?;
         let upstream = Arc::new(
-            Upstream::start(&config.upstream, Arc::clone(&clock)).map_err(failed("preparing the upstream client"))?,
+            Upstream::start(&config.upstream, Arc::clone(&clock))
+                .map_err(failed("preparing the upstream client"))?,
         );
         let identifier = Identifier::start(&config.issuers, &config.revocation, Arc::clone(&clock))
             .await
@@ -171,7 +173,9 @@ impl Running {
         let _ = self.stop.send(true);
         match self.listener.await {
             Ok(Ok(Drained::Whole)) => {}
-            Ok(Ok(Drained::Cut)) => tracing::error!("calls were still under way when the time to stop was over"),
+            Ok(Ok(Drained::Cut)) => {
+                tracing::error!("calls were still under way when the time to stop was over")
+            }
             Ok(Err(_)) | Err(_) => tracing::error!("the listener ended by a fault"),
         }
         let settled = self.pipeline.auditor.settled(Duration::from_secs(5)).await;

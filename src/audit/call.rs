@@ -78,7 +78,8 @@ impl Line {
     /// that belong to the API's own words, or are ids in an id's place, are kept; each other one is stored as `?` and its length.
     #[must_use]
     pub fn new(method: &http::Method, path: &str) -> Self {
-        const KNOWN: [&str; 7] = ["client", "v4", "accounts", "magic", "ipsec_tunnels", "psk", "psk_generate"];
+        const KNOWN: [&str; 7] =
+            ["client", "v4", "accounts", "magic", "ipsec_tunnels", "psk", "psk_generate"];
         const METHODS: [&str; 9] =
             ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
         const MAX_SEGMENTS: usize = 12;
@@ -219,7 +220,10 @@ mod tests {
 
     #[test]
     fn a_path_is_stored_by_its_shape() {
-        check("/client/v4/accounts/a1/magic/ipsec_tunnels/0f", "/client/v4/accounts/a1/magic/ipsec_tunnels/0f");
+        check(
+            "/client/v4/accounts/a1/magic/ipsec_tunnels/0f",
+            "/client/v4/accounts/a1/magic/ipsec_tunnels/0f",
+        );
         check("/client/v4/accounts/a1/magic/gre_tunnels", "/client/v4/accounts/a1/magic/?11");
         check("/s3cret-in-the-path/0123abcd", "/?18/?8");
         check("*", "");

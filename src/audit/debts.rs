@@ -50,7 +50,11 @@ impl Debts {
                     self.owed.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                 }
                 Err(error) => {
-                    tracing::warn!(audit.owed = self.count(), audit.error = error.why(), "an outcome is still owed");
+                    tracing::warn!(
+                        audit.owed = self.count(),
+                        audit.error = error.why(),
+                        "an outcome is still owed"
+                    );
                     tokio::time::sleep(AGAIN).await;
                 }
             }

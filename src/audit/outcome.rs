@@ -126,7 +126,13 @@ fn answered_fate(status: i64) -> Fate {
 }
 
 /// The members that tell of the upstream's answer.
-pub(super) fn members(members: &mut Object, redactor: &Redactor, operation: Operation, end: &End<'_>, body: bool) {
+pub(super) fn members(
+    members: &mut Object,
+    redactor: &Redactor,
+    operation: Operation,
+    end: &End<'_>,
+    body: bool,
+) {
     members.set("status", end.status());
     match end {
         End::Answered(heard) => {
@@ -162,13 +168,7 @@ pub(super) fn members(members: &mut Object, redactor: &Redactor, operation: Oper
 }
 
 /// What a write was judged by and what came of it: the two diffs and the result of each tunnel.
-pub(super) fn effects(
-    members: &mut Object,
-    redactor: &Redactor,
-    route: &Route,
-    plan: &Plan,
-    answer: &Json,
-) {
+pub(super) fn effects(members: &mut Object, redactor: &Redactor, route: &Route, plan: &Plan, answer: &Json) {
     let Route { operation, validate_only, .. } = *route;
     let Plan { asked, before, .. } = plan;
     let after = state::tunnels_in(operation, answer);
@@ -203,7 +203,9 @@ pub(super) fn effects(
         if let Some(key) = key {
             let mut replaced: Object = [("op", "add"), ("path", "/psk")].into_iter().collect();
             replaced.set("value", redactor.secret("psk", &key));
-            let Json::Array(operations) = patch.get_or_insert_with(|| Json::Array(Vec::new())) else { continue };
+            let Json::Array(operations) = patch.get_or_insert_with(|| Json::Array(Vec::new())) else {
+                continue;
+            };
             operations.push(Json::Object(replaced));
         }
         if let Some(patch) = patch.filter(|patch| patch.as_array().is_some_and(|ops| !ops.is_empty())) {
@@ -306,7 +308,15 @@ fn error_codes(answer: &Json) -> Vec<Json> {
 /// The media type without parameters, bounded: outside text.
 fn media_type(content_type: &str) -> String {
     const MAX: usize = 100;
-    content_type.split(';').next().unwrap_or_default().trim().chars().filter(char::is_ascii_graphic).take(MAX).collect()
+    content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .chars()
+        .filter(char::is_ascii_graphic)
+        .take(MAX)
+        .collect()
 }
 
 fn text(object: &Object, name: &str) -> Option<String> {

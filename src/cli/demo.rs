@@ -67,15 +67,20 @@ async fn demo(args: Args, env: &Env, out: &mut (dyn Write + Send)) -> Result<(),
     let options = Options::new(vec![Token::user(upstream_token.clone())]);
     let emulator = Emulator::start(options, Arc::clone(&env.clock), ids).await.map_err(|e| e.to_string())?;
     let tunnel = seed(&emulator, account)?;
-    let files = Files::create(args.dir, env.clock.as_ref(), &files::Wanted {
-        listen: args.listen,
-        admin: args.admin,
-        upstream: &emulator.base_url(),
-        upstream_token: upstream_token.expose_secret(),
-        roles: &ROLES,
-    })?;
+    let files = Files::create(
+        args.dir,
+        env.clock.as_ref(),
+        &files::Wanted {
+            listen: args.listen,
+            admin: args.admin,
+            upstream: &emulator.base_url(),
+            upstream_token: upstream_token.expose_secret(),
+            roles: &ROLES,
+        },
+    )?;
     let made = |config: &config::Config| make_keys(&config.audit);
-    let config = config::load(&files.config(), &std::collections::BTreeMap::new()).map_err(|e| e.to_string())?;
+    let config =
+        config::load(&files.config(), &std::collections::BTreeMap::new()).map_err(|e| e.to_string())?;
     made(&config)?;
     let running = Running::start(&config, Arc::clone(&env.clock)).await.map_err(|e| e.to_string())?;
     let base = format!("http://{}/client/v4", running.api());
@@ -126,13 +131,17 @@ fn tell(
     writeln!(out, "  settings  {}", files.config().display())?;
     writeln!(out, "\nPaste this into another terminal:\n")?;
     writeln!(out, "  export CLOUDFLARE_BASE_URL={base}")?;
-    writeln!(out, "  as() {{ curl -sS -H \"Authorization: Bearer $(cat {dir}/$1.token)\" \"${{@:2}}\"; echo; }}")?;
+    writeln!(
+        out,
+        "  as() {{ curl -sS -H \"Authorization: Bearer $(cat {dir}/$1.token)\" \"${{@:2}}\"; echo; }}"
+    )?;
     writeln!(out, "\n  # a viewer reads; nobody but an admin mints a key")?;
     writeln!(out, "  as viewer {collection}/{tunnel}")?;
     writeln!(out, "  as operator -X POST {collection}/{tunnel}/psk_generate")?;
     writeln!(out, "  as admin -X POST {collection}/{tunnel}/psk_generate")?;
     writeln!(out, "\n  # what the record knows of it, and that nobody edited it")?;
-    let program = std::env::current_exe().map_or_else(|_| "tunnelwarden".into(), |path| path.display().to_string());
+    let program =
+        std::env::current_exe().map_or_else(|_| "tunnelwarden".into(), |path| path.display().to_string());
     writeln!(out, "  {program} audit list --config {dir}/tunnelwarden.toml")?;
     writeln!(out, "  {program} audit verify --config {dir}/tunnelwarden.toml")?;
     out.flush()

@@ -39,7 +39,9 @@ pub async fn run(args: &Args, env: &Env, out: &mut (dyn Write + Send)) -> Exit {
             let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
             fail(out, Exit::Failed, &format!("not ready: {body}"))
         }
-        Ok(Err(error)) => fail(out, Exit::Failed, &format!("{} can't be asked: {error}", config.admin.address)),
+        Ok(Err(error)) => {
+            fail(out, Exit::Failed, &format!("{} can't be asked: {error}", config.admin.address))
+        }
         Err(_) => fail(out, Exit::Failed, &format!("{} does not answer", config.admin.address)),
     }
 }

@@ -229,7 +229,8 @@ impl<'a> Scan<'a> {
         if let Some((more, name)) = signed.into_iter().find(|(covered, _)| *covered > size) {
             self.bad(size, None, format!("it is missing: {name} proves {more} entries, the log was cut off"));
         } else if self.proven < size {
-            let what = format!("it and those behind it are covered by no good signature ({})", self.head_word());
+            let what =
+                format!("it and those behind it are covered by no good signature ({})", self.head_word());
             self.bad(self.proven, None, what);
         }
         self.check_tile_count().await

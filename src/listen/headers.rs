@@ -66,7 +66,10 @@ pub fn new_hc_target(headers: &HeaderMap, operation: Operation) -> Result<Option
         Some(b"true") => Some(true),
         Some(b"false") => Some(false),
         Some(_) => {
-            return Err(Refusal::BadHeader { name: "x-magic-new-hc-target", what: "must be `true` or `false`" });
+            return Err(Refusal::BadHeader {
+                name: "x-magic-new-hc-target",
+                what: "must be `true` or `false`",
+            });
         }
     };
     Ok(flag.filter(|_| operation.class() != Class::Secret))
@@ -99,7 +102,10 @@ fn is_json(value: &http::HeaderValue) -> bool {
     let Ok(text) = value.to_str() else { return false };
     let mut parts = text.split(';').map(str::trim);
     let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("application/json"));
-    named && parts.all(|part| ["charset=utf-8", "charset=\"utf-8\""].iter().any(|known| part.eq_ignore_ascii_case(known)))
+    named
+        && parts.all(|part| {
+            ["charset=utf-8", "charset=\"utf-8\""].iter().any(|known| part.eq_ignore_ascii_case(known))
+        })
 }
 
 #[cfg(test)]

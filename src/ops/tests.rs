@@ -8,8 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use crate::measure::{Metrics, Stage};
 use super::{Health, Serving, serve};
+use crate::measure::{Metrics, Stage};
 use crate::operation::Operation;
 use crate::refusal::Refusal;
 

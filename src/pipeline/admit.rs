@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::audit::call::{Call, Named};
+use crate::audit::guard;
 use crate::caller::Caller;
 use crate::json;
 use crate::limit::{Admitted, Refused};
@@ -13,7 +14,6 @@ use crate::refusal::Refusal;
 use crate::respond::Extras;
 use crate::state::precondition::IfMatch;
 use crate::tunnel::body::Asked;
-use crate::audit::guard;
 
 use super::Pipeline;
 
@@ -38,8 +38,8 @@ impl Pipeline {
         let Arrived { method, target, headers, body, gone, .. } = arrived;
         call.secrets.extend(request::credentials(&headers));
         // Noted at once so that every refusal's entry names it; it decides nothing before identity.
-        let route = request::check(&target)
-            .and_then(|()| Ok(route(&method, &target.path, target.query.as_deref())?));
+        let route =
+            request::check(&target).and_then(|()| Ok(route(&method, &target.path, target.query.as_deref())?));
         call.route = route.as_ref().ok().copied();
         self.gate.check(call.origin.address)?;
         let identified = self.identifier.identify(&headers).await.inspect_err(|_| {
@@ -60,16 +60,30 @@ impl Pipeline {
         };
         let asked = Asked::read(route.operation, route.tunnel, json).map_err(Refusal::from)?;
         call.secrets.extend(asked.secrets().into_iter().map(|(_, secret)| secret.into()));
-        call.tunnels = asked.elements().iter().map(|e| Named { id: e.tunnel.or(route.tunnel), name: e.name().map(str::to_owned) }).collect();
+        call.tunnels = asked
+            .elements()
+            .iter()
+            .map(|e| Named { id: e.tunnel.or(route.tunnel), name: e.name().map(str::to_owned) })
+            .collect();
         if !raw.is_empty() {
             call.request = Some(self.auditor.request(&route, &raw, &asked));
         }
         let tunnels = call.tunnels.iter().filter_map(|tunnel| tunnel.id);
-        if guard::secret_in_identity(asked.secrets().into_iter().map(|(_, secret)| secret), &caller, route.account, tunnels) {
-            return Err(Refusal::BadBody { pointer: String::new(), what: "a secret in it is part of the caller's own name; choose a random one" });
+        if guard::secret_in_identity(
+            asked.secrets().into_iter().map(|(_, secret)| secret),
+            &caller,
+            route.account,
+            tunnels,
+        ) {
+            return Err(Refusal::BadBody {
+                pointer: String::new(),
+                what: "a secret in it is part of the caller's own name; choose a random one",
+            });
         }
         // A key in a body mints as much as the operations that are named for it.
-        if route.operation.class() == Class::Write && asked.elements().iter().any(|element| element.psk().is_some()) {
+        if route.operation.class() == Class::Write
+            && asked.elements().iter().any(|element| element.psk().is_some())
+        {
             within(extras, self.limiter.charge(&caller, Class::Secret))?;
         }
         call.passed(Stage::Body);

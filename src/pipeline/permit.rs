@@ -45,7 +45,9 @@ impl Pipeline {
         let ids: Vec<TunnelId> = call.tunnels.iter().filter_map(|tunnel| tunnel.id).collect();
         let turn = match operation.class() {
             Class::Read => Turn::default(),
-            Class::Write | Class::Secret => self.states.turn(known.route.account, ids.iter().copied()).await?,
+            Class::Write | Class::Secret => {
+                self.states.turn(known.route.account, ids.iter().copied()).await?
+            }
         };
         if let (Some(permit), false, None) = (&permit, replaces, &known.if_match) {
             note_change(call, &early);
@@ -57,7 +59,11 @@ impl Pipeline {
         for (named, tunnel) in call.tunnels.iter_mut().zip(&before) {
             named.name = tunnel.get("name").and_then(Json::as_str).map(str::to_owned);
         }
-        call.secrets.extend(before.iter().flat_map(|tunnel| crate::audit::redact::collect_secrets(&Json::Object(tunnel.clone()))));
+        call.secrets.extend(
+            before
+                .iter()
+                .flat_map(|tunnel| crate::audit::redact::collect_secrets(&Json::Object(tunnel.clone()))),
+        );
         call.passed(Stage::State);
         if let (Some(if_match), [tunnel]) = (&known.if_match, before.as_slice())
             && !if_match.allows(&self.states.etag(tunnel))

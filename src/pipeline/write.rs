@@ -73,7 +73,10 @@ impl Pipeline {
             set("name", named.and_then(|named| named.name.clone()));
             set("before", before.map(|tunnel| self.states.etag(tunnel)));
             if matches!(operation, Operation::Update | Operation::BulkUpdate) {
-                set("after", before.map(|tunnel| self.states.etag(&state::after_put(tunnel, &element.fields))));
+                set(
+                    "after",
+                    before.map(|tunnel| self.states.etag(&state::after_put(tunnel, &element.fields))),
+                );
             }
             set("key_before", before.and_then(|tunnel| state::key_generated_on(tunnel)).map(str::to_owned));
             item.set("replaces_key", element.psk().is_some() || operation == Operation::GeneratePsk);
@@ -84,7 +87,9 @@ impl Pipeline {
 
     pub(super) fn etag(&self, operation: Operation, answer: &Json) -> Option<String> {
         match (operation, state::tunnels_in(operation, answer).as_slice()) {
-            (Operation::Create | Operation::Update | Operation::Get, [tunnel]) => Some(self.states.etag(tunnel)),
+            (Operation::Create | Operation::Update | Operation::Get, [tunnel]) => {
+                Some(self.states.etag(tunnel))
+            }
             _ => None,
         }
     }

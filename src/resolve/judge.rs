@@ -90,7 +90,9 @@ pub fn judge(
             None => verdict(Resolution::Applied, "the tunnel is gone"),
             Some(_) => verdict(Resolution::NotApplied, "the tunnel is still there"),
         },
-        Operation::GeneratePsk | Operation::SetPsks => present.map_or_else(gone, |now| key(intended, expected, now)),
+        Operation::GeneratePsk | Operation::SetPsks => {
+            present.map_or_else(gone, |now| key(intended, expected, now))
+        }
         Operation::Update | Operation::BulkUpdate => {
             present.map_or_else(gone, |now| replaced(intended, expected, now))
         }
@@ -140,7 +142,9 @@ fn replaced(intended: Timestamp, expected: &Expected, now: &Present) -> Verdict 
         (true, true) => etags(Resolution::CantTell, "the call would have changed nothing"),
         (true, false) => etags(Resolution::NotApplied, "the state is the one before"),
         (false, true) => etags(Resolution::Applied, "the state is the one asked for"),
-        (false, false) => etags(Resolution::CantTell, "the state is neither the one before nor the one asked for"),
+        (false, false) => {
+            etags(Resolution::CantTell, "the state is neither the one before nor the one asked for")
+        }
     }
 }
 
@@ -213,8 +217,7 @@ mod tests {
 
     #[test]
     fn an_update_is_judged_by_state() {
-        let asked =
-            Expected { before: Some("b".into()), after: Some("a".into()), ..Expected::default() };
+        let asked = Expected { before: Some("b".into()), after: Some("a".into()), ..Expected::default() };
         let now = |etag: &str| Some(Present { etag: etag.into(), ..Present::default() });
         for operation in [Operation::Update, Operation::BulkUpdate] {
             check(operation, &asked, now("a"), Resolution::Applied);

@@ -45,7 +45,9 @@ pub(super) fn fingerprinter(audit: &Audit) -> Result<Fingerprinter, String> {
     let bytes = BASE64.decode(text.expose_secret().trim().as_bytes()).map(Zeroizing::new).unwrap_or_default();
     if bytes.len() < FINGERPRINT_KEY {
         let path = audit.fingerprint_key_file.display();
-        return Err(format!("`{path}` must hold {FINGERPRINT_KEY} bytes as base64; make it with `keys generate`"));
+        return Err(format!(
+            "`{path}` must hold {FINGERPRINT_KEY} bytes as base64; make it with `keys generate`"
+        ));
     }
     Ok(Fingerprinter::new(&bytes))
 }
@@ -103,7 +105,11 @@ fn make(path: &Path, new: impl FnOnce() -> Result<SecretString, String>) -> Resu
 fn write(path: &Path, text: &str, mode: u32, replace: bool) -> Result<(), String> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).mode(mode);
-    if replace { options.create(true).truncate(true) } else { options.create_new(true) };
+    if replace {
+        options.create(true).truncate(true)
+    } else {
+        options.create_new(true)
+    };
     let written = options.open(path).and_then(|mut file| {
         file.write_all(text.trim_end().as_bytes())?;
         file.write_all(b"\n")?;

@@ -62,7 +62,8 @@ async fn take_up(
         return Ok(());
     }
     let parse = text.clone();
-    let new = tokio::task::spawn_blocking(move || Authorizer::new(&parse)).await.map_err(|e| e.to_string())?;
+    let new =
+        tokio::task::spawn_blocking(move || Authorizer::new(&parse)).await.map_err(|e| e.to_string())?;
     let new = match new {
         Ok(new) => new,
         Err(problems) => {

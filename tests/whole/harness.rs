@@ -250,7 +250,8 @@ impl World {
         headers: &[(&str, &str)],
     ) -> Result<Answer, String> {
         let uri = format!("http://{}{}{path}", self.proxy().api, collection());
-        let mut request = Request::builder().method(method).uri(uri).header("authorization", format!("Bearer {token}"));
+        let mut request =
+            Request::builder().method(method).uri(uri).header("authorization", format!("Bearer {token}"));
         if body.is_some() {
             request = request.header("content-type", "application/json");
         }
@@ -338,7 +339,11 @@ impl Drop for World {
         }
         let verified = self.program(&["audit", "verify", "--config", &self.config()]);
         let told = String::from_utf8_lossy(&verified.stdout);
-        assert!(verified.status.success(), "the log must verify: {told}{}", String::from_utf8_lossy(&verified.stderr));
+        assert!(
+            verified.status.success(),
+            "the log must verify: {told}{}",
+            String::from_utf8_lossy(&verified.stderr)
+        );
         let database = self.database.clone();
         // A runtime can't be started within one, so the check has a thread of its own.
         let open = std::thread::spawn(move || {
@@ -392,7 +397,10 @@ pub async fn stored(database: &Path) -> Vec<Stored> {
     let rows = reader.list(&Filter { limit: None, ..Filter::default() }).await.unwrap();
     reader.close().await;
     rows.into_iter()
-        .map(|row| Stored { json: json::read(row.entry.as_bytes(), json::MAX_DEPTH).unwrap(), raw: row.entry })
+        .map(|row| Stored {
+            json: json::read(row.entry.as_bytes(), json::MAX_DEPTH).unwrap(),
+            raw: row.entry,
+        })
         .collect()
 }
 
@@ -444,7 +452,8 @@ fn config(upstream: &str, database: &Path, wishes: &[(&str, String)]) -> String 
         }
     }
     let mut text = String::new();
-    for section in ["listen", "admin", "upstream", "policy", "limits", "audit", "log", "revocation", "issuer"] {
+    for section in ["listen", "admin", "upstream", "policy", "limits", "audit", "log", "revocation", "issuer"]
+    {
         let own: Vec<_> = keys.iter().filter(|(key, _)| key.split('.').next() == Some(section)).collect();
         if own.is_empty() {
             continue;

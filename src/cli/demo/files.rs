@@ -38,7 +38,11 @@ pub(super) struct Files {
 
 impl Files {
     /// Makes them all. A folder that has a demo's configuration already keeps its record and its keys.
-    pub(super) fn create(dir: Option<PathBuf>, clock: &dyn Clock, wanted: &Wanted<'_>) -> Result<Self, String> {
+    pub(super) fn create(
+        dir: Option<PathBuf>,
+        clock: &dyn Clock,
+        wanted: &Wanted<'_>,
+    ) -> Result<Self, String> {
         let dir = match dir {
             Some(dir) => dir,
             None => std::env::temp_dir().join(format!("tunnelwarden-demo-{}", clock.now().as_millisecond())),
@@ -92,7 +96,8 @@ impl Files {
 
     fn write(&self, name: &str, text: &str) -> Result<(), String> {
         let path = self.dir.join(name);
-        let file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
+        let file =
+            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
         file.and_then(|mut file| file.write_all(text.as_bytes()))
             .map_err(|e| format!("`{}` can't be written: {e}", path.display()))
     }
