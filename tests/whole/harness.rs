@@ -394,8 +394,9 @@ impl Stored {
 
 pub async fn stored(database: &Path) -> Vec<Stored> {
     let reader = Reader::open(database).await.unwrap();
-    let rows = reader.list(&Filter { limit: None, ..Filter::default() }).await.unwrap();
+    let mut rows = reader.list(&Filter { limit: None, ..Filter::default() }).await.unwrap();
     reader.close().await;
+    rows.sort_by_key(|row| row.seq);
     rows.into_iter()
         .map(|row| Stored {
             json: json::read(row.entry.as_bytes(), json::MAX_DEPTH).unwrap(),
