@@ -148,15 +148,17 @@ impl Auditor {
     }
 
     /// Takes over a one-shot call of an earlier run from the record: its intent, and what ended it if anything
-    /// did.
-    pub fn remember(&self, intent: &Json, ending: Option<&Json>, now: jiff::Timestamp) {
+    /// did. Answers what is known to have become of it.
+    pub fn remember(&self, intent: &Json, ending: Option<&Json>, now: jiff::Timestamp) -> Fate {
         let text = |entry: &Json, name: &str| entry.get(name).and_then(Json::as_str).map(str::to_owned);
-        let Some(key) = text(intent, "request_key") else { return };
-        let Some(request_id) = text(intent, "request_id").and_then(|id| id.parse().ok()) else { return };
-        let Some(made) = text(intent, "time").and_then(|time| time.parse().ok()) else { return };
-        let age = Duration::try_from(now.duration_since(made)).unwrap_or_default();
         let fate = ending.map_or(Fate::Open, outcome::recorded_fate);
-        self.one_shots.remember(&key, request_id, fate, age);
+        let id = text(intent, "request_id").and_then(|id| id.parse().ok());
+        let made = text(intent, "time").and_then(|time| time.parse().ok());
+        if let (Some(key), Some(id), Some(made)) = (text(intent, "request_key"), id, made) {
+            let age = Duration::try_from(now.duration_since(made)).unwrap_or_default();
+            self.one_shots.remember(&key, id, fate, age);
+        }
+        fate
     }
 
     /// The one-shot calls of the last while.

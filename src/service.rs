@@ -6,13 +6,14 @@ mod keys;
 mod reload;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::audit::Auditor;
+use crate::audit::one_shot::Fate;
 use crate::authorize::{self, Authorizer};
 use crate::clock::{Clock, Ids};
 use crate::config::Config;
@@ -23,6 +24,7 @@ use crate::json::{Json, Object};
 use crate::limit::{AddressGate, Budget, Limiter};
 use crate::listen::{Drained, Listener};
 use crate::measure::Metrics;
+use crate::operation::AccountId;
 use crate::ops::{self, Health};
 use crate::pipeline::Pipeline;
 use crate::refusal::Refusal;
@@ -142,9 +144,13 @@ impl Running {
         let policy = config.policy.file.clone();
         tokio::spawn(reload::follow(policy, Arc::clone(&pipeline), Arc::clone(&warning), stopped.clone()));
         tokio::spawn(upkeep(metrics.clone(), stopped.clone()));
+        let token = TokenCheck::default();
+        let of = config.upstream.token.iter().map(|_| None);
+        let of = of.chain(config.upstream.accounts.keys().copied().map(Some)).collect();
+        tokio::spawn(check_tokens(of, Arc::clone(&pipeline), Arc::clone(&token), stopped.clone()));
         let health = Health {
             problems: findings(&pipeline, problems),
-            warnings: findings(&pipeline, move |pipeline| warnings(pipeline, &warning)),
+            warnings: findings(&pipeline, move |pipeline| warnings(pipeline, &warning, &token)),
             metrics,
         };
         let admin = ops::serve(config.admin.address, health, stopped.clone())
@@ -203,7 +209,13 @@ async fn resume(
     let recent = reader.one_shot_since(since).await.map_err(failed("reading the audit store"))?;
     for (intent, ending) in &recent {
         let Some(intent) = read(intent) else { continue };
-        auditor.remember(&intent, ending.as_ref().and_then(read).as_ref(), now);
+        let ending = ending.as_ref().and_then(read);
+        let fate = auditor.remember(&intent, ending.as_ref(), now);
+        // An outcome that left it open, and a process that ended before it was looked into.
+        let is_resolved = ending.as_ref().is_some_and(|ending| ending.get("resolution").is_some());
+        if ending.is_some() && fate == Fate::Open && !is_resolved {
+            resolver.look_into(&intent);
+        }
     }
     let open = reader.intents_without_outcome().await.map_err(failed("reading the audit store"))?;
     open.iter().filter_map(read).for_each(|intent: Json| resolver.look_into(&intent));
@@ -216,6 +228,36 @@ const UPKEEP: Duration = Duration::from_secs(5);
 async fn upkeep(metrics: Metrics, mut stop: watch::Receiver<bool>) {
     while tokio::time::timeout(UPKEEP, stop.wait_for(|stop| *stop)).await.is_err() {
         metrics.upkeep();
+    }
+}
+
+/// What the upstream said of our tokens when it was asked at the start; nothing where it was content.
+type TokenCheck = Arc<Mutex<Vec<String>>>;
+
+/// How long to wait after the token could not be checked, or was refused: it may be mended meanwhile.
+const CHECK_AGAIN: Duration = Duration::from_secs(30);
+
+/// Asks the upstream about our tokens until it is content with it once. From then on each answer tells.
+async fn check_tokens(
+    of: Vec<Option<AccountId>>,
+    pipeline: Arc<Pipeline>,
+    found: TokenCheck,
+    mut stop: watch::Receiver<bool>,
+) {
+    loop {
+        let mut wrong = Vec::new();
+        for account in &of {
+            let checked = match pipeline.budget.take_own() {
+                Ok(taken) => pipeline.upstream.verify_token(&taken, *account, pipeline.ids.next()).await,
+                Err(refusal) => Err(refusal.message()),
+            };
+            wrong.extend(checked.err());
+        }
+        let good = wrong.is_empty();
+        *found.lock().unwrap_or_else(PoisonError::into_inner) = wrong;
+        if good || tokio::time::timeout(CHECK_AGAIN, stop.wait_for(|stop| *stop)).await.is_ok() {
+            return;
+        }
     }
 }
 
@@ -233,9 +275,10 @@ fn problems(pipeline: &Pipeline) -> Vec<String> {
 }
 
 /// What somebody should look at while calls are served.
-fn warnings(pipeline: &Pipeline, policy: &reload::Warning) -> Vec<String> {
+fn warnings(pipeline: &Pipeline, policy: &reload::Warning, token: &TokenCheck) -> Vec<String> {
     let mut warnings = pipeline.identifier.health();
     warnings.extend(pipeline.upstream.health());
+    warnings.extend(token.lock().unwrap_or_else(PoisonError::into_inner).clone());
     warnings.extend(policy.lock().unwrap_or_else(PoisonError::into_inner).clone());
     if pipeline.auditor.checkpoint_file_fault() {
         warnings.push("the checkpoint file can't be written".to_owned());

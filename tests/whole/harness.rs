@@ -40,6 +40,8 @@ pub struct Wishes {
     pub database: Option<PathBuf>,
     /// Environment variables of the proxy.
     pub env: Vec<(String, String)>,
+    /// Whether the emulator limits nobody.
+    pub unlimited: bool,
     /// Set where the test leaves the log in a state that need not verify or has open intents.
     pub unchecked: bool,
 }
@@ -62,6 +64,13 @@ pub struct Proxy {
     child: Child,
     pub api: SocketAddr,
     pub admin: SocketAddr,
+}
+
+impl Proxy {
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
 }
 
 /// What a client got.
@@ -94,7 +103,10 @@ impl World {
     pub async fn prepared(wishes: Wishes) -> Self {
         let clock = SystemClock::new();
         let upstream_token = new_token().unwrap();
-        let options = Options::new(vec![Token::user(upstream_token.clone())]);
+        let mut options = Options::new(vec![Token::user(upstream_token.clone())]);
+        if wishes.unlimited {
+            options.rate = None;
+        }
         let ids = Arc::new(Ids::new(clock.clone()));
         let emulator = Emulator::start(options, clock.clone(), ids).await.unwrap();
         let dir = tempfile::tempdir().unwrap();
