@@ -3,6 +3,7 @@
 //! Uses the store's read side and `seal` only, so nothing here can write. Not here: the commands' flags
 //! (`cli::audit`), how entries are stored (`store`).
 
+mod report;
 mod scan;
 mod table;
 mod text;
@@ -11,9 +12,10 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
+pub use report::{Bad, Report, VerifyError};
 pub use table::{Line, WIDTHS, heading};
 pub use text::{plain, pretty};
-pub use verify::{Bad, Evidence, Report, VerifyError, verify};
+pub use verify::{Evidence, verify};
 
 use crate::json;
 

@@ -20,6 +20,7 @@ mod conformance;
 #[cfg(test)]
 mod double;
 mod error;
+mod fault;
 #[cfg(test)]
 mod faults;
 mod filter;

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use super::verify::found;
+use super::report::found;
 use super::{Bad, Report, VerifyError, read_entry};
 use crate::entry::Kind;
 use crate::json::Json;

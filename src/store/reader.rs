@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 
+use super::fault::classify;
 use super::lock::beside;
-use super::sqlite::{classify, narrow, options, unsigned};
+use super::sqlite::{narrow, options, unsigned};
 use super::{Filter, Row, Snapshot, StoreError};
 use crate::clock::rfc3339;
 

@@ -9,7 +9,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 
-use super::sqlite::classify;
+use super::fault::classify;
 use super::{OpenError, StoreError};
 
 /// The migrations in `migrations/`.
