@@ -14,6 +14,7 @@
     clippy::print_stderr,
     clippy::disallowed_methods,
     dead_code,
+    unreachable_pub,
     reason = "a benchmark measures with the machine's clock and stops at the first thing that is wrong"
 )]
 
