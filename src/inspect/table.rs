@@ -105,8 +105,16 @@ mod tests {
     #[track_caller]
     fn check(entry: &str, expected: &str) {
         let entry = super::super::read_entry(entry.as_bytes()).unwrap();
-        assert_eq!(Line::of(&entry).to_string().split("  ").filter(|cell| !cell.is_empty()).map(str::trim)
-            .collect::<Vec<_>>().join("|"), expected);
+        assert_eq!(
+            Line::of(&entry)
+                .to_string()
+                .split("  ")
+                .filter(|cell| !cell.is_empty())
+                .map(str::trim)
+                .collect::<Vec<_>>()
+                .join("|"),
+            expected
+        );
     }
 
     #[test]
@@ -121,7 +129,10 @@ mod tests {
                 "tunnels":[{"id":"aa"},{"id":"bb"}]}"#,
             "x|refusal|-|-|aa and 1 more|403 forbidden|r",
         );
-        check(r#"{"kind":"started","time":"x","request_id":"r","subject":"\u001b[2J"}"#, r"x|started|\u{1b}[2J|-|-|-|r");
+        check(
+            r#"{"kind":"started","time":"x","request_id":"r","subject":"\u001b[2J"}"#,
+            r"x|started|\u{1b}[2J|-|-|-|r",
+        );
     }
 
     #[test]

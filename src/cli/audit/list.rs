@@ -127,7 +127,9 @@ pub(super) async fn run(list: &List, env: &Env, out: &mut (dyn Write + Send)) ->
             match read_entry(row.entry.as_bytes()) {
                 _ if list.json => writeln!(out, "{}", row.entry)?,
                 Ok(entry) => writeln!(out, "{}", Line::of(&entry))?,
-                Err(e) => writeln!(out, "entry {} can't be read: {e}; run `tunnelwarden audit verify`", row.seq)?,
+                Err(e) => {
+                    writeln!(out, "entry {} can't be read: {e}; run `tunnelwarden audit verify`", row.seq)?
+                }
             }
         }
     }
@@ -152,7 +154,9 @@ mod tests {
         check("90s", Some("2026-03-10T11:58:30Z"));
         check("2h", Some("2026-03-10T10:00:00Z"));
         check("7d", Some("2026-03-03T12:00:00Z"));
-        for wrong in ["", "d", "-1d", "+1d", "1.5h", "7y", "99999999999999999999d", "9223372036854775807w", "7é"] {
+        for wrong in
+            ["", "d", "-1d", "+1d", "1.5h", "7y", "99999999999999999999d", "9223372036854775807w", "7é"]
+        {
             check(wrong, None);
         }
     }

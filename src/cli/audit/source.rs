@@ -66,9 +66,8 @@ fn named(config: &Path, vars: &BTreeMap<String, String>) -> Result<Named, String
         let over = vars.get(&format!("TUNNELWARDEN__AUDIT__{}", key.to_uppercase())).cloned();
         over.or_else(|| Some(table.get("audit")?.get(key)?.as_str()?.to_owned()))
     };
-    let needed = |key: &str| {
-        value(key).ok_or_else(|| format!("`{}` has no `audit.{key}`; add it", config.display()))
-    };
+    let needed =
+        |key: &str| value(key).ok_or_else(|| format!("`{}` has no `audit.{key}`; add it", config.display()));
     let directory = config.parent().unwrap_or_else(|| Path::new(""));
     let database = needed("database")?;
     Ok(Named {
@@ -83,7 +82,8 @@ pub(super) fn public_key(given: &str) -> Result<Verifier, String> {
     if given.contains('+') && !Path::new(given).exists() {
         return Verifier::new(given).map_err(|e| e.to_string());
     }
-    let text = std::fs::read_to_string(given).map_err(|e| format!("can't read the public key `{given}`: {e}"))?;
+    let text =
+        std::fs::read_to_string(given).map_err(|e| format!("can't read the public key `{given}`: {e}"))?;
     Verifier::new(&text).map_err(|e| format!("`{given}`: {e}"))
 }
 
