@@ -1,1 +1,453 @@
-//! Stands empty until it is built.
+//! The audit stage: nothing happens unrecorded.
+//!
+//! A write is opened (its intent is on disk before its first byte goes out) and closed (its outcome is on disk
+//! before its answer goes back); a read is one entry; a refusal is one entry. What leaves this stage is
+//! [`Recorded`], and `respond` answers nothing without it.
+//!
+//! Not here: the log and its proofs (`store`, `seal`), who may call (`authorize`), reading the record
+//! (`inspect`).
+
+pub mod call;
+mod debts;
+pub mod guard;
+pub mod one_shot;
+mod outcome;
+pub mod redact;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::authorize::Permit;
+use crate::clock::{Clock, Ids};
+use crate::config::Bodies;
+use crate::entry::{Entry, Kind};
+use crate::json::{Json, Object};
+use crate::measure::{Metrics, Stage};
+use crate::operation::{Class, Route};
+use crate::refusal::Refusal;
+use crate::secret::{ExposeSecret, Fingerprinter};
+use crate::store::Store;
+use crate::tunnel::body::Asked;
+
+use call::Call;
+use debts::Debts;
+use guard::Guard;
+use one_shot::{Fate, OneShots};
+use redact::Redactor;
+
+pub use outcome::{End, Heard, Sent};
+
+/// Writes the record.
+#[derive(Debug)]
+pub struct Auditor {
+    store: Arc<Store>,
+    redactor: Redactor,
+    fingerprinter: Fingerprinter,
+    ids: Arc<Ids>,
+    clock: Arc<dyn Clock>,
+    bodies: Bodies,
+    debts: Arc<Debts>,
+    one_shots: OneShots,
+    metrics: Metrics,
+}
+
+/// Proof that what is about to be answered stands in the record, or that the record could not be written and
+/// the answer says so.
+#[derive(Debug)]
+#[must_use = "an answer is owed"]
+pub struct Recorded {
+    request_id: Uuid,
+}
+
+impl Recorded {
+    /// The call that was recorded.
+    #[must_use]
+    pub const fn request_id(&self) -> Uuid {
+        self.request_id
+    }
+}
+
+/// Leave to send: had for a permitted read, or for a write whose intent is on disk.
+#[derive(Debug)]
+pub struct Cleared<'a> {
+    _owner: std::marker::PhantomData<&'a ()>,
+}
+
+/// What a write is about: what is asked, of which state, and how to tell later whether it came about.
+#[derive(Debug)]
+pub struct Plan {
+    /// The body.
+    pub asked: Asked,
+    /// The tunnels as they were read, before the change; empty where nothing was read.
+    pub before: Vec<Object>,
+    /// The member `expected`: what the tunnels will look like if it happens.
+    pub expected: Vec<Object>,
+}
+
+/// A write whose intent is on disk and whose outcome is not. Dropping it without an outcome records that the
+/// call was abandoned.
+#[derive(Debug)]
+#[must_use = "its outcome must be recorded"]
+pub struct Owed {
+    auditor: Arc<Auditor>,
+    plan: Plan,
+    route: Route,
+    intent_id: Uuid,
+    intent: Json,
+    key: Option<String>,
+    closed: bool,
+}
+
+impl Auditor {
+    /// Writes to `store`; `window` is how long a repeated one-shot call is recognised.
+    #[must_use]
+    pub fn new(
+        store: Arc<Store>,
+        fingerprinter: Fingerprinter,
+        ids: Arc<Ids>,
+        clock: Arc<dyn Clock>,
+        bodies: Bodies,
+        window: Duration,
+        metrics: Metrics,
+    ) -> Arc<Self> {
+        let debts = Arc::new(Debts::default());
+        tokio::spawn(Arc::clone(&debts).pay(Arc::clone(&store)));
+        Arc::new(Self {
+            store,
+            redactor: Redactor::new(fingerprinter.clone()),
+            fingerprinter,
+            ids,
+            one_shots: OneShots::new(Arc::clone(&clock), window),
+            clock,
+            bodies,
+            debts,
+            metrics,
+        })
+    }
+
+    /// Whether calls may be admitted: the store works, and nothing is owed to it.
+    ///
+    /// # Errors
+    /// [`Refusal::AuditUnavailable`]
+    pub fn admits(&self) -> Result<(), Refusal> {
+        if let Some(fault) = self.store.health().borrow().fault {
+            return Err(Refusal::AuditUnavailable { why: fault.why() });
+        }
+        if self.debts.count() > 0 {
+            return Err(Refusal::AuditUnavailable { why: "outcomes are still owed to it" });
+        }
+        Ok(())
+    }
+
+    /// Whether the newest checkpoint could not be written to its file. The record goes on.
+    #[must_use]
+    pub fn checkpoint_file_fault(&self) -> bool {
+        self.store.health().borrow().checkpoint_file.is_some()
+    }
+
+    /// Takes over a one-shot call of an earlier run from the record: its intent, and what ended it if anything
+    /// did.
+    pub fn remember(&self, intent: &Json, ending: Option<&Json>, now: jiff::Timestamp) {
+        let text = |entry: &Json, name: &str| entry.get(name).and_then(Json::as_str).map(str::to_owned);
+        let Some(key) = text(intent, "request_key") else { return };
+        let Some(request_id) = text(intent, "request_id").and_then(|id| id.parse().ok()) else { return };
+        let Some(made) = text(intent, "time").and_then(|time| time.parse().ok()) else { return };
+        let age = Duration::try_from(now.duration_since(made)).unwrap_or_default();
+        let fate = ending.map_or(Fate::Open, outcome::recorded_fate);
+        self.one_shots.remember(&key, request_id, fate, age);
+    }
+
+    /// The one-shot calls of the last while.
+    #[must_use]
+    pub const fn one_shots(&self) -> &OneShots {
+        &self.one_shots
+    }
+
+    /// Makes keyed digests under the record's key.
+    #[must_use]
+    pub const fn fingerprinter(&self) -> &Fingerprinter {
+        &self.fingerprinter
+    }
+
+    /// Waits until no outcome is owed, at most `patience`. Answers whether that came about.
+    pub async fn settled(&self, patience: Duration) -> bool {
+        self.debts.settled(patience).await
+    }
+
+    /// Records an entry that belongs to no call.
+    ///
+    /// # Errors
+    /// [`Refusal::AuditUnavailable`]
+    pub async fn note(&self, kind: Kind, members: Object) -> Result<(), Refusal> {
+        let id = self.ids.next();
+        let request_id = members.get("request_id").and_then(|id| id.as_str()?.parse().ok()).unwrap_or(id);
+        let mut members = members;
+        members.remove("request_id");
+        let entry = Entry { kind, id, time: self.clock.now(), request_id, members };
+        self.append(&entry.into_json()).await
+    }
+
+    /// Records that a call was refused and nothing was sent.
+    pub async fn refuse(&self, call: &mut Call, refusal: &Refusal) -> Result<Recorded, Refusal> {
+        let mut members = call.members();
+        decision(&mut members, call, Some(refusal));
+        if let Some(request) = &call.request {
+            members.set("request", request.clone());
+        }
+        members.set("status", refusal.terms().status.as_u16());
+        members.set("refusal", self.refusal(refusal));
+        call.time_members(&mut members);
+        self.append(&self.finish(Kind::Refusal, call, members)).await?;
+        Ok(Recorded { request_id: call.request_id })
+    }
+
+    /// What stands in for a record that can't be written: the answer must be this refusal, and nothing may have
+    /// been sent.
+    pub fn unrecordable(&self, call: &Call, refusal: &Refusal) -> Recorded {
+        tracing::error!(
+            request.id = %call.request_id,
+            refusal.name = refusal.name(),
+            "refused, and the refusal could not be recorded"
+        );
+        Recorded { request_id: call.request_id }
+    }
+
+    /// Leave to send a read: it has no effect, so its one entry comes after it. None for a write.
+    #[must_use]
+    pub fn clear_read<'a>(&self, call: &Call, _permit: &'a Permit) -> Option<Cleared<'a>> {
+        let is_read = call.operation().is_some_and(|operation| !operation.is_write());
+        is_read.then_some(Cleared { _owner: std::marker::PhantomData })
+    }
+
+    /// Records a read and how it ended.
+    ///
+    /// # Errors
+    /// [`Refusal::AuditUnavailable`]: the answer must not be given.
+    pub async fn read(&self, call: &mut Call, permit: &Permit, end: &End<'_>) -> Result<Recorded, Refusal> {
+        call.policies = permit.policies().to_vec();
+        let mut members = call.members();
+        decision(&mut members, call, None);
+        if let Some(operation) = call.operation() {
+            outcome::members(&mut members, &self.redactor, operation, end, self.bodies.read);
+        }
+        call.passed(Stage::Forward);
+        call.time_members(&mut members);
+        self.append(&self.finish(Kind::Outcome, call, members)).await?;
+        Ok(Recorded { request_id: call.request_id })
+    }
+
+    /// Records what a write is about to do. From here on an outcome is owed.
+    ///
+    /// # Errors
+    /// [`Refusal::Repeat`], [`Refusal::AuditUnavailable`]: nothing may be sent.
+    pub async fn open(
+        self: &Arc<Self>,
+        call: &mut Call,
+        permit: &Permit,
+        plan: Plan,
+    ) -> Result<Owed, Refusal> {
+        let route = call.route.ok_or(Refusal::Internal)?;
+        call.policies = permit.policies().to_vec();
+        let key = self.claim(call, &plan.asked)?;
+        let mut members = call.members();
+        decision(&mut members, call, None);
+        if let Some(request) = &call.request {
+            members.set("request", request.clone());
+        }
+        call::optional(&mut members, "request_key", key.clone());
+        if !plan.before.is_empty() {
+            let before = plan.before.iter().map(|tunnel| self.redactor.state(tunnel)).collect();
+            members.set("state_before", Json::Array(before));
+        }
+        members.set("expected", Json::Array(plan.expected.iter().cloned().map(Json::Object).collect()));
+        let intent_id = self.ids.next();
+        let intent = self.finish_as(Kind::Intent, intent_id, call, members);
+        if let Err(refusal) = self.append(&intent).await {
+            if let Some(key) = &key {
+                // An append that ran out of time may still come true, but nothing was sent.
+                self.one_shots.settle(key, call.request_id, Fate::Nothing);
+            }
+            return Err(refusal);
+        }
+        call.passed(Stage::Intent);
+        Ok(Owed { auditor: Arc::clone(self), plan, route, intent_id, intent, key, closed: false })
+    }
+
+    fn claim(&self, call: &Call, asked: &Asked) -> Result<Option<String>, Refusal> {
+        let (Some(route), Some(caller)) = (&call.route, &call.caller) else { return Ok(None) };
+        if !route.operation.is_one_shot() || route.validate_only {
+            return Ok(None);
+        }
+        let parts = [
+            caller.issuer.as_str(),
+            caller.subject.as_str(),
+            &route.upstream_path(),
+            &asked.upstream_body().unwrap_or_default(),
+        ];
+        let text = Json::from(parts.to_vec()).to_string();
+        let key = self.fingerprinter.digest(text.as_bytes());
+        self.one_shots.claim(&key, call.request_id, call.origin.retry_count)?;
+        Ok(Some(key))
+    }
+
+    /// The member `request` of a call with a body.
+    #[must_use]
+    pub fn request(&self, route: &Route, raw: &[u8], asked: &Asked) -> Object {
+        let mut request = Object::new();
+        request.set("size", raw.len());
+        request.set("digest", self.fingerprinter.digest(raw));
+        if let Some(body) = self.redactor.asked(asked).filter(|_| self.keeps(route)) {
+            request.set("body", body);
+        }
+        request
+    }
+
+    /// Whether the bodies of such a call are kept.
+    #[must_use]
+    pub const fn keeps(&self, route: &Route) -> bool {
+        match route.operation.class() {
+            Class::Read => self.bodies.read,
+            Class::Write => self.bodies.write,
+            Class::Secret => self.bodies.secret,
+        }
+    }
+
+    fn refusal(&self, refusal: &Refusal) -> Object {
+        let mut record = refusal.record();
+        if let Some(pointer) = refusal.pointer() {
+            record.set("pointer", redact::record_pointer(pointer));
+        }
+        record
+    }
+
+    fn finish(&self, kind: Kind, call: &Call, members: Object) -> Json {
+        self.finish_as(kind, self.ids.next(), call, members)
+    }
+
+    fn finish_as(&self, kind: Kind, id: Uuid, call: &Call, members: Object) -> Json {
+        let entry = Entry { kind, id, time: self.clock.now(), request_id: call.request_id, members };
+        let mut entry = entry.into_json();
+        Guard::new(call.secrets.iter().map(ExposeSecret::expose_secret)).mask(&mut entry);
+        entry
+    }
+
+    async fn append(&self, entry: &Json) -> Result<(), Refusal> {
+        let began = self.clock.monotonic();
+        let stored = self.store.append(vec![entry.to_string()]).await;
+        self.metrics.append(self.clock.monotonic().saturating_sub(began), stored.is_ok());
+        stored.map_err(|error| Refusal::AuditUnavailable { why: error.why() })
+    }
+}
+
+impl Owed {
+    /// Leave to send this write.
+    #[must_use]
+    pub const fn cleared(&self) -> Cleared<'_> {
+        Cleared { _owner: std::marker::PhantomData }
+    }
+
+    /// What was planned.
+    #[must_use]
+    pub const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The call as its path says it.
+    #[must_use]
+    pub const fn route(&self) -> &Route {
+        &self.route
+    }
+
+    /// The intent as it stands in the record.
+    #[must_use]
+    pub const fn intent(&self) -> &Json {
+        &self.intent
+    }
+
+    /// Records how it ended. If the store can't take it, the outcome is owed, and the answer may go all the
+    /// same: it may hold the only copy of a key.
+    pub async fn close(mut self, call: &mut Call, end: &End<'_>, client_gone: bool) -> Recorded {
+        self.closed = true;
+        call.passed(Stage::Forward);
+        let auditor = &self.auditor;
+        let mut members = call.members();
+        decision(&mut members, call, None);
+        members.set("intent_id", self.intent_id.to_string());
+        if let Some(request) = &call.request {
+            members.set("request", request.clone());
+        }
+        outcome::members(
+            &mut members,
+            &auditor.redactor,
+            self.route.operation,
+            end,
+            auditor.keeps(&self.route),
+        );
+        if let End::Answered(Heard { json: Some(json), .. }) = end {
+            outcome::effects(&mut members, &auditor.redactor, &self.route, &self.plan, json);
+        }
+        if client_gone {
+            members.set("client_gone", true);
+        }
+        call.time_members(&mut members);
+        let entry = auditor.finish(Kind::Outcome, call, members);
+        if auditor.append(&entry).await.is_err() {
+            auditor.debts.owe(late(entry));
+        }
+        if let Some(key) = &self.key {
+            auditor.one_shots.settle(key, call.request_id, end.fate());
+        }
+        Recorded { request_id: call.request_id }
+    }
+}
+
+/// Members of an intent that its outcome does not repeat.
+const INTENT_ONLY: [&str; 7] =
+    ["kind", "id", "time", "request_id", "request_key", "state_before", "expected"];
+
+impl Drop for Owed {
+    /// The call was cut off in the middle by a fault of ours: nobody knows how it ended.
+    fn drop(&mut self) {
+        let (false, Some(intent)) = (self.closed, self.intent.as_object()) else { return };
+        let known = intent.iter().filter(|(name, _)| !INTENT_ONLY.contains(name));
+        let mut members: Object = known.map(|(name, value)| (name, value.clone())).collect();
+        members.set("intent_id", self.intent_id.to_string());
+        members.set("status", Refusal::Internal.terms().status.as_u16());
+        members.set("sent", Sent::Unknown.name());
+        members.set("refusal", Refusal::Internal.record());
+        let request_id =
+            intent.get("request_id").and_then(|id| id.as_str()?.parse().ok()).unwrap_or_default();
+        let (id, time) = (self.auditor.ids.next(), self.auditor.clock.now());
+        let entry = Entry { kind: Kind::Outcome, id, time, request_id, members };
+        self.auditor.debts.owe(late(entry.into_json()));
+    }
+}
+
+fn late(mut entry: Json) -> String {
+    if let Some(members) = entry.as_object_mut() {
+        members.set("recorded_late", true);
+    }
+    entry.to_string()
+}
+
+fn decision(members: &mut Object, call: &Call, refusal: Option<&Refusal>) {
+    let denied = match refusal {
+        None => Some("allow"),
+        Some(Refusal::Forbidden(forbidden)) => {
+            members.set("policies", forbidden.policies.clone());
+            Some("deny")
+        }
+        Some(_) => None,
+    };
+    call::optional(members, "decision", denied);
+    if refusal.is_none() {
+        members.set("policies", call.policies.clone());
+    }
+    call::optional(members, "policy_digest", call.policy_digest.as_deref());
+    if let Some(change) = &call.change {
+        members.set("changed", change.changed.iter().cloned().collect::<Vec<_>>());
+        members.set("weakened", change.weakened.iter().cloned().collect::<Vec<_>>());
+    }
+}

@@ -1,11 +1,68 @@
 //! The command line. Each subcommand is a file in `cli/`.
 
 pub mod audit;
+pub mod check;
+pub mod demo;
+pub mod emulator;
+pub mod healthcheck;
+pub mod keys;
+pub mod log;
+pub mod policy;
+pub mod serve;
+mod signals;
+pub mod token;
 
 use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use clap::{Parser, Subcommand};
+
 use crate::clock::Clock;
+
+/// An audit-logging, authenticating reverse proxy for Cloudflare's Magic IPsec tunnel API.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    about,
+    after_help = "Begin with:
+  tunnelwarden demo                               everything on this machine, with commands to paste
+  tunnelwarden check --config tunnelwarden.toml   all that is wrong with a configuration
+  tunnelwarden serve --config tunnelwarden.toml
+
+Exit codes: 0 good, 1 failed, 2 wrong usage or configuration, 3 verification found tampering."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the API, health and metrics
+    Serve(serve::Args),
+    /// Say all that is wrong in configuration, policy and keys, without listening
+    Check(check::Args),
+    /// Run emulator, proxy and tokens on this machine, to try it out
+    Demo(demo::Args),
+    /// Run the emulated upstream alone
+    Emulator(emulator::Args),
+    /// Check, tabulate and explain the policy
+    #[command(subcommand)]
+    Policy(policy::Command),
+    /// Issue tokens for development, and look into tokens
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Make the keys that a configuration names
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Read and verify the record
+    #[command(subcommand)]
+    Audit(audit::Command),
+    /// Ask a running proxy whether it is ready
+    Healthcheck(healthcheck::Args),
+}
 
 /// What the outside gives to a command: the environment comes in here and nowhere else.
 #[derive(Debug)]
@@ -27,4 +84,45 @@ pub enum Exit {
     Usage,
     /// 3: verification found tampering.
     Tampered,
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Good => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Tampered => 3,
+        })
+    }
+}
+
+/// `--config FILE`, which most commands take.
+#[derive(clap::Args, Clone, Debug)]
+pub struct ConfigFile {
+    /// The configuration
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// Runs what the command line asks for. `out` is where results go; what went wrong goes to `errors`.
+pub async fn run(cli: Cli, env: &Env, out: &mut (dyn Write + Send), errors: &mut (dyn Write + Send)) -> Exit {
+    match cli.command {
+        Command::Serve(args) => serve::run(&args, env, errors).await,
+        Command::Check(args) => check::run(&args, env, out).await,
+        Command::Demo(args) => demo::run(args, env, out).await,
+        Command::Emulator(args) => emulator::run(args, env, out).await,
+        Command::Policy(command) => policy::run(&command, env, out).await,
+        Command::Token(command) => token::run(command, env, out).await,
+        Command::Keys(command) => keys::run(&command, env, out),
+        Command::Audit(command) => audit::run(&command, env, out).await,
+        Command::Healthcheck(args) => healthcheck::run(&args, env, out).await,
+    }
+}
+
+/// Says what went wrong, once.
+fn fail(out: &mut dyn Write, exit: Exit, what: &dyn std::fmt::Display) -> Exit {
+    // Nobody is left to tell where even this can't be written.
+    let _ = writeln!(out, "error: {what}");
+    exit
 }

@@ -5,6 +5,25 @@
 //! it, in `config/tunnelwarden.toml`. Not here: the policy's text (`authorize`), the keys' bytes (`identify`,
 //! `seal`).
 
+mod audit;
+mod digest;
+mod issuer;
+mod limits;
+mod nearest;
+mod overrides;
+mod problem;
+mod read;
+mod table;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod units;
+mod upstream;
+mod url;
+
+pub use problem::{Problem, Problems};
+pub use read::load;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;

@@ -28,7 +28,9 @@
 //! | `recorded_late` | outcomes | `true` where the store could not take it when it happened |
 //! | `duration_us`, `stages_us` | outcomes, refusals | microseconds, in all and by stage |
 //! | `resolution`, `evidence` | resolutions | `applied`, `not applied` or `can't tell`, and what it rests on |
-//! | `version`, `config_digest` | `started`, `reloaded` | of the program and its configuration |
+//! | `version`, `config_digest` | `started` | of the program and its configuration |
+//! | `policy_digest`, `policy_digest_before` | `reloaded` | of the policy text now and before |
+//! | `expected` | intents | for each tunnel, what tells later whether the call came about: `{tunnel?, name?, before?, after?, key_before?, replaces_key}`, `before` and `after` as `ETag`s |
 //!
 //! Not here: what is secret in a body (`audit::redact`), the log (`store`), the proofs (`seal`).
 

@@ -1,1 +1,283 @@
-//! Stands empty until it is built.
+//! Identify: from a request's headers to a caller whose token was verified.
+//!
+//! The token is a JWT in one `Authorization: Bearer` header. Its `iss` picks the configured issuer, which alone
+//! says what keys, algorithms, audience and lifetime count; nothing in a token's header is followed, and what a
+//! token brings along to be trusted by is refused. A verified token is remembered until it ends, or until keys
+//! or revocations change. Not here: what a caller may do (`authorize`), how often (`limit`), and how many
+//! unidentified requests an address may send (`listen`).
+//!
+//! Sources: RFC 7515, 7517, 7518, 7519, 8037, 8725, 9068.
+
+mod bearer;
+mod cache;
+mod claims;
+pub mod dev;
+mod fetch;
+mod jwk;
+mod keys;
+mod revoked;
+mod text;
+mod token;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use tokio::task::JoinSet;
+
+use crate::caller::Caller;
+use crate::clock::Clock;
+use crate::config::{Issuer, KeySource, Revocation};
+use crate::json::Json;
+use crate::refusal::{Refusal, TokenFault};
+
+pub use text::{is_plain, is_unseen};
+
+use cache::{Cache, Entry, Generation};
+use jwk::NoKey;
+use keys::Keys;
+use revoked::{Follower, Revoked};
+
+/// Verifies tokens. Dropping it ends its background tasks.
+#[derive(Debug)]
+pub struct Identifier {
+    issuers: Vec<Trusted>,
+    /// The greatest `max_token_bytes`: a longer token is not even hashed.
+    longest: usize,
+    revoked: Arc<Revoked>,
+    cache: Cache,
+    generation: Arc<Generation>,
+    clock: Arc<dyn Clock>,
+    /// Aborted when dropped.
+    _tasks: JoinSet<()>,
+}
+
+#[derive(Debug)]
+struct Trusted {
+    rules: Issuer,
+    keys: Arc<Keys>,
+}
+
+/// Proof that a token was verified. Only this module makes one.
+#[derive(Clone, Debug)]
+pub struct Identified {
+    caller: Arc<Caller>,
+}
+
+impl Identified {
+    /// Who it is.
+    #[must_use]
+    pub const fn caller(&self) -> &Arc<Caller> {
+        &self.caller
+    }
+}
+
+/// Why nobody can be identified at all.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentifyError {
+    /// Two issuers of one name: no token could tell which of them it is from.
+    #[error("issuer `{0}` is configured twice; join the two entries")]
+    Twice(String),
+    /// The client for an issuer's keys can't be set up.
+    #[error("the keys of issuer `{issuer}` can't be fetched: {why}; correct `jwks_url` or `jwks_ca_file`")]
+    Client {
+        /// Which issuer.
+        issuer: String,
+        /// Why not.
+        why: String,
+    },
+    /// Nobody knows who is revoked.
+    #[error("the revocation file can't be used: {0}; correct it")]
+    Revocation(String),
+}
+
+impl Identifier {
+    /// Reads or fetches the keys of all issuers once, and keeps them and the revocations new from then on. An
+    /// issuer whose keys can't be had is no error: its tokens get [`Refusal::KeysUnavailable`] until they can,
+    /// and [`Identifier::health`] says so.
+    ///
+    /// # Errors
+    /// What makes it unsafe or pointless to start.
+    pub async fn start(
+        issuers: &[Issuer],
+        revocation: &Revocation,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, IdentifyError> {
+        let generation = Arc::new(Generation::default());
+        let revoked = Arc::new(Revoked::new(Arc::clone(&generation)));
+        let mut tasks = JoinSet::new();
+        if let Some(file) = &revocation.file {
+            let mut follower = Follower::new(file, Arc::clone(&revoked));
+            follower.begin().await.map_err(IdentifyError::Revocation)?;
+            tasks.spawn(follower.follow());
+        }
+        let mut trusted: Vec<Trusted> = Vec::new();
+        let mut first = JoinSet::new();
+        for rules in issuers {
+            if trusted.iter().any(|known| known.rules.issuer == rules.issuer) {
+                return Err(IdentifyError::Twice(rules.issuer.clone()));
+            }
+            let keys = Keys::new(rules, Arc::clone(&generation), Arc::clone(&clock))
+                .map_err(|why| IdentifyError::Client { issuer: rules.issuer.clone(), why })?;
+            let keys = Arc::new(keys);
+            let begun = Arc::clone(&keys);
+            first.spawn(async move { (begun.begin().await, begun) });
+            trusted.push(Trusted { rules: rules.clone(), keys });
+        }
+        // All at once: one slow issuer is waited for, at most for a fetch's deadline, but not in a row.
+        for (watched, keys) in first.join_all().await {
+            tasks.spawn(keys.tend(watched));
+        }
+        let longest = issuers.iter().map(|issuer| issuer.max_token_bytes).max().unwrap_or(0);
+        Ok(Self { issuers: trusted, longest, revoked, cache: Cache::new(), generation, clock, _tasks: tasks })
+    }
+
+    /// Identifies the sender of a request by its headers.
+    ///
+    /// # Errors
+    /// The refusal: a missing, ambiguous, invalid or revoked token, or keys that can't be had.
+    pub async fn identify(&self, headers: &HeaderMap) -> Result<Identified, Refusal> {
+        let token = bearer::bearer(headers)?;
+        if token.len() > self.longest {
+            return Err(Refusal::TokenInvalid(TokenFault::TooLarge));
+        }
+        let name = cache::name(token);
+        let generation = self.generation.current();
+        let now = self.clock.now().as_microsecond();
+        if let Some(caller) = self.cache.find(&name, now, generation) {
+            return Ok(Identified { caller });
+        }
+        let unverified = token::read(token).map_err(Refusal::TokenInvalid)?;
+        let trusted = self.issuer_of(&unverified.claims).map_err(Refusal::TokenInvalid)?;
+        if token.len() > trusted.rules.max_token_bytes {
+            return Err(Refusal::TokenInvalid(TokenFault::TooLarge));
+        }
+        if !trusted.rules.algorithms.contains(&unverified.algorithm) {
+            return Err(Refusal::TokenInvalid(TokenFault::Algorithm));
+        }
+        // Read again: while keys were fetched, the generation moved on.
+        let (key_id, generation) = self.verify(trusted, &unverified, generation).await?;
+        let caller = claims::judge(&unverified.claims, &trusted.rules, key_id.as_deref(), self.clock.now())
+            .map_err(Refusal::TokenInvalid)?;
+        if self.revoked.names(&caller) {
+            return Err(Refusal::TokenRevoked);
+        }
+        let caller = Arc::new(caller);
+        let ends = claims::end(caller.expires, &trusted.rules);
+        self.cache.keep(name, Entry { caller: Arc::clone(&caller), ends, generation });
+        Ok(Identified { caller })
+    }
+
+    /// The configured issuer that a token claims to be from.
+    fn issuer_of(&self, claims: &Json) -> Result<&Trusted, TokenFault> {
+        let issuer = claims
+            .get("iss")
+            .and_then(Json::as_str)
+            .ok_or_else(|| TokenFault::Claim { pointer: "/iss".to_owned() })?;
+        self.issuers.iter().find(|trusted| trusted.rules.issuer == issuer).ok_or(TokenFault::Issuer)
+    }
+
+    /// Verifies the signature with the issuer's keys; looks for newer ones, once, where the token's is unknown.
+    /// Gives the key's `kid`, and the generation that was current before the keys were read.
+    async fn verify(
+        &self,
+        trusted: &Trusted,
+        token: &token::Unverified<'_>,
+        generation: u64,
+    ) -> Result<(Option<String>, u64), Refusal> {
+        let fault = |no: NoKey| match no {
+            NoKey::Unknown => Refusal::TokenInvalid(TokenFault::UnknownKey),
+            NoKey::Fault(fault) => Refusal::TokenInvalid(fault),
+        };
+        if let Some(set) = trusted.keys.current() {
+            match set.verify(token) {
+                Ok(id) => return Ok((id.map(ToOwned::to_owned), generation)),
+                Err(NoKey::Unknown) => {}
+                Err(no @ NoKey::Fault(_)) => return Err(fault(no)),
+            }
+        }
+        let wait = trusted.keys.look_again().await.err().unwrap_or(Duration::ZERO);
+        let generation = self.generation.current();
+        let Some(set) = trusted.keys.current() else {
+            // Whole seconds, as `Retry-After` has them, and never "at once".
+            return Err(Refusal::KeysUnavailable { retry_after: wait.max(Duration::from_secs(1)) });
+        };
+        let id = set.verify(token).map_err(fault)?;
+        Ok((id.map(ToOwned::to_owned), generation))
+    }
+
+    /// What is wrong with the keys and the revocation file; empty where all is well.
+    #[must_use]
+    pub fn health(&self) -> Vec<String> {
+        let revocation = self
+            .revoked
+            .trouble()
+            .map(|why| format!("the revocation file is not used, the last good one stays in force: {why}"));
+        self.issuers.iter().flat_map(|trusted| trusted.keys.health()).chain(revocation).collect()
+    }
+}
+
+/// What is wrong with the files that identification needs, each with its key path, without starting anything.
+#[must_use]
+pub fn check(issuers: &[Issuer], revocation: &Revocation) -> Vec<(String, String)> {
+    let mut wrong = Vec::new();
+    for (at, issuer) in issuers.iter().enumerate() {
+        match &issuer.keys {
+            KeySource::File(path) => wrong.extend(
+                keys::check_file(path, &issuer.algorithms)
+                    .into_iter()
+                    .map(|what| (format!("issuer[{at}].jwks_file"), what)),
+            ),
+            KeySource::Url { ca_file: Some(file), .. } => wrong
+                .extend(fetch::roots(file).err().map(|what| (format!("issuer[{at}].jwks_ca_file"), what))),
+            KeySource::Url { ca_file: None, .. } => {}
+        }
+    }
+    let list = revocation.file.as_deref().map(|path| match watch::read(path, revoked::FILE_MAX) {
+        watch::Look::New(bytes) => revoked::List::read(&bytes).err(),
+        watch::Look::Missing | watch::Look::Same => None,
+        watch::Look::Unreadable(why) => Some(why),
+    });
+    wrong.extend(list.flatten().map(|what| ("revocation.file".to_owned(), what)));
+    wrong
+}
+
+/// A token taken apart for people to look at. Nothing in it is verified.
+#[derive(Debug)]
+pub struct Shown {
+    /// The header.
+    pub header: Json,
+    /// The claims.
+    pub claims: Json,
+    /// What makes [`Identifier::identify`] refuse the token by its form alone.
+    pub fault: Option<TokenFault>,
+}
+
+/// Takes a token apart.
+///
+/// # Errors
+/// [`TokenFault::Malformed`]: it is no JWT at all.
+pub fn show(token: &str) -> Result<Shown, TokenFault> {
+    let [header, payload, _] = token::split(token).ok_or(TokenFault::Malformed)?;
+    let (header, claims) = (token::part(header)?, token::part(payload)?);
+    Ok(Shown { header, claims, fault: token::read(token).err() })
+}
+
+/// Verifies a token's signature, and nothing else, with a JWK Set; the key's `kid`.
+///
+/// # Errors
+/// In our words, why not.
+pub fn verify_signature(token: &str, jwks: &[u8]) -> Result<Option<String>, String> {
+    let refusal = |fault| Refusal::TokenInvalid(fault).message();
+    let unverified = token::read(token).map_err(refusal)?;
+    let set = jwk::read(jwks)?;
+    match set.verify(&unverified) {
+        Ok(id) => Ok(id.map(ToOwned::to_owned)),
+        Err(NoKey::Unknown) => Err(refusal(TokenFault::UnknownKey)),
+        Err(NoKey::Fault(fault)) => Err(refusal(fault)),
+    }
+}

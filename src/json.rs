@@ -5,7 +5,11 @@
 //! surrogates, bounded depth, nothing after the value. Numbers keep their digits and objects their order.
 //! Not here: what the members mean (`tunnel`).
 
+#[cfg(test)]
+pub(crate) mod arbitrary;
 pub mod diff;
+#[cfg(test)]
+mod differential;
 mod read;
 mod write;
 

@@ -1,1 +1,130 @@
-//! Stands empty until it is built.
+//! The admin listener's health and metrics: `/livez`, `/readyz`, `/metrics`.
+//!
+//! Nothing here asks who reads it, so nothing here names a subject, a tunnel or a file: only closed lists of
+//! words, and counts. Not here: the API (`listen`), the record (`inspect`).
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderName, StatusCode};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::json::{Json, Object};
+use crate::measure::Metrics;
+
+/// What is wrong now, in our words: none is good.
+pub type Findings = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
+
+/// What the admin listener tells of.
+#[derive(Clone)]
+pub struct Health {
+    /// Why calls can't be served; any of them makes `/readyz` a 503.
+    pub problems: Findings,
+    /// What somebody should look at while calls are served.
+    pub warnings: Findings,
+    /// For `/metrics`.
+    pub metrics: Metrics,
+}
+
+impl std::fmt::Debug for Health {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Health").field("metrics", &self.metrics).finish_non_exhaustive()
+    }
+}
+
+/// An admin listener at work.
+#[derive(Debug)]
+pub struct Serving {
+    /// The address with the port that was given.
+    pub address: SocketAddr,
+    /// Ends after `stop`.
+    pub served: JoinHandle<io::Result<()>>,
+}
+
+/// Binds `address` and serves there until `stop` is true (or its sender gone).
+///
+/// # Errors
+/// An address that can't be had.
+pub async fn serve(address: SocketAddr, health: Health, stop: watch::Receiver<bool>) -> io::Result<Serving> {
+    serve_router(address, router(health), stop).await
+}
+
+/// Binds `address` and serves `router` there: for faces that stand beside [`router`].
+///
+/// # Errors
+/// An address that can't be had.
+pub async fn serve_router(
+    address: SocketAddr,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<Serving> {
+    let socket = TcpListener::bind(address).await?;
+    let address = socket.local_addr()?;
+    let stopped = async move {
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    let served = axum::serve(socket, router).with_graceful_shutdown(stopped);
+    Ok(Serving { address, served: tokio::spawn(served.into_future()) })
+}
+
+/// The three routes, and JSON for what is none of them.
+pub fn router(health: Health) -> Router {
+    Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(scrape))
+        .fallback(async || failed(StatusCode::NOT_FOUND, "no such route; see /livez, /readyz and /metrics"))
+        .method_not_allowed_fallback(async || {
+            failed(StatusCode::METHOD_NOT_ALLOWED, "this route takes GET only")
+        })
+        .with_state(health)
+}
+
+/// The process runs and answers. Says nothing of what it depends on: a restart would not mend that.
+async fn livez() -> Response {
+    json(StatusCode::OK, [("status", Json::from("ok"))].into_iter().collect())
+}
+
+async fn readyz(State(health): State<Health>) -> Response {
+    let (problems, warnings) = ((health.problems)(), (health.warnings)());
+    let (status, word) = if problems.is_empty() {
+        (StatusCode::OK, "ready")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready")
+    };
+    let mut body = Object::new();
+    body.set("status", word);
+    body.set("problems", problems);
+    body.set("warnings", warnings);
+    json(status, body)
+}
+
+async fn scrape(State(health): State<Health>) -> Response {
+    // The version is the one of Prometheus' text format.
+    text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", health.metrics.render())
+}
+
+fn failed(status: StatusCode, message: &str) -> Response {
+    json(status, [("error", message)].into_iter().collect())
+}
+
+fn json(status: StatusCode, body: Object) -> Response {
+    text(status, "application/json", Json::Object(body).to_string())
+}
+
+fn text(status: StatusCode, content_type: &'static str, body: String) -> Response {
+    let headers: [(HeaderName, &'static str); 2] =
+        [(CONTENT_TYPE, content_type), (CACHE_CONTROL, "no-store")];
+    (status, headers, body).into_response()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,116 @@
-//! Stands empty until it is built.
+//! A call's whole way: the one place that knows the order of the stages.
+//!
+//! Each stage takes what the one before made and gives what only it can make, so a stage that is left out does
+//! not compile. Not here: what a stage does (its own file), how the parts are put together (`service`).
+
+mod admit;
+mod permit;
+mod read;
+mod sent;
+mod write;
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::Bytes;
+use http::Response;
+use http_body_util::Full;
+
+use crate::audit::Auditor;
+use crate::audit::call::{Call, Line};
+use crate::authorize::Authorizer;
+use crate::caller::Origin;
+use crate::clock::{Clock, Ids};
+use crate::forward::Upstream;
+use crate::identify::Identifier;
+use crate::limit::{AddressGate, Budget, Limiter};
+use crate::listen::{Arrived, Service};
+use crate::measure::Metrics;
+use crate::refusal::Refusal;
+use crate::resolve::Resolver;
+use crate::respond::{self, Extras};
+use crate::state::States;
+
+/// Every stage, ready to serve.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// Addresses that sent too much that was not identified wait.
+    pub gate: AddressGate,
+    /// From a token to a caller.
+    pub identifier: Identifier,
+    /// The callers' quotas.
+    pub limiter: Limiter,
+    /// What the upstream allows all of us together.
+    pub budget: Budget,
+    /// The policy in force.
+    pub policy: RwLock<Arc<Authorizer>>,
+    /// The tunnels as they are before a change.
+    pub states: Arc<States>,
+    /// The record.
+    pub auditor: Arc<Auditor>,
+    /// The way out.
+    pub upstream: Arc<Upstream>,
+    /// Finds out what became of calls without an answer.
+    pub resolver: Arc<Resolver>,
+    /// What is counted and measured.
+    pub metrics: Metrics,
+    /// Names calls.
+    pub ids: Arc<Ids>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Service for Pipeline {
+    async fn call(&self, arrived: Arrived) -> Response<Full<Bytes>> {
+        let line = Line::new(&arrived.method, &arrived.target.path);
+        let mut call = Call::new(self.ids.next(), arrived.origin.clone(), line, Arc::clone(&self.clock));
+        let mut extras = Extras::default();
+        let (response, allowed) = match self.serve(&mut call, arrived, &mut extras).await {
+            Ok(response) => (response, true),
+            Err(refusal) => (self.refused(&mut call, refusal, extras).await, false),
+        };
+        self.metrics.request(call.operation(), allowed, response.status());
+        call.stages().iter().for_each(|(stage, took)| self.metrics.stage(*stage, *took));
+        response
+    }
+
+    async fn refuse(&self, origin: Origin, refusal: Refusal) -> Response<Full<Bytes>> {
+        let line = Line::unread();
+        let mut call = Call::new(self.ids.next(), origin, line, Arc::clone(&self.clock));
+        self.refused(&mut call, refusal, Extras::default()).await
+    }
+}
+
+impl Pipeline {
+    async fn serve(
+        &self,
+        call: &mut Call,
+        arrived: Arrived,
+        extras: &mut Extras,
+    ) -> Result<Response<Full<Bytes>>, Refusal> {
+        self.auditor.admits()?;
+        let known = self.admit(call, arrived, extras).await?;
+        if known.route.operation.is_write() {
+            self.write(call, known, extras).await
+        } else {
+            self.read(call, known, extras).await
+        }
+    }
+
+    /// The policy in force at this moment. A call keeps the one it began with.
+    #[must_use]
+    pub fn authorizer(&self) -> Arc<Authorizer> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn refused(&self, call: &mut Call, refusal: Refusal, extras: Extras) -> Response<Full<Bytes>> {
+        self.metrics.refusal(&refusal);
+        match self.auditor.refuse(call, &refusal).await {
+            Ok(recorded) => respond::refuse(&recorded, &refusal, call.operation(), extras),
+            // What can't be recorded is refused, and then the store is what the client must hear of.
+            Err(unrecorded) => {
+                let recorded = self.auditor.unrecordable(call, &refusal);
+                respond::refuse(&recorded, &unrecorded, call.operation(), extras)
+            }
+        }
+    }
+}

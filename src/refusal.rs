@@ -13,7 +13,7 @@ use strum::{IntoStaticStr, VariantNames};
 use uuid::Uuid;
 
 use crate::json;
-use crate::operation::Class;
+use crate::operation::{Class, RouteError};
 
 pub use terms::{Retry, Terms};
 
@@ -196,6 +196,17 @@ pub enum TokenFault {
         /// JSON pointer to the claim: from the configuration, never from the token.
         pointer: String,
     },
+}
+
+impl From<RouteError> for Refusal {
+    fn from(error: RouteError) -> Self {
+        match error {
+            RouteError::Spelling(what) => Self::TargetSpelling(what),
+            RouteError::Unknown => Self::UnknownRoute,
+            RouteError::Method(allow) => Self::MethodNotAllowed { allow },
+            RouteError::Query(what) => Self::BadQuery(what),
+        }
+    }
 }
 
 impl Refusal {

@@ -65,8 +65,8 @@ impl Refusal {
             }
             Self::TunnelBusy { .. } => "another call on this tunnel is not finished yet; try again shortly".into(),
             Self::Repeat { first } => format!(
-                "this looks like a retry of request {first}, which may have happened; look the tunnel up, and call \
-                 again without a retry count if it did not"
+                "this looks like a retry of request {first}, which may have happened; look the tunnel up, and make a \
+                 new call only if it did not"
             ),
             Self::AuditUnavailable { why } => {
                 format!("the audit store can't take a record ({why}), so nothing was done; try again shortly")
@@ -153,7 +153,8 @@ fn token_message(fault: &TokenFault) -> String {
         TokenFault::TooLarge => "the token is larger than is taken".into(),
         TokenFault::Malformed => "the token is not a well-formed JWT".into(),
         TokenFault::CriticalHeader => {
-            "the token's header asks for an extension (`crit`) that is not served".into()
+            "the token's header asks for what is not served here: `crit`, `b64`, encryption, or a key of its own"
+                .into()
         }
         TokenFault::Algorithm => "the token's algorithm is not one that its issuer uses here".into(),
         TokenFault::Issuer => "the token's issuer is not known here; is it meant for another service?".into(),

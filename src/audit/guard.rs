@@ -1,0 +1,223 @@
+//! The last guard: searches a finished entry for every secret value seen in its call, and masks what it finds.
+//!
+//! Redaction decides by the place of a value; this decides by the value, so it also finds a secret that the
+//! upstream quotes in an error message, that a client put into a description, or that stands in a path. It
+//! looks for a secret as it is and under the usual encodings (`guard::views`), two of them on top of each other
+//! included. In free texts, which may cut an echo short, it also masks each run of [`RUN`] bytes or more that a
+//! secret has in common with the text.
+//!
+//! A secret of fewer than [`SHORT`] bytes is masked only where it is a whole text: anyone may choose `a` as a
+//! `psk`, and a record in which every `a` is masked tells nothing.
+//!
+//! Not touched are [`PROTECTED`] members and our own vocabulary, lest a caller choose its own name, or the word
+//! `customer_endpoint`, as a `psk` and so blank it out of the record. [`secret_in_identity`] is the other half:
+//! such a request is refused before anything is stored or sent.
+//! Not here: redaction by place (`audit::redact`).
+
+mod place;
+#[cfg(test)]
+mod tests;
+mod views;
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
+
+use crate::caller::Caller;
+use crate::json::{Json, Object};
+use crate::operation::{AccountId, TunnelId};
+
+pub use place::PROTECTED;
+use place::Place;
+
+/// What stands in place of what was found.
+pub const MASK: &str = "redacted:guard";
+
+/// Bytes below which a secret is looked for as a whole text only.
+pub const SHORT: usize = 6;
+
+/// Bytes that a free text and a secret may not have in common in one run.
+pub const RUN: usize = 8;
+
+/// The secrets of one call, ready to be looked for.
+pub struct Guard {
+    /// Finds secrets of [`SHORT`] bytes and more; none where there are none.
+    finder: Option<AhoCorasick>,
+    /// The length of the shortest secret that `finder` finds. No encoding makes a text shorter.
+    shortest: usize,
+    /// Secrets that are looked for as whole texts.
+    short: Vec<String>,
+    /// Each [`RUN`] bytes of each secret.
+    runs: HashSet<[u8; RUN]>,
+}
+
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Guard").finish_non_exhaustive()
+    }
+}
+
+impl Guard {
+    /// A guard against these secrets. To be built once a call.
+    #[must_use]
+    pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
+        let (long, short): (Vec<&str>, Vec<&str>) =
+            secrets.into_iter().filter(|secret| !secret.is_empty()).partition(|secret| secret.len() >= SHORT);
+        let short = short.into_iter().map(str::to_owned).collect();
+        let windows = |secret: &&'a str| secret.as_bytes().windows(RUN).filter_map(|run| run.try_into().ok());
+        let runs = long.iter().flat_map(windows).collect();
+        let shortest = long.iter().map(|secret| secret.len()).min().unwrap_or(usize::MAX);
+        // The plain automaton is the quickest to build, and it is searched for a few kilobytes only. Building
+        // fails beyond 2^31 states; bodies are bounded by megabytes, and then nothing is let through (`find`).
+        let finder = AhoCorasick::builder().kind(Some(AhoCorasickKind::NoncontiguousNFA)).build(&long).ok();
+        let finder = finder.filter(|_| !long.is_empty());
+        Self { finder, shortest, short, runs }
+    }
+
+    /// Whether there is nothing to look for.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.finder.is_none() && self.short.is_empty() && self.shortest == usize::MAX
+    }
+
+    /// Masks every secret in a finished entry. Says whether there was one.
+    pub fn mask(&self, entry: &mut Json) -> bool {
+        if self.is_empty() {
+            return false;
+        }
+        let mut found = false;
+        self.mask_value(entry, Place::ENTRY, &mut found);
+        found
+    }
+
+    /// A text that stands alone, such as one that goes into a log line.
+    #[must_use]
+    pub fn mask_text(&self, text: &str) -> String {
+        self.masked(text, true).unwrap_or_else(|| text.to_owned())
+    }
+
+    fn mask_value(&self, value: &mut Json, place: Place<'_>, found: &mut bool) {
+        if place.is_protected() {
+            return;
+        }
+        match value {
+            Json::Null | Json::Bool(_) => {}
+            // Masked whole: a number with a mask in it is none.
+            Json::Number(number) => {
+                if !self.find(number.as_str().as_bytes(), false).is_empty() {
+                    *value = MASK.into();
+                    *found = true;
+                }
+            }
+            Json::String(text) => {
+                let Some((kept, searched)) = place.searched(text) else { return };
+                if let Some(masked) = self.masked(searched, place.is_free_text()) {
+                    *value = format!("{kept}{masked}").into();
+                    *found = true;
+                }
+            }
+            Json::Array(items) => {
+                items.iter_mut().for_each(|item| self.mask_value(item, place.item(), found));
+            }
+            Json::Object(members) => {
+                for (name, value) in members.iter_mut() {
+                    self.mask_value(value, place.member(name), found);
+                }
+                if members.iter().any(|(name, _)| self.masked_name(name).is_some()) {
+                    *members = self.renamed(std::mem::take(members));
+                    *found = true;
+                }
+            }
+        }
+    }
+
+    fn masked_name(&self, name: &str) -> Option<String> {
+        // In this order, because most calls have long secrets only, and most names are short.
+        self.masked(name, false).filter(|_| !place::is_our_word(name))
+    }
+
+    /// The members under masked names; one that would meet another gets a number.
+    fn renamed(&self, members: Object) -> Object {
+        let mut out = Object::new();
+        for (name, value) in members {
+            let mut free = self.masked_name(&name).unwrap_or(name);
+            while out.get(&free).is_some() {
+                free = format!("{MASK}:{}", out.len());
+            }
+            out.set(free, value);
+        }
+        out
+    }
+
+    /// The text with what was found masked; `None` where nothing was.
+    fn masked(&self, text: &str, free: bool) -> Option<String> {
+        if self.short.iter().any(|secret| secret == text) {
+            return Some(MASK.to_owned());
+        }
+        let shortest = if free { self.shortest.min(RUN) } else { self.shortest };
+        if text.len() < shortest {
+            return None;
+        }
+        cut(text, views::search(text.as_bytes(), shortest, &|view| self.find(view, free)))
+    }
+
+    /// Where secrets stand in these bytes.
+    fn find(&self, bytes: &[u8], free: bool) -> Vec<Range<usize>> {
+        let Some(finder) = &self.finder else {
+            // Either there is none to be found, or the automaton could not be built: then all is masked.
+            let whole = 0..bytes.len();
+            return if self.shortest == usize::MAX { Vec::new() } else { vec![whole] };
+        };
+        let mut found: Vec<_> = finder.find_overlapping_iter(bytes).map(|found| found.range()).collect();
+        if free {
+            let windows = bytes.windows(RUN).enumerate();
+            found.extend(windows.filter(|(_, run)| self.runs.contains(*run)).map(|(at, _)| at..at + RUN));
+        }
+        found
+    }
+}
+
+/// Puts the mask over the ranges, each widened to whole characters.
+fn cut(text: &str, mut ranges: Vec<Range<usize>>) -> Option<String> {
+    if ranges.is_empty() {
+        return None;
+    }
+    ranges.sort_unstable_by_key(|range| range.start);
+    let mut out = String::with_capacity(text.len());
+    let mut done = 0;
+    for range in ranges {
+        let (start, end) = (text.floor_char_boundary(range.start), text.ceil_char_boundary(range.end));
+        if end <= done {
+            continue;
+        }
+        // Ranges that meet or overlap get one mask.
+        if start > done || done == 0 {
+            out.push_str(text.get(done..start).unwrap_or_default());
+            out.push_str(MASK);
+        }
+        done = end;
+    }
+    out.push_str(text.get(done..).unwrap_or_default());
+    Some(out)
+}
+
+/// Whether one of these secrets, unless it is a short one, stands in what names the call: the caller, the
+/// account or a tunnel. Such a call must be refused as a bad body: its record would either hold the secret or
+/// not say who called.
+#[must_use]
+pub fn secret_in_identity<'a>(
+    secrets: impl IntoIterator<Item = &'a str>,
+    caller: &Caller,
+    account: AccountId,
+    tunnels: impl IntoIterator<Item = TunnelId>,
+) -> bool {
+    let Caller { subject, teams, roles, issuer, jti, key_id, expires: _ } = caller;
+    let tunnels: Vec<TunnelId> = tunnels.into_iter().collect();
+    let mut names: Vec<&str> = vec![subject, issuer, account.as_str()];
+    names.extend(teams.iter().chain(roles).map(String::as_str));
+    names.extend(jti.iter().chain(key_id).map(String::as_str));
+    names.extend(tunnels.iter().map(TunnelId::as_str));
+    let guard = Guard::new(secrets.into_iter().filter(|secret| secret.len() >= SHORT));
+    names.iter().any(|name| !guard.find(name.as_bytes(), false).is_empty())
+}

@@ -1,0 +1,193 @@
+//! Which texts of an entry are our own and must stand, and which are free text of others.
+//!
+//! Not here: what is looked for in the rest (`guard`).
+
+use crate::audit::redact::record_pointer;
+use crate::tunnel::fields::is_name;
+
+/// Members of an entry that the guard leaves as they are, by their path (`[]` for each item): ours, or a verified token's, or checked to be an id.
+pub const PROTECTED: &[&str] = &[
+    "kind",
+    "id",
+    "time",
+    "request_id",
+    "subject",
+    "teams",
+    "roles",
+    "issuer",
+    "jti",
+    "key_id",
+    "client_address",
+    "retry_count",
+    "operation",
+    "account",
+    "validate_only",
+    "tunnels[].id",
+    "decision",
+    "policies",
+    "policy_digest",
+    "policy_digest_before",
+    "changed",
+    "weakened",
+    "request.size",
+    "request.digest",
+    "request_key",
+    "intent_id",
+    "sent",
+    "status",
+    "refusal.name",
+    "refusal.code",
+    "refusal.fault",
+    "refusal.first",
+    "upstream.status",
+    "upstream.error_codes",
+    "response.size",
+    "response.digest",
+    "before_after_diff[].tunnel",
+    "request_response_diff[].tunnel",
+    "expected[].tunnel",
+    "expected[].before",
+    "expected[].after",
+    "expected[].replaces_key",
+    "expected[].key_before",
+    "results[].tunnel",
+    "results[].applied",
+    "client_gone",
+    "recorded_late",
+    "duration_us",
+    "stages_us",
+    "resolution",
+    "version",
+    "config_digest",
+];
+
+/// Names that our own entries have besides the field table's. Only where a whole name equals one of them does
+/// it stand.
+const OUR_NAMES: &[&str] = &[
+    "user_agent",
+    "tunnels",
+    "method",
+    "path",
+    "request",
+    "state_before",
+    "expected",
+    "refusal",
+    "upstream",
+    "response",
+    "request_response_diff",
+    "before_after_diff",
+    "results",
+    "evidence",
+    "size",
+    "digest",
+    "body",
+    "content_type",
+    "cf_ray",
+    "error_codes",
+    "applied",
+    "reason",
+    "first",
+    "fault",
+    "tunnel",
+    "patch",
+    "value",
+    "old",
+    "unknown",
+    "length",
+];
+
+/// Members whose text others wrote, or that is cut to a length: an echo in it may be a part of a secret only.
+const FREE_TEXT: &[&str] = &[
+    "message",
+    "reason",
+    "documentation_url",
+    "pointer",
+    "evidence",
+    "user_agent",
+    "method",
+    "path",
+    "cf_ray",
+    "content_type",
+    "unapplied_psks",
+];
+
+/// Whether a member's name is our own word.
+pub(super) fn is_our_word(name: &str) -> bool {
+    OUR_NAMES.contains(&name) || PROTECTED.contains(&name) || is_name(name)
+}
+
+/// Where a value stands in the entry.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    /// Names from the entry down to the value, `[]` for an item; deeper ones than these are not told apart.
+    steps: [&'a str; 4],
+    depth: usize,
+    /// The nearest name, and the one above it.
+    name: &'a str,
+    above: &'a str,
+}
+
+impl<'a> Place<'a> {
+    /// The entry itself.
+    pub(super) const ENTRY: Place<'static> = Place { steps: [""; 4], depth: 0, name: "", above: "" };
+
+    fn step(self, name: &'a str) -> Self {
+        let mut steps = self.steps;
+        if let Some(step) = steps.get_mut(self.depth) {
+            *step = name;
+        }
+        Place { steps, depth: self.depth + 1, ..self }
+    }
+
+    pub(super) fn member<'b>(self, name: &'b str) -> Place<'b>
+    where
+        'a: 'b,
+    {
+        let stepped: Place<'b> = self.step(name);
+        Place { name, above: self.name, ..stepped }
+    }
+
+    pub(super) fn item(self) -> Self {
+        self.step("[]")
+    }
+
+    /// Whether it is a member of [`PROTECTED`]; what lies below one was not looked at.
+    pub(super) fn is_protected(self) -> bool {
+        let Some(steps) = self.steps.get(..self.depth) else { return false };
+        PROTECTED.iter().any(|path| {
+            let parts = path.split('.').flat_map(|part| {
+                let name = part.strip_suffix("[]");
+                std::iter::once(name.unwrap_or(part)).chain(name.map(|_| "[]"))
+            });
+            parts.eq(steps.iter().copied())
+        })
+    }
+
+    pub(super) fn is_free_text(self) -> bool {
+        FREE_TEXT.contains(&self.name) || FREE_TEXT.contains(&self.above)
+    }
+
+    /// What of a text stands, and what is to be searched; `None` where all of it stands because it is made of
+    /// our own words.
+    pub(super) fn searched(self, text: &str) -> Option<(&str, &str)> {
+        let ours = match self.name {
+            "op" => matches!(text, "add" | "remove" | "replace"),
+            "unknown" => matches!(text, "boolean" | "number" | "string" | "array" | "object"),
+            // A pointer into a body or, at an item of a diff, into a state.
+            "pointer" | "path" => self.depth > 1 && record_pointer(text) == text,
+            _ => false,
+        };
+        if ours { None } else { Some(text.split_at(marker(text))) }
+    }
+}
+
+/// How much of a text is the fixed front of a fingerprint's marker. Only that front stands: a client may write
+/// the rest itself.
+fn marker(text: &str) -> usize {
+    let rest = ["redacted:psk:", "redacted:md5_key:"].iter().find_map(|front| text.strip_prefix(front));
+    let well_formed = rest.and_then(|rest| rest.split_once(':')).is_some_and(|(key, print)| {
+        let hex = |part: &str| part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        key.len() == 8 && print.len() == 32 && hex(key) && hex(print)
+    });
+    if well_formed { text.len() - rest.map_or(0, str::len) } else { 0 }
+}

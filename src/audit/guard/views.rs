@@ -1,0 +1,122 @@
+//! The readings of a text: as it is, and with one or two layers of a usual encoding taken off.
+//!
+//! A text is decoded and then searched, in place of being searched for every way to write a secret, so that a
+//! mix of spellings (`%2f` and `%2F`, some characters escaped and others not) makes no difference. Decoding is
+//! lenient: what is no escape stands for itself. Layers: JSON and Go escapes, percent, form (`+`), HTML, hex,
+//! and Base64 in both alphabets at each alignment.
+//! Not here: what is searched for (`guard`).
+
+mod escapes;
+
+use std::ops::Range;
+
+/// How many layers are taken off: an error message within JSON within a percent-encoded URL has two.
+const LAYERS: usize = 2;
+
+/// Bytes beyond which one layer only is taken off, so that a long text can't cost its length many times over:
+/// 64 KiB is more than any text that a person reads.
+const LONG: usize = 64 << 10;
+
+/// What finds secrets in bytes.
+pub(super) type Find<'a> = dyn Fn(&[u8]) -> Vec<Range<usize>> + 'a;
+
+/// A reading: bytes, and for each of them where it stands in what it was read from.
+#[derive(Default)]
+struct View {
+    bytes: Vec<u8>,
+    at: Vec<Range<usize>>,
+}
+
+impl View {
+    fn push(&mut self, byte: u8, at: Range<usize>) {
+        self.bytes.push(byte);
+        self.at.push(at);
+    }
+
+    /// Where bytes `range` of this view stand in what it was read from.
+    fn span(&self, range: &Range<usize>) -> Option<Range<usize>> {
+        let parts = self.at.get(range.clone())?;
+        Some(parts.first()?.start..parts.last()?.end)
+    }
+}
+
+/// Where `find` finds something in any reading of `text`, as ranges of `text` itself. Readings shorter than
+/// `shortest` are not looked at.
+pub(super) fn search(text: &[u8], shortest: usize, find: &Find<'_>) -> Vec<Range<usize>> {
+    below(text, shortest, if text.len() > LONG { 1 } else { LAYERS }, find)
+}
+
+fn below(text: &[u8], shortest: usize, layers: usize, find: &Find<'_>) -> Vec<Range<usize>> {
+    let mut found = find(text);
+    if layers > 0 {
+        let mut look = |view: View| {
+            if view.bytes.len() >= shortest {
+                let inner = below(&view.bytes, shortest, layers - 1, find);
+                found.extend(inner.iter().filter_map(|range| view.span(range)));
+            }
+        };
+        escapes::used_in(text).filter_map(|escape| escapes::unescape(text, escape)).for_each(&mut look);
+        runs(text, |byte| nibble(byte).is_some())
+            .filter(|run| run.len() / 2 >= shortest)
+            .flat_map(|run| [hex(text, run.clone()), hex(text, run.start + 1..run.end)])
+            .for_each(&mut look);
+        runs(text, |byte| sextet(byte).is_some())
+            .filter(|run| run.len() * 3 / 4 >= shortest)
+            .flat_map(|run| (0..4).map(move |skip| base64(text, run.start + skip..run.end)))
+            .for_each(&mut look);
+    }
+    found
+}
+
+/// The longest stretches of bytes that `belongs` takes.
+fn runs(text: &[u8], belongs: impl Fn(u8) -> bool) -> impl Iterator<Item = Range<usize>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let rest = text.get(at..)?;
+        let start = at + rest.iter().position(|byte| belongs(*byte))?;
+        let run = text.get(start..)?.iter().take_while(|byte| belongs(**byte)).count();
+        at = start + run;
+        Some(start..at)
+    })
+}
+
+fn nibble(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
+
+/// Two digits a byte; an odd one at the end is left.
+fn hex(text: &[u8], run: Range<usize>) -> View {
+    let mut view = View::default();
+    for (at, pair) in (run.start..).step_by(2).zip(text.get(run).unwrap_or_default().chunks_exact(2)) {
+        let byte = pair.iter().fold(0, |byte, digit| byte << 4 | nibble(*digit).unwrap_or(0));
+        view.push(byte, at..at + 2);
+    }
+    view
+}
+
+/// RFC 4648 sections 4 and 5: both alphabets at once, since no text has both and no harm is done if one has.
+fn sextet(byte: u8) -> Option<u8> {
+    match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' | b'-' => Some(62),
+        b'/' | b'_' => Some(63),
+        _ => None,
+    }
+}
+
+/// Four characters are three bytes; two or three at the end are one or two.
+fn base64(text: &[u8], run: Range<usize>) -> View {
+    let mut view = View::default();
+    for (at, four) in (run.start..).step_by(4).zip(text.get(run).unwrap_or_default().chunks(4)) {
+        for (i, pair) in four.windows(2).enumerate() {
+            let bits = pair.iter().fold(0u16, |bits, c| bits << 6 | u16::from(sextet(*c).unwrap_or(0)));
+            // Of the 12 bits of two characters, the first byte has the upper 8, the second the middle 8, the
+            // third the lower 8.
+            let byte = (bits >> (4 - 2 * i.min(2))) & 0xff;
+            view.push(u8::try_from(byte).unwrap_or(0), at + i..at + i + 2);
+        }
+    }
+    view
+}

@@ -1,0 +1,324 @@
+//! The end of a call as members of its entry: what the upstream said, what it made of what was asked, and what
+//! changed.
+//!
+//! Not here: the call's own members (`call`), which values may be stored (`redact`).
+
+use crate::json::diff::diff;
+use crate::json::{Json, Object};
+use crate::operation::{Operation, Route};
+use crate::refusal::Refusal;
+use crate::tunnel::body::Asked;
+use crate::tunnel::state;
+
+use super::Plan;
+use super::call::optional;
+use super::one_shot::Fate;
+use super::redact::Redactor;
+
+/// Whether a call may have reached the upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sent {
+    /// No byte of it went out: certain.
+    No,
+    /// Some of it may have gone out, and no answer tells how far it got.
+    Unknown,
+    /// The upstream answered it.
+    Yes,
+}
+
+impl Sent {
+    /// The value of the member `sent`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::Yes => "yes",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// How a call that was sent ended.
+#[derive(Debug)]
+pub enum End<'a> {
+    /// With an answer of the upstream's.
+    Answered(Heard<'a>),
+    /// Without one.
+    Failed {
+        /// What the client is told.
+        refusal: &'a Refusal,
+        /// Whether the upstream may have acted.
+        sent: Sent,
+        /// The upstream's status, where it got so far.
+        status: Option<u16>,
+        /// The upstream's name for the call, where it got so far.
+        cf_ray: Option<&'a str>,
+    },
+}
+
+/// An answer of the upstream's.
+#[derive(Debug)]
+pub struct Heard<'a> {
+    /// Its status.
+    pub status: u16,
+    /// Its `cf-ray`.
+    pub cf_ray: Option<&'a str>,
+    /// Its `content-type`.
+    pub content_type: Option<&'a str>,
+    /// Its body as the client gets it.
+    pub body: &'a [u8],
+    /// The body as JSON, if it is JSON and somebody needs it.
+    pub json: Option<&'a Json>,
+}
+
+impl End<'_> {
+    /// The status that the client gets.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Answered(heard) => heard.status,
+            Self::Failed { refusal, .. } => refusal.terms().status.as_u16(),
+        }
+    }
+
+    /// Whether the upstream may have acted without our knowing.
+    #[must_use]
+    pub fn is_ambiguous(&self) -> bool {
+        self.fate() == Fate::Open
+    }
+
+    /// What became of the call, as far as the upstream's answer tells.
+    #[must_use]
+    pub fn fate(&self) -> Fate {
+        match self {
+            Self::Answered(heard) => answered_fate(heard.status.into()),
+            Self::Failed { sent: Sent::No, .. } => Fate::Nothing,
+            Self::Failed { .. } => Fate::Open,
+        }
+    }
+}
+
+/// What became of a call by the entry that ended it: an outcome or a resolution.
+pub(super) fn recorded_fate(ending: &Json) -> Fate {
+    let text = |name: &str| ending.get(name).and_then(Json::as_str);
+    if let Some(resolution) = text("resolution") {
+        return match resolution {
+            "applied" => Fate::Happened,
+            "not applied" => Fate::Nothing,
+            _ => Fate::Open,
+        };
+    }
+    let status = ending.pointer("/upstream/status").and_then(Json::as_i64);
+    match (text("sent"), status) {
+        (Some("no"), _) => Fate::Nothing,
+        (Some("yes"), Some(status)) if ending.get("refusal").is_none() => answered_fate(status),
+        _ => Fate::Open,
+    }
+}
+
+/// A 2xx had its effect; a 4xx had none, but for 408, which says nothing of it.
+fn answered_fate(status: i64) -> Fate {
+    match status {
+        200..=299 => Fate::Happened,
+        400..=407 | 409..=499 => Fate::Nothing,
+        _ => Fate::Open,
+    }
+}
+
+/// The members that tell of the upstream's answer.
+pub(super) fn members(
+    members: &mut Object,
+    redactor: &Redactor,
+    operation: Operation,
+    end: &End<'_>,
+    body: bool,
+) {
+    members.set("status", end.status());
+    match end {
+        End::Answered(heard) => {
+            members.set("sent", Sent::Yes.name());
+            let mut upstream = Object::new();
+            upstream.set("status", heard.status);
+            optional(&mut upstream, "cf_ray", heard.cf_ray);
+            let codes = heard.json.map(error_codes).unwrap_or_default();
+            if !codes.is_empty() {
+                upstream.set("error_codes", Json::Array(codes));
+            }
+            members.set("upstream", upstream);
+            let mut response = Object::new();
+            response.set("size", heard.body.len());
+            response.set("digest", redactor.fingerprinter().digest(heard.body));
+            optional(&mut response, "content_type", heard.content_type.map(media_type));
+            if let (true, Some(json)) = (body, heard.json) {
+                response.set("body", redactor.answer(operation, json));
+            }
+            members.set("response", response);
+        }
+        End::Failed { refusal, sent, status, cf_ray } => {
+            members.set("sent", sent.name());
+            if status.is_some() || cf_ray.is_some() {
+                let mut upstream = Object::new();
+                optional(&mut upstream, "status", *status);
+                optional(&mut upstream, "cf_ray", *cf_ray);
+                members.set("upstream", upstream);
+            }
+            members.set("refusal", refusal.record());
+        }
+    }
+}
+
+/// What a write was judged by and what came of it: the two diffs and the result of each tunnel.
+pub(super) fn effects(members: &mut Object, redactor: &Redactor, route: &Route, plan: &Plan, answer: &Json) {
+    let Route { operation, validate_only, .. } = *route;
+    let Plan { asked, before, .. } = plan;
+    let after = state::tunnels_in(operation, answer);
+    let succeeded = answer.get("success").and_then(Json::as_bool) == Some(true);
+    let mut made = Vec::new();
+    let mut changes = Vec::new();
+    for element in asked.elements() {
+        let id = element.tunnel.map(|id| id.to_string());
+        let matching = |tunnel: &&Object| id.is_none() || text(tunnel, "id") == id;
+        let old = before.iter().find(matching);
+        let new = after.iter().copied().find(matching);
+        let key = key_of(operation, answer, element.psk(), id.as_deref(), succeeded);
+        if let Some(new) = new.filter(|_| operation != Operation::Delete) {
+            let nothing = Object::new();
+            let mut wanted = state::after_put(old.unwrap_or(&nothing), &element.fields);
+            // No answer holds the key, so its absence there is no difference.
+            wanted.remove("psk");
+            let patch = diff(&shown(redactor, &wanted), &shown(redactor, new));
+            made.push(patch_of(text(new, "id"), patch));
+        }
+        if !succeeded || validate_only {
+            continue;
+        }
+        let mut patch = match operation {
+            Operation::Create => new.map(|new| added(redactor.state(new))),
+            Operation::Delete => old.or(new).map(|old| removed(redactor.state(old))),
+            Operation::Update | Operation::BulkUpdate => {
+                old.zip(new).map(|(old, new)| diff(&shown(redactor, old), &shown(redactor, new)))
+            }
+            Operation::GeneratePsk | Operation::SetPsks | Operation::List | Operation::Get => None,
+        };
+        if let Some(key) = key {
+            let mut replaced: Object = [("op", "add"), ("path", "/psk")].into_iter().collect();
+            replaced.set("value", redactor.secret("psk", &key));
+            let Json::Array(operations) = patch.get_or_insert_with(|| Json::Array(Vec::new())) else {
+                continue;
+            };
+            operations.push(Json::Object(replaced));
+        }
+        if let Some(patch) = patch.filter(|patch| patch.as_array().is_some_and(|ops| !ops.is_empty())) {
+            changes.push(patch_of(id.clone().or_else(|| new.and_then(|new| text(new, "id"))), patch));
+        }
+    }
+    if !made.is_empty() {
+        members.set("request_response_diff", Json::Array(made));
+    }
+    if succeeded && !validate_only {
+        members.set("before_after_diff", Json::Array(changes));
+    }
+    let results = results(operation, asked, answer, &after);
+    if !results.is_empty() {
+        members.set("results", Json::Array(results));
+    }
+}
+
+/// The key that a tunnel has after the call, if the call replaced it and we know it.
+fn key_of(
+    operation: Operation,
+    answer: &Json,
+    asked: Option<&str>,
+    tunnel: Option<&str>,
+    succeeded: bool,
+) -> Option<String> {
+    let key = match operation {
+        Operation::GeneratePsk => answer.pointer("/result/psk")?.as_str()?,
+        Operation::SetPsks => {
+            answer.pointer("/result/successfully_applied_psks")?.get(tunnel?)?;
+            asked?
+        }
+        Operation::Create | Operation::Update | Operation::BulkUpdate if succeeded => asked?,
+        Operation::Create
+        | Operation::Update
+        | Operation::BulkUpdate
+        | Operation::Delete
+        | Operation::List
+        | Operation::Get => return None,
+    };
+    Some(key.to_owned())
+}
+
+fn results(operation: Operation, asked: &Asked, answer: &Json, after: &[&Object]) -> Vec<Json> {
+    let applied_keys = answer.pointer("/result/successfully_applied_psks");
+    let failed_keys = answer.pointer("/result/unapplied_psks");
+    let result = |tunnel: &str| {
+        let mut result = Object::new();
+        result.set("tunnel", tunnel);
+        if operation == Operation::SetPsks {
+            result.set("applied", applied_keys.is_some_and(|keys| keys.get(tunnel).is_some()));
+            optional(&mut result, "reason", failed_keys.and_then(|keys| keys.get(tunnel)?.as_str()));
+        } else {
+            result.set("applied", after.iter().any(|new| text(new, "id").as_deref() == Some(tunnel)));
+        }
+        Json::Object(result)
+    };
+    match operation {
+        Operation::BulkUpdate | Operation::SetPsks => {
+            asked.elements().iter().filter_map(|element| Some(result(element.tunnel?.as_str()))).collect()
+        }
+        Operation::List
+        | Operation::Create
+        | Operation::Get
+        | Operation::Update
+        | Operation::Delete
+        | Operation::GeneratePsk => Vec::new(),
+    }
+}
+
+/// A tunnel's configuration as the diffs compare it.
+fn shown(redactor: &Redactor, tunnel: &Object) -> Json {
+    redactor.state(&state::normalized(tunnel))
+}
+
+fn patch_of(tunnel: Option<String>, patch: Json) -> Json {
+    let mut item = Object::new();
+    optional(&mut item, "tunnel", tunnel);
+    item.set("patch", patch);
+    Json::Object(item)
+}
+
+fn added(new: Json) -> Json {
+    let mut add: Object = [("op", "add"), ("path", "")].into_iter().collect();
+    add.set("value", new);
+    Json::Array(vec![Json::Object(add)])
+}
+
+fn removed(old: Json) -> Json {
+    let mut remove: Object = [("op", "remove"), ("path", "")].into_iter().collect();
+    remove.set("old", old);
+    Json::Array(vec![Json::Object(remove)])
+}
+
+fn error_codes(answer: &Json) -> Vec<Json> {
+    let errors = answer.get("errors").and_then(Json::as_array).unwrap_or_default();
+    errors.iter().filter_map(|error| error.get("code")?.as_i64()).map(Json::from).collect()
+}
+
+/// The media type without parameters, bounded: outside text.
+fn media_type(content_type: &str) -> String {
+    const MAX: usize = 100;
+    content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .chars()
+        .filter(char::is_ascii_graphic)
+        .take(MAX)
+        .collect()
+}
+
+fn text(object: &Object, name: &str) -> Option<String> {
+    object.get(name).and_then(Json::as_str).map(str::to_owned)
+}

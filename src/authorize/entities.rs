@@ -1,0 +1,216 @@
+//! Callers, accounts and tunnels as Cedar entities.
+//!
+//! A caller's entities are built once and kept, bounded in number. Only what an action's policies mention is
+//! built: a policy that does not name `resource.name` costs nothing for it. Not here: the request's context (`ask`).
+
+use std::collections::hash_map::RandomState;
+use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasher;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use cedar_policy::{Entities, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
+
+use super::policy::{Action, Slice};
+use crate::caller::Caller;
+use crate::json::{Json, Object};
+
+/// Attributes of a tunnel that are texts. Together with [`FLAGS`] these are the schema's, and a test holds that.
+pub(super) const TEXTS: [&str; 6] = [
+    "name",
+    "description",
+    "cloudflare_endpoint",
+    "customer_endpoint",
+    "interface_address",
+    "interface_address6",
+];
+
+/// Attributes of a tunnel that are on or off; a tunnel that does not say is off (the API's default for each).
+pub(super) const FLAGS: [&str; 3] = ["allow_null_cipher", "automatic_return_routing", "replay_protection"];
+
+/// Callers in one of the two halves of the cache. One takes about 2 KiB, so both halves take 4 MiB at most.
+const CACHED_CALLERS: usize = 1024;
+
+/// The schema's entity types.
+#[derive(Debug)]
+pub(super) struct Types {
+    user: EntityTypeName,
+    role: EntityTypeName,
+    team: EntityTypeName,
+    account: EntityTypeName,
+    tunnel: EntityTypeName,
+    audit: EntityTypeName,
+}
+
+impl Types {
+    pub(super) fn new() -> Option<Self> {
+        let name = |text: &str| text.parse::<EntityTypeName>().ok();
+        Some(Self {
+            user: name("User")?,
+            role: name("Role")?,
+            team: name("Team")?,
+            account: name("Account")?,
+            tunnel: name("Tunnel")?,
+            audit: name("Audit")?,
+        })
+    }
+
+    pub(super) fn account(&self, id: &str) -> EntityUid {
+        uid(&self.account, id)
+    }
+
+    pub(super) fn tunnel(&self, id: &str) -> EntityUid {
+        uid(&self.tunnel, id)
+    }
+
+    pub(super) fn audit(&self) -> EntityUid {
+        uid(&self.audit, "log")
+    }
+}
+
+fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
+    EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id))
+}
+
+/// The id of a user. Injective: an issuer has no bare `|` after escaping, so the first one ends it.
+pub(super) fn user_id(issuer: &str, subject: &str) -> String {
+    format!("{}|{subject}", issuer.replace('%', "%25").replace('|', "%7C"))
+}
+
+/// A caller as entities.
+#[derive(Debug)]
+pub(super) struct Known {
+    issuer: String,
+    subject: String,
+    teams: Vec<String>,
+    roles: Vec<String>,
+    pub(super) principal: EntityUid,
+    /// The caller and one action each, made when first asked for.
+    by_action: [OnceLock<Entities>; Action::COUNT],
+}
+
+impl Known {
+    fn new(caller: &Caller, types: &Types) -> Self {
+        Self {
+            issuer: caller.issuer.clone(),
+            subject: caller.subject.clone(),
+            teams: caller.teams.clone(),
+            roles: caller.roles.clone(),
+            principal: uid(&types.user, &user_id(&caller.issuer, &caller.subject)),
+            by_action: Default::default(),
+        }
+    }
+
+    fn is(&self, caller: &Caller) -> bool {
+        self.subject == caller.subject
+            && self.issuer == caller.issuer
+            && self.roles == caller.roles
+            && self.teams == caller.teams
+    }
+
+    fn user(&self, types: &Types) -> Option<Entity> {
+        let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
+        let set = |texts: &[String]| RestrictedExpression::new_set(texts.iter().map(|each| text(each)));
+        let attributes = HashMap::from([
+            ("subject".to_owned(), text(&self.subject)),
+            ("issuer".to_owned(), text(&self.issuer)),
+            ("roles".to_owned(), set(&self.roles)),
+            ("teams".to_owned(), set(&self.teams)),
+        ]);
+        let roles = self.roles.iter().map(|role| uid(&types.role, role));
+        let teams = self.teams.iter().map(|team| uid(&types.team, team));
+        Entity::new(self.principal.clone(), attributes, roles.chain(teams).collect()).ok()
+    }
+
+    /// The entities of an ask whose resource has none of its own. Roles, teams and accounts have no attributes,
+    /// so they need no entity: membership stands in the member.
+    pub(super) fn base(&self, slice: &Slice, types: &Types) -> Option<&Entities> {
+        let cell = self.by_action.get(slice.action.index())?;
+        if cell.get().is_none() {
+            let both = [self.user(types)?, slice.entity.clone()];
+            // Another thread may have been quicker, with the same value.
+            let _ = cell.set(Entities::from_entities(both, None).ok()?);
+        }
+        cell.get()
+    }
+}
+
+/// The tunnel's entity, with those attributes that the slice mentions. What is not known, because the state was
+/// not read or holds a value of an unexpected type, is a Cedar unknown; the flag says whether one is in it.
+pub(super) fn tunnel(
+    slice: &Slice,
+    tunnel: EntityUid,
+    account: EntityUid,
+    state: Option<&Object>,
+) -> Option<(Entity, bool)> {
+    let mut open = false;
+    let mut attributes = HashMap::new();
+    let mut put = |name: &str, known: Option<RestrictedExpression>| {
+        open |= known.is_none();
+        let value = known.unwrap_or_else(|| RestrictedExpression::new_unknown(format!("resource.{name}")));
+        attributes.insert(name.to_owned(), value);
+    };
+    for name in TEXTS.into_iter().filter(|name| slice.mentions(name)) {
+        put(name, state.and_then(|state| text(state.get(name))).map(RestrictedExpression::new_string));
+    }
+    for name in FLAGS.into_iter().filter(|name| slice.mentions(name)) {
+        put(name, state.and_then(|state| flag(state.get(name))).map(RestrictedExpression::new_bool));
+    }
+    let entity = Entity::new(tunnel, attributes, HashSet::from([account])).ok()?;
+    Some((entity, open))
+}
+
+fn text(value: Option<&Json>) -> Option<String> {
+    match value {
+        None | Some(Json::Null) => Some(String::new()),
+        Some(Json::String(text)) => Some(text.clone()),
+        Some(Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_)) => None,
+    }
+}
+
+fn flag(value: Option<&Json>) -> Option<bool> {
+    match value {
+        None | Some(Json::Null) => Some(false),
+        Some(Json::Bool(value)) => Some(*value),
+        Some(Json::String(_) | Json::Number(_) | Json::Array(_) | Json::Object(_)) => None,
+    }
+}
+
+/// Callers seen lately. Two halves: when the newer is full it becomes the older and the older is dropped, so what
+/// is in use stays and memory is bounded.
+#[derive(Debug, Default)]
+pub(super) struct Callers {
+    hasher: RandomState,
+    halves: Mutex<Halves>,
+}
+
+#[derive(Debug, Default)]
+struct Halves {
+    newer: HashMap<u64, Arc<Known>>,
+    older: HashMap<u64, Arc<Known>>,
+}
+
+impl Callers {
+    pub(super) fn get(&self, caller: &Caller, types: &Types) -> Arc<Known> {
+        let hash = self.hasher.hash_one((&caller.issuer, &caller.subject, &caller.teams, &caller.roles));
+        let mut halves = self.halves.lock().unwrap_or_else(PoisonError::into_inner);
+        // The hash only finds the place. Who it is is compared in full, so a collision costs time and not safety.
+        if let Some(known) = halves.newer.get(&hash).filter(|known| known.is(caller)) {
+            return Arc::clone(known);
+        }
+        let known = match halves.older.remove(&hash).filter(|known| known.is(caller)) {
+            Some(known) => known,
+            None => Arc::new(Known::new(caller, types)),
+        };
+        if halves.newer.len() >= CACHED_CALLERS {
+            halves.older = std::mem::take(&mut halves.newer);
+        }
+        halves.newer.insert(hash, Arc::clone(&known));
+        known
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        let halves = self.halves.lock().unwrap_or_else(PoisonError::into_inner);
+        halves.newer.len() + halves.older.len()
+    }
+}

@@ -1,0 +1,157 @@
+//! The files of a demo: what a deployment has, made in one folder.
+//!
+//! Not here: making the record's keys (`cli::keys`), what is started from them (`service`).
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::config::Algorithm;
+use crate::identify::dev::DevKey;
+use crate::json::{Json, Object};
+use crate::secret::ExposeSecret as _;
+
+const ISSUER: &str = "https://idp.example";
+const AUDIENCE: &str = "tunnelwarden";
+
+/// How long a demo's tokens are good: a working day. The configuration allows no longer ones.
+const LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// What the files are to say.
+pub(super) struct Wanted<'a> {
+    pub listen: SocketAddr,
+    pub admin: SocketAddr,
+    pub upstream: &'a str,
+    pub upstream_token: &'a str,
+    pub roles: &'a [&'a str],
+}
+
+/// The folder of a demo.
+#[derive(Debug)]
+pub(super) struct Files {
+    dir: PathBuf,
+    tokens: Vec<(String, String)>,
+}
+
+impl Files {
+    /// Makes them all. A folder that has a demo's configuration already keeps its record and its keys.
+    pub(super) fn create(
+        dir: Option<PathBuf>,
+        clock: &dyn Clock,
+        wanted: &Wanted<'_>,
+    ) -> Result<Self, String> {
+        let dir = match dir {
+            Some(dir) => dir,
+            None => std::env::temp_dir().join(format!("tunnelwarden-demo-{}", clock.now().as_millisecond())),
+        };
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)
+            .map_err(|e| format!("`{}` can't be made: {e}", dir.display()))?;
+        let dir = dir.canonicalize().map_err(|e| e.to_string())?;
+        let key = DevKey::generate(Algorithm::Es256).map_err(|e| e.to_string())?;
+        let mut files = Self { dir, tokens: Vec::new() };
+        for role in wanted.roles {
+            let token = key.sign(&claims(role, clock), &[]).map_err(|e| e.to_string())?;
+            files.write(&format!("{role}.token"), &token)?;
+            files.tokens.push(((*role).to_owned(), token));
+        }
+        files.write("issuer.pem", key.pem().expose_secret())?;
+        files.write("jwks.json", &key.jwks().to_string())?;
+        files.write("policy.cedar", include_str!("../../../config/policy.cedar"))?;
+        files.write("cloudflare-token", wanted.upstream_token)?;
+        files.write("tunnelwarden.toml", &configuration(wanted))?;
+        Ok(files)
+    }
+
+    /// Writes what a shell or a test needs to use the demo: `demo.env`, complete when it is there.
+    pub(super) fn environment(&self, base: &str, emulator: &str, account: &str) -> Result<(), String> {
+        let mut text = format!("DEMO_BASE_URL={base}\nDEMO_EMULATOR={emulator}\nDEMO_ACCOUNT={account}\n");
+        for (role, token) in &self.tokens {
+            text.push_str(&format!("DEMO_TOKEN_{}={token}\n", role.to_ascii_uppercase()));
+        }
+        self.write("demo.env.new", &text)?;
+        std::fs::rename(self.dir.join("demo.env.new"), self.dir.join("demo.env")).map_err(|e| e.to_string())
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn config(&self) -> PathBuf {
+        self.dir.join("tunnelwarden.toml")
+    }
+
+    pub(super) fn database(&self) -> PathBuf {
+        self.dir.join("audit.db")
+    }
+
+    pub(super) fn token(&self, role: &str) -> &str {
+        self.tokens.iter().find(|(known, _)| known == role).map_or("", |(_, token)| token)
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<(), String> {
+        let path = self.dir.join(name);
+        let file =
+            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
+        file.and_then(|mut file| file.write_all(text.as_bytes()))
+            .map_err(|e| format!("`{}` can't be written: {e}", path.display()))
+    }
+}
+
+fn claims(role: &str, clock: &dyn Clock) -> Json {
+    let now = clock.now().as_second();
+    let lifetime = i64::try_from(LIFETIME.as_secs()).unwrap_or(0);
+    let mut claims = Object::new();
+    claims.set("iss", ISSUER);
+    claims.set("aud", AUDIENCE);
+    claims.set("sub", format!("{role}@demo"));
+    claims.set("team", "network");
+    claims.set("role", role);
+    claims.set("iat", now);
+    claims.set("exp", now + lifetime);
+    claims.set("jti", format!("demo-{role}-{now}"));
+    Json::Object(claims)
+}
+
+/// A configuration as a deployment has it, with limits that a script can reach.
+fn configuration(wanted: &Wanted<'_>) -> String {
+    let Wanted { listen, admin, upstream, .. } = wanted;
+    format!(
+        r#"# made by `tunnelwarden demo`
+[listen]
+address = "{listen}"
+
+[admin]
+address = "{admin}"
+
+[upstream]
+base_url = "{upstream}"
+token_file = "cloudflare-token"
+
+[[issuer]]
+issuer = "{ISSUER}"
+audience = "{AUDIENCE}"
+jwks_file = "jwks.json"
+algorithms = ["ES256"]
+max_lifetime = "12h"
+
+[policy]
+file = "policy.cedar"
+
+[limits]
+subject = {{ read = "20/s", write = "60/m", secret = "20/h" }}
+team = {{ read = "60/s", write = "120/m", secret = "60/h" }}
+
+[audit]
+database = "sqlite:audit.db"
+signing_key_file = "audit-signing.key"
+fingerprint_key_file = "audit-fingerprint.key"
+checkpoint_file = "checkpoint.txt"
+"#
+    )
+}

@@ -1,0 +1,68 @@
+//! `tunnelwarden healthcheck`: asks a running proxy whether it is ready, for container engines that know no HTTP.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::config;
+
+use super::{ConfigFile, Env, Exit, fail};
+
+/// Options of `healthcheck`.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  tunnelwarden healthcheck --config /etc/tunnelwarden/tunnelwarden.toml")]
+pub struct Args {
+    #[command(flatten)]
+    file: ConfigFile,
+}
+
+/// How long the proxy has to answer: less than the three seconds that a container engine waits by our Dockerfile.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Bytes of an answer that are looked at.
+const MAX_ANSWER: u64 = 64 << 10;
+
+/// Runs it.
+pub async fn run(args: &Args, env: &Env, out: &mut (dyn Write + Send)) -> Exit {
+    let config = match config::load(&args.file.config, &env.vars) {
+        Ok(config) => config,
+        Err(problems) => return fail(out, Exit::Usage, &problems),
+    };
+    let asked = tokio::time::timeout(PATIENCE, ask(reachable(config.admin.address))).await;
+    match asked {
+        Ok(Ok(answer)) if answer.starts_with("HTTP/1.1 200 ") => Exit::Good,
+        Ok(Ok(answer)) => {
+            let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
+            fail(out, Exit::Failed, &format!("not ready: {body}"))
+        }
+        Ok(Err(error)) => {
+            fail(out, Exit::Failed, &format!("{} can't be asked: {error}", config.admin.address))
+        }
+        Err(_) => fail(out, Exit::Failed, &format!("{} does not answer", config.admin.address)),
+    }
+}
+
+/// An address to listen on everywhere is asked for here.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let mut address = address;
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}
+
+async fn ask(address: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = format!("GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.take(MAX_ANSWER).read_to_end(&mut answer).await?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}

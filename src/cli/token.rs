@@ -1,0 +1,357 @@
+//! `tunnelwarden token issue | inspect`: tokens for development, and a look into any token.
+//!
+//! A token is never taken from the argument list, where every user of the machine can read it, and what is shown
+//! of one never suffices to use it. Not here: how tokens are verified (`identify`).
+
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Env, Exit};
+use crate::clock::{Ids, rfc3339};
+use crate::config::Algorithm;
+use crate::identify::dev::DevKey;
+use crate::identify::{self, is_unseen};
+use crate::json::{Json, Object};
+use crate::secret::ExposeSecret;
+
+/// Bytes of a token, key or JWK Set that are read.
+const INPUT_MAX: u64 = 1 << 20;
+
+/// Tokens for development.
+#[derive(clap::Subcommand, Debug)]
+pub enum Command {
+    /// Sign a token with a private key of your own.
+    #[command(after_help = "\
+Examples:
+  tunnelwarden token issue --new-key dev.pem --jwks jwks.json
+  tunnelwarden token issue --key dev.pem --issuer https://idp.example --audience tunnelwarden \\
+      --subject alice --team net --role operator --lifetime 1h")]
+    Issue(Box<Issue>),
+    /// Show what a token says, without its signature.
+    #[command(after_help = "\
+Examples:
+  echo \"$CLOUDFLARE_API_TOKEN\" | tunnelwarden token inspect
+  tunnelwarden token inspect token.jwt --jwks jwks.json")]
+    Inspect(Inspect),
+}
+
+/// What to sign.
+#[derive(clap::Args, Debug)]
+pub struct Issue {
+    /// PKCS#8 private key, PEM: EC P-256 or P-384, Ed25519, or RSA.
+    #[arg(long, value_name = "FILE", required_unless_present = "new_key", conflicts_with = "new_key")]
+    key: Option<PathBuf>,
+    /// Make an ES256 key here (and its JWK Set at `--jwks`) unless it exists.
+    #[arg(long, value_name = "FILE", requires = "jwks")]
+    new_key: Option<PathBuf>,
+    /// Where the public key of `--new-key` is published.
+    #[arg(long, value_name = "FILE", requires = "new_key")]
+    jwks: Option<PathBuf>,
+    /// The key's name; its RFC 7638 thumbprint by default.
+    #[arg(long)]
+    kid: Option<String>,
+    /// Sign with PS256 rather than RS256, for RSA keys.
+    #[arg(long)]
+    pss: bool,
+    /// The claim `iss`.
+    #[arg(long, required_unless_present = "new_key", requires = "subject")]
+    issuer: Option<String>,
+    /// The claim `aud`.
+    #[arg(long, required_unless_present = "new_key", requires = "subject")]
+    audience: Option<String>,
+    /// The claim `sub`.
+    #[arg(long, required_unless_present = "new_key", requires = "issuer", requires = "audience")]
+    subject: Option<String>,
+    /// An item of the claim `team`; may be repeated.
+    #[arg(long = "team", value_name = "TEAM")]
+    teams: Vec<String>,
+    /// An item of the claim `role`; may be repeated.
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<String>,
+    /// How long it is valid.
+    #[arg(long, default_value = "1h", value_name = "TIME")]
+    lifetime: SignedDuration,
+}
+
+/// What to show.
+#[derive(clap::Args, Debug)]
+pub struct Inspect {
+    /// File with the token; `-` is standard input.
+    #[arg(default_value = "-")]
+    file: PathBuf,
+    /// Verify the signature with this JWK Set.
+    #[arg(long, value_name = "FILE")]
+    jwks: Option<PathBuf>,
+}
+
+/// Why a command ends early: for people, and the exit code.
+#[derive(Debug)]
+struct Stop(String, Exit);
+
+impl<E: std::fmt::Display> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self(error.to_string(), Exit::Failed)
+    }
+}
+
+/// Runs the command. What it makes goes to `out`, what goes wrong to standard error.
+pub async fn run(command: Command, env: &Env, out: &mut dyn Write) -> Exit {
+    let done = match command {
+        Command::Issue(issue) => run_issue(&issue, env, out),
+        Command::Inspect(inspect) => run_inspect(&inspect, env, out),
+    };
+    done.unwrap_or_else(|Stop(why, exit)| {
+        // Where even that can't be written, the exit code still tells.
+        let _ = writeln!(std::io::stderr(), "error: {why}");
+        exit
+    })
+}
+
+fn run_issue(issue: &Issue, env: &Env, out: &mut dyn Write) -> Result<Exit, Stop> {
+    let path = issue.new_key.as_deref().or(issue.key.as_deref());
+    let path = path.ok_or_else(|| usage("one of --key and --new-key is needed"))?;
+    if let (Some(path), Some(jwks)) = (&issue.new_key, &issue.jwks) {
+        make(path, jwks, issue.kid.as_deref())?;
+    }
+    let (Some(issuer), Some(audience), Some(subject)) = (&issue.issuer, &issue.audience, &issue.subject)
+    else {
+        return Ok(Exit::Good);
+    };
+    let mut key = load(path, issue.pss)?;
+    if let Some(kid) = &issue.kid {
+        key = key.with_id(kid.as_str());
+    }
+    let now = env.clock.now().as_second();
+    let seconds = issue.lifetime.as_secs();
+    if seconds <= 0 {
+        return Err(usage("--lifetime must be a second or more, such as `1h`"));
+    }
+    let exp = now.checked_add(seconds).ok_or_else(|| usage("--lifetime is too long"))?;
+    let mut claims = Object::from_iter([
+        ("iss", Json::from(issuer.as_str())),
+        ("aud", audience.as_str().into()),
+        ("sub", subject.as_str().into()),
+        ("iat", now.into()),
+        ("exp", exp.into()),
+        ("jti", Ids::new(env.clock.clone()).next().to_string().into()),
+    ]);
+    for (name, values) in [("team", &issue.teams), ("role", &issue.roles)] {
+        if !values.is_empty() {
+            claims.set(name, values.clone());
+        }
+    }
+    writeln!(out, "{}", key.sign(&claims.into(), &[])?)?;
+    Ok(Exit::Good)
+}
+
+/// Makes a key and its JWK Set, each unless it exists: a key that somebody uses is never replaced.
+fn make(path: &Path, jwks: &Path, kid: Option<&str>) -> Result<(), Stop> {
+    if !path.exists() {
+        let key = DevKey::generate(Algorithm::Es256)?;
+        // Nobody else may read it, not even for the moment between making and changing its mode.
+        create(path, key.pem().expose_secret(), 0o600)?;
+    }
+    if !jwks.exists() {
+        let mut key = load(path, false)?;
+        if let Some(kid) = kid {
+            key = key.with_id(kid);
+        }
+        create(jwks, &format!("{}\n", key.jwks()), 0o644)?;
+    }
+    Ok(())
+}
+
+fn create(path: &Path, text: &str, mode: u32) -> Result<(), Stop> {
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+        .map_err(|e| at(path, "can't be written", &e))
+}
+
+fn load(path: &Path, pss: bool) -> Result<DevKey, Stop> {
+    let bytes = zeroize::Zeroizing::new(read(path)?);
+    DevKey::from_pem(&bytes, pss.then_some(Algorithm::Ps256)).map_err(|e| at(path, "can't be used", &e))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Stop> {
+    let mut bytes = Vec::new();
+    let read = if path == Path::new("-") {
+        std::io::stdin().lock().take(INPUT_MAX).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(INPUT_MAX).read_to_end(&mut bytes))
+    };
+    read.map_err(|e| at(path, "can't be read", &e))?;
+    Ok(bytes)
+}
+
+fn at(path: &Path, what: &str, error: &dyn std::fmt::Display) -> Stop {
+    Stop(format!("`{}` {what}: {error}", path.display()), Exit::Failed)
+}
+
+fn usage(text: &str) -> Stop {
+    Stop(text.to_owned(), Exit::Usage)
+}
+
+fn run_inspect(inspect: &Inspect, env: &Env, out: &mut dyn Write) -> Result<Exit, Stop> {
+    if inspect.file.to_str().is_some_and(|text| text.starts_with("eyJ") && text.contains('.')) {
+        return Err(usage(
+            "this looks like a token: give it on standard input, where other users can't read it",
+        ));
+    }
+    let bytes = zeroize::Zeroizing::new(read(&inspect.file)?);
+    let text = std::str::from_utf8(&bytes).unwrap_or_default().trim();
+    // What people paste is often the whole header.
+    let token = text.strip_prefix("Authorization:").map_or(text, str::trim_start);
+    let token = token.strip_prefix("Bearer ").unwrap_or(token);
+    let shown = identify::show(token).map_err(|_| {
+        Stop("this is no JWT: three base64url parts of strict JSON are needed".into(), Exit::Failed)
+    })?;
+    section(out, "header", &shown.header, None)?;
+    section(out, "claims", &shown.claims, Some(env.clock.now()))?;
+    if let Some(fault) = shown.fault {
+        writeln!(out, "refused: {}", crate::refusal::Refusal::TokenInvalid(fault).message())?;
+        return Ok(Exit::Failed);
+    }
+    let Some(jwks) = &inspect.jwks else {
+        writeln!(out, "signature: not verified; give --jwks FILE to verify it")?;
+        return Ok(Exit::Good);
+    };
+    match identify::verify_signature(token, &read(jwks)?) {
+        Ok(kid) => {
+            let kid = kid.map_or_else(String::new, |kid| format!(" of key `{kid}`"));
+            writeln!(out, "signature: good{kid}; times, issuer and audience were not judged")?;
+            Ok(Exit::Good)
+        }
+        Err(why) => {
+            writeln!(out, "signature: not good: {why}")?;
+            Ok(Exit::Failed)
+        }
+    }
+}
+
+/// One member a line; of times, what they mean.
+fn section(out: &mut dyn Write, title: &str, value: &Json, now: Option<Timestamp>) -> Result<(), Stop> {
+    writeln!(out, "{title}")?;
+    for (name, value) in value.as_object().into_iter().flat_map(Object::iter) {
+        let name = visible(&Json::from(name).to_string());
+        write!(out, "  {}: {}", name.trim_matches('"'), visible(&value.to_string()))?;
+        let is_time = matches!(name.as_str(), "\"exp\"" | "\"nbf\"" | "\"iat\"");
+        let time = value.as_i64().and_then(|seconds| Timestamp::from_second(seconds).ok());
+        if let (true, Some(time), Some(now)) = (is_time, time, now) {
+            let side = if time <= now { "past" } else { "ahead" };
+            write!(out, "  ({}, {side})", rfc3339(time))?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+/// Escapes what a terminal would obey or a reader would not see.
+fn visible(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
+        if is_unseen(c) {
+            shown.extend(c.escape_unicode())
+        } else {
+            shown.push(c)
+        }
+        shown
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::os::unix::fs::PermissionsExt;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::clock::ManualClock;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    fn ask(line: &[&str]) -> (String, Exit) {
+        let env = Env {
+            vars: BTreeMap::new(),
+            clock: ManualClock::at(Timestamp::from_second(1_790_000_000).unwrap()),
+        };
+        let line = Line::try_parse_from([&["token"], line].concat()).unwrap();
+        let mut out = Vec::new();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let exit = runtime.block_on(run(line.command, &env, &mut out));
+        (String::from_utf8(out).unwrap(), exit)
+    }
+
+    #[test]
+    fn a_new_key_is_made_once_and_its_tokens_verify() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let (key, jwks) = (path("dev.pem"), path("jwks.json"));
+        let new = ["issue", "--new-key", &key, "--jwks", &jwks];
+        assert_eq!(ask(&new), (String::new(), Exit::Good));
+        assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+        let first = std::fs::read(&key).unwrap();
+        assert_eq!(ask(&new), (String::new(), Exit::Good));
+        assert_eq!(std::fs::read(&key).unwrap(), first, "an existing key stays");
+
+        let sign = ["issue", "--key", &key, "--issuer", "https://idp.example", "--audience", "us"];
+        let who = ["--subject", "alice", "--team", "net", "--role", "viewer", "--lifetime", "90m"];
+        let (token, exit) = ask(&[&sign[..], &who[..]].concat());
+        assert_eq!(exit, Exit::Good);
+        std::fs::write(path("token"), format!("Authorization: Bearer {token}")).unwrap();
+        let (shown, exit) = ask(&["inspect", &path("token"), "--jwks", &jwks]);
+        assert_eq!(exit, Exit::Good, "{shown}");
+        for expected in [
+            "sub: \"alice\"",
+            "team: [\"net\"]",
+            "exp: 1790005400  (2026-09-21T15:43:20.000000Z, ahead)",
+            "iat: 1790000000  (2026-09-21T14:13:20.000000Z, past)",
+            "signature: good",
+        ] {
+            assert!(shown.contains(expected), "{expected}: {shown}");
+        }
+        let signature = token.trim().rsplit('.').next().unwrap();
+        assert!(!shown.contains(signature));
+        let (shown, exit) = ask(&["inspect", &path("token")]);
+        assert!(exit == Exit::Good && shown.contains("not verified"), "{shown}");
+
+        let other = path("other.json");
+        let (_, exit) = ask(&["issue", "--new-key", &path("other.pem"), "--jwks", &other]);
+        assert_eq!(exit, Exit::Good);
+        let (shown, exit) = ask(&["inspect", &path("token"), "--jwks", &other]);
+        assert!(exit == Exit::Failed && shown.contains("not good"), "{shown}");
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_escaped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token").to_str().unwrap().to_owned();
+        let key = DevKey::generate(Algorithm::EdDsa).unwrap();
+        let payload = "{\"sub\":\"a\u{202e}b\\u001b[2J\",\"\u{200b}\":1}";
+        std::fs::write(&path, key.sign_texts(r#"{"alg":"none"}"#, payload).unwrap()).unwrap();
+        let (shown, exit) = ask(&["inspect", &path]);
+        assert_eq!(exit, Exit::Failed);
+        assert!(!shown.contains(|c| c != '\n' && is_unseen(c)), "{shown:?}");
+        assert!(shown.contains("\\u{202e}") && shown.contains("refused: "), "{shown}");
+    }
+
+    #[test]
+    fn a_token_in_the_argument_list_is_not_taken() {
+        assert_eq!(ask(&["inspect", "eyJhbGciOiJub25lIn0.e30.AA"]), (String::new(), Exit::Usage));
+    }
+
+    #[test]
+    fn keys_of_another_type_are_named_as_such() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key").to_str().unwrap().to_owned();
+        std::fs::write(&path, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+        let line = ["issue", "--key", &path, "--issuer", "i", "--audience", "a", "--subject", "s"];
+        assert_eq!(ask(&line), (String::new(), Exit::Failed));
+    }
+}

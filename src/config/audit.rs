@@ -1,0 +1,89 @@
+//! `[audit]`: where the record is and what it keeps.
+//!
+//! Not here: the store (`store`), the keys' bytes (`seal`).
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::table::{Section, plain_text};
+use super::{Audit, Bodies};
+
+pub(super) fn read(section: &mut Section<'_>) -> Audit {
+    let generate = "name a key file; `tunnelwarden keys generate` makes it";
+    let audit = Audit {
+        database: database(section),
+        signing_key_file: section.required_path("signing_key_file", generate),
+        fingerprint_key_file: section.required_path("fingerprint_key_file", generate),
+        checkpoint_file: section.path("checkpoint_file"),
+        bodies: section.section("bodies", |inner| Bodies {
+            read: inner.flag("read", false),
+            write: inner.flag("write", true),
+            secret: inner.flag("secret", true),
+        }),
+        append_timeout: section.duration(
+            "append_timeout",
+            Duration::from_secs(2),
+            Duration::from_millis(100)..=Duration::from_secs(30),
+        ),
+        one_shot_window: section.duration(
+            "one_shot_window",
+            Duration::from_mins(10),
+            Duration::from_secs(1)..=Duration::from_hours(24),
+        ),
+        resolve_after: section.duration(
+            "resolve_after",
+            Duration::from_secs(5),
+            Duration::from_millis(100)..=Duration::from_hours(1),
+        ),
+    };
+    each_its_own(section, &audit);
+    audit
+}
+
+/// `sqlite:FILE`. A password in another address is a secret: nothing of the value is quoted.
+fn database(section: &mut Section<'_>) -> PathBuf {
+    let given = section.says("database");
+    let parsed = section.parsed("database", |node| {
+        let text = plain_text(node)?;
+        let wanted =
+            "wants \"sqlite:\" and a path, such as \"sqlite:audit.db\" or \"sqlite:/var/lib/audit.db\"";
+        match text.split_once(':') {
+            Some(("postgres" | "postgresql", _)) => {
+                Err("PostgreSQL is not built in yet; use \"sqlite:\" and a path".to_owned())
+            }
+            Some(("sqlite", path))
+                if !path.is_empty() && !path.starts_with("//") && !path.contains(['?', ':', '#', '%']) =>
+            {
+                Ok(path.to_owned())
+            }
+            _ => Err(wanted.to_owned()),
+        }
+    });
+    if !given {
+        section.problem("database", "is missing; name the record's file, such as \"sqlite:audit.db\"");
+    }
+    let path = parsed.unwrap_or_default();
+    section.resolved("database", format!("sqlite:{path}"));
+    section.reader.base.join(path)
+}
+
+/// Two names for one file would overwrite a key or the record.
+fn each_its_own(section: &Section<'_>, audit: &Audit) {
+    let mut seen: Vec<(&str, &PathBuf)> = Vec::new();
+    let optional = audit.checkpoint_file.as_ref().map(|path| ("checkpoint_file", path));
+    let files = [
+        ("database", &audit.database),
+        ("signing_key_file", &audit.signing_key_file),
+        ("fingerprint_key_file", &audit.fingerprint_key_file),
+    ];
+    for (key, path) in
+        files.into_iter().chain(optional).filter(|(_, path)| **path != section.reader.base.join(""))
+    {
+        match seen.iter().find(|(_, known)| *known == path) {
+            Some((other, _)) => {
+                section.problem(key, &format!("is the same file as {other}; give each its own"))
+            }
+            None => seen.push((key, path)),
+        }
+    }
+}

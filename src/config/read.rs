@@ -1,0 +1,166 @@
+//! Reads a configuration: as written, then resolved.
+//!
+//! The text becomes a tree, variables change the tree, and sections take their keys out of it. Only a tree that
+//! gave no problem at all becomes a [`Config`]. No file but the configuration itself is touched. Not here: the
+//! keys of `[[issuer]]`, `[upstream]`, `[limits]` and `[audit]` (files of those names).
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+use super::table::{Reader, Section, text_of};
+use super::tree::{self, Node};
+use super::{Admin, Config, Listen, Log, Policy, Problem, Problems, Rate, Revocation, Tls};
+use super::{audit, digest, issuer, limits, overrides, units, upstream};
+
+/// Bytes of a configuration file: a hundred issuers and a thousand accounts need a tenth of it.
+const MAX_FILE: u64 = 1 << 20;
+
+/// Reads the file, then the variables `TUNNELWARDEN__SECTION__KEY` and `CLOUDFLARE_API_TOKEN` of `env`.
+///
+/// Relative paths in it are relative to the file's directory.
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub fn load(path: &Path, env: &BTreeMap<String, String>) -> Result<Config, Problems> {
+    let alone = |what| Problems(vec![Problem { key: String::new(), line: None, what }]);
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
+        .map_err(|e| alone(format!("can't read the configuration file `{}`: {e}", path.display())))?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_FILE {
+        return Err(alone(format!("the configuration file `{}` is larger than 1MiB", path.display())));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| {
+        alone(format!("the configuration file `{}` is not UTF-8; save it as UTF-8", path.display()))
+    })?;
+    resolve(&text, path.parent().unwrap_or(Path::new("")), env)
+}
+
+/// Reads a configuration's text; `base` is what its relative paths are relative to.
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub(super) fn resolve(text: &str, base: &Path, env: &BTreeMap<String, String>) -> Result<Config, Problems> {
+    // Where the grammar is broken the rest can't be told, and would give problems that aren't there.
+    let mut tree = tree::file(text).map_err(in_order)?;
+    let mut problems = Vec::new();
+    overrides::apply(&mut tree, env, &mut problems);
+    let reader = Reader {
+        base: base.to_owned(),
+        problems: RefCell::new(problems),
+        origins: RefCell::new(BTreeMap::new()),
+        resolved: RefCell::new(BTreeMap::new()),
+    };
+    let mut root = Section::root(&reader, tree);
+    let mut config = Config {
+        listen: root.section("listen", listen),
+        admin: root.section("admin", admin),
+        upstream: root.section("upstream", |section| upstream::read(section, env)),
+        issuers: issuer::read_all(&mut root),
+        revocation: root.section("revocation", |section| Revocation { file: section.path("file") }),
+        policy: root.section("policy", |section| Policy {
+            file: section.required_path("file", "name the file of Cedar policies"),
+        }),
+        limits: root.section("limits", limits::read),
+        audit: root.section("audit", audit::read),
+        log: root.section("log", log),
+        digest: String::new(),
+    };
+    if config.listen.address == config.admin.address && config.admin.address.port() != 0 {
+        root.problem("admin.address", "is the same as listen.address; give each its own port");
+    }
+    root.finish();
+    let problems = reader.problems.into_inner();
+    if problems.is_empty() {
+        config.digest = digest::of(&reader.resolved.into_inner());
+        Ok(config)
+    } else {
+        Err(in_order(problems))
+    }
+}
+
+/// In the order of the file; what has no line comes last.
+fn in_order(mut problems: Vec<Problem>) -> Problems {
+    problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
+    Problems(problems)
+}
+
+const MILLIS_100: Duration = Duration::from_millis(100);
+const MINUTES_10: Duration = Duration::from_mins(10);
+
+fn listen(section: &mut Section<'_>) -> Listen {
+    let default = Rate { requests: units::per(60), per: Duration::from_mins(1) };
+    Listen {
+        address: address(section, 8080),
+        tls: tls(section),
+        max_connections: usize::try_from(section.count("max_connections", 4096, 1..=65_536))
+            .unwrap_or(usize::MAX),
+        header_timeout: section.duration("header_timeout", Duration::from_secs(10), MILLIS_100..=MINUTES_10),
+        body_timeout: section.duration("body_timeout", Duration::from_secs(30), MILLIS_100..=MINUTES_10),
+        // The HTTP library refuses a buffer of less than 8 KiB.
+        max_header_bytes: section.size("max_header_bytes", 16 << 10, 8 << 10..=256 << 10),
+        max_body_bytes: section.size("max_body_bytes", 1 << 20, 1 << 10..=64 << 20),
+        drain_timeout: section.duration(
+            "drain_timeout",
+            Duration::from_secs(30),
+            Duration::ZERO..=MINUTES_10,
+        ),
+        unidentified_per_address: section.required_rate("unidentified_per_address", default),
+    }
+}
+
+fn address(section: &mut Section<'_>, port: u16) -> SocketAddr {
+    let parse = |node: &Node| {
+        text_of(node).and_then(|text| text.parse().ok()).ok_or_else(|| {
+            format!("wants an address and a port such as \"127.0.0.1:{port}\" or \"[::]:{port}\", not a name")
+        })
+    };
+    let default = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let address = section.parsed("address", parse).unwrap_or(default);
+    section.resolved("address", address);
+    address
+}
+
+fn tls(section: &mut Section<'_>) -> Option<Tls> {
+    match (section.path("certificate_file"), section.path("private_key_file")) {
+        (Some(certificate_file), Some(private_key_file)) => Some(Tls { certificate_file, private_key_file }),
+        (None, None) => None,
+        (Some(_), None) => {
+            section.problem("private_key_file", "is missing beside certificate_file; give both or neither");
+            None
+        }
+        (None, Some(_)) => {
+            section.problem("certificate_file", "is missing beside private_key_file; give both or neither");
+            None
+        }
+    }
+}
+
+fn admin(section: &mut Section<'_>) -> Admin {
+    Admin { address: address(section, 9090) }
+}
+
+fn log(section: &mut Section<'_>) -> Log {
+    let format = |node: &Node| match text_of(node) {
+        Some("text") => Ok(false),
+        Some("json") => Ok(true),
+        _ => Err("wants \"text\" or \"json\"".to_owned()),
+    };
+    let filter = |node: &Node| {
+        text_of(node)
+            .filter(|text| !text.is_empty() && EnvFilter::try_new(text).is_ok())
+            .map(str::to_owned)
+            .ok_or_else(|| "wants a filter such as \"info\" or \"info,tunnelwarden=debug\"".to_owned())
+    };
+    let json = section.parsed("format", format).unwrap_or(false);
+    section.resolved("format", if json { "json" } else { "text" });
+    let filter = section.parsed("filter", filter).unwrap_or_else(|| "info".to_owned());
+    section.resolved("filter", &filter);
+    Log { json, filter }
+}

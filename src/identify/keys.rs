@@ -1,0 +1,267 @@
+//! One issuer's keys: where they are, how new they are, and when to look again.
+//!
+//! What was good last stays in force while the source is down or broken. A file is looked at every second; a
+//! URL in the background when its keys get old, and when a token names a key that is not known, by one fetch
+//! for all who wait and never more often than the issuer's `min_interval`. Not here: the exchange (`fetch.rs`),
+//! the keys (`jwk.rs`).
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use tokio::sync::watch;
+
+use super::cache::Generation;
+use super::fetch::Fetcher;
+use super::jwk::{self, KeySet};
+use super::watch::{EVERY, Look, Watched};
+use crate::clock::Clock;
+use crate::config::{Algorithm, Issuer, KeySource};
+
+/// The keys of one issuer.
+#[derive(Debug)]
+pub(super) struct Keys {
+    issuer: String,
+    algorithms: Vec<Algorithm>,
+    origin: Origin,
+    held: RwLock<Held>,
+    generation: Arc<Generation>,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Debug)]
+enum Origin {
+    File(PathBuf),
+    Url(Box<Remote>),
+}
+
+#[derive(Debug)]
+struct Remote {
+    fetcher: Fetcher,
+    refresh: Duration,
+    min_interval: Duration,
+    flight: Mutex<Flight>,
+    /// Told after each fetch, however it went.
+    landed: watch::Sender<()>,
+}
+
+/// The one fetch that may be under way. Times are the clock's monotonic ones.
+#[derive(Debug, Default)]
+struct Flight {
+    flying: bool,
+    began: Option<Duration>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    set: Option<Arc<KeySet>>,
+    digest: Vec<u8>,
+    /// When the source last confirmed the set.
+    confirmed: Duration,
+    /// What went wrong at the last look.
+    trouble: Option<String>,
+}
+
+impl Keys {
+    pub(super) fn new(
+        issuer: &Issuer,
+        generation: Arc<Generation>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, String> {
+        let origin = match &issuer.keys {
+            KeySource::File(path) => Origin::File(path.clone()),
+            KeySource::Url { url, ca_file, refresh, min_interval } => Origin::Url(Box::new(Remote {
+                fetcher: Fetcher::new(url, ca_file.as_deref())?,
+                refresh: *refresh,
+                min_interval: *min_interval,
+                flight: Mutex::default(),
+                landed: watch::Sender::new(()),
+            })),
+        };
+        Ok(Self {
+            issuer: issuer.issuer.clone(),
+            algorithms: issuer.algorithms.clone(),
+            origin,
+            held: RwLock::default(),
+            generation,
+            clock,
+        })
+    }
+
+    /// The keys in force; `None` until some were seen.
+    pub(super) fn current(&self) -> Option<Arc<KeySet>> {
+        self.held.read().unwrap_or_else(PoisonError::into_inner).set.clone()
+    }
+
+    /// Looks for newer keys, if that is allowed now, and waits until the look is over.
+    ///
+    /// # Errors
+    /// How long it is until a look is allowed again.
+    pub(super) async fn look_again(self: &Arc<Self>) -> Result<(), Duration> {
+        // A file is looked at every second as it is.
+        let Origin::Url(remote) = &self.origin else { return Err(EVERY) };
+        let mut landed = self.depart(remote)?;
+        // Only the end of the process drops the sender, and then there is nothing newer.
+        let _ = landed.changed().await;
+        Ok(())
+    }
+
+    /// Joins the fetch that is under way, or starts one. It runs as a task of its own: a caller who hangs up
+    /// does not break it off for others.
+    fn depart(self: &Arc<Self>, remote: &Remote) -> Result<watch::Receiver<()>, Duration> {
+        let mut flight = remote.flight.lock().unwrap_or_else(PoisonError::into_inner);
+        // Subscribed under the lock, so the end of this very fetch can't be missed.
+        let landed = remote.landed.subscribe();
+        if flight.flying {
+            return Ok(landed);
+        }
+        let now = self.clock.monotonic();
+        if let Some(began) = flight.began {
+            let passed = now.saturating_sub(began);
+            if passed < remote.min_interval {
+                return Err(remote.min_interval.saturating_sub(passed));
+            }
+        }
+        *flight = Flight { flying: true, began: Some(now) };
+        drop(flight);
+        let landing = Landing(Arc::clone(self));
+        tokio::spawn(async move {
+            let Origin::Url(remote) = &landing.0.origin else { return };
+            match remote.fetcher.fetch().await {
+                Ok(body) => landing.0.take(&body),
+                Err(why) => landing.0.fail(&why),
+            }
+        });
+        Ok(landed)
+    }
+
+    /// Takes the bytes of a JWK Set, if they are one.
+    fn take(&self, bytes: &[u8]) {
+        let set = match jwk::read(bytes) {
+            Ok(set) => set,
+            Err(why) => return self.fail(&why),
+        };
+        let digest = digest(&SHA256, bytes).as_ref().to_vec();
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        held.confirmed = self.clock.monotonic();
+        held.trouble = None;
+        if held.set.is_some() && held.digest == digest {
+            return;
+        }
+        held.set = Some(Arc::new(set));
+        held.digest = digest;
+        drop(held);
+        self.generation.advance();
+        tracing::info!(issuer = %self.issuer, "the issuer's keys are new");
+    }
+
+    /// The source is as it was: if that was good, it still is.
+    fn confirm(&self) {
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        if held.trouble.is_none() {
+            held.confirmed = self.clock.monotonic();
+        }
+    }
+
+    fn fail(&self, why: &str) {
+        tracing::warn!(issuer = %self.issuer, error = why, "the issuer's keys can't be had; the last good ones stay");
+        self.held.write().unwrap_or_else(PoisonError::into_inner).trouble = Some(why.to_owned());
+    }
+
+    /// The first look, before any token comes.
+    pub(super) async fn begin(self: &Arc<Self>) -> Option<Watched> {
+        match &self.origin {
+            Origin::Url(_) => {
+                // A refused look means that one was made.
+                let _ = self.look_again().await;
+                None
+            }
+            Origin::File(path) => {
+                let mut watched = Watched::new(path, jwk::SET_BYTES_MAX);
+                self.step(&mut watched).await;
+                Some(watched)
+            }
+        }
+    }
+
+    async fn step(&self, watched: &mut Watched) {
+        match watched.look().await {
+            Look::Same => self.confirm(),
+            Look::New(bytes) => self.take(&bytes),
+            Look::Missing => self.fail("the file is missing"),
+            Look::Unreadable(why) => self.fail(&why),
+        }
+    }
+
+    /// Keeps the keys new, for ever. `watched` is what [`Keys::begin`] gave.
+    pub(super) async fn tend(self: Arc<Self>, mut watched: Option<Watched>) {
+        loop {
+            tokio::time::sleep(EVERY).await;
+            match (&self.origin, &mut watched) {
+                (Origin::File(_), Some(watched)) => self.step(watched).await,
+                (Origin::Url(remote), _) if self.is_due(remote) => {
+                    // Nobody waits for it; where it is not allowed yet, the next round asks again.
+                    let _ = self.depart(remote);
+                }
+                (Origin::Url(_), _) | (Origin::File(_), None) => {}
+            }
+        }
+    }
+
+    fn is_due(&self, remote: &Remote) -> bool {
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        held.set.is_none() || self.clock.monotonic().saturating_sub(held.confirmed) >= remote.refresh
+    }
+
+    /// What is wrong, for readiness.
+    pub(super) fn health(&self) -> Vec<String> {
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        let issuer = &self.issuer;
+        let mut wrong = Vec::new();
+        match (&held.set, &held.trouble) {
+            (None, trouble) => {
+                let why = trouble.as_deref().unwrap_or("they were not fetched yet");
+                wrong.push(format!("issuer `{issuer}` has no keys: {why}"));
+            }
+            (Some(_), Some(why)) => {
+                let age = self.clock.monotonic().saturating_sub(held.confirmed).as_secs();
+                wrong.push(format!("issuer `{issuer}` has stale keys, confirmed {age} s ago: {why}"));
+            }
+            (Some(_), None) => {}
+        }
+        if let Some(set) = &held.set {
+            wrong.extend(complaints(set, &self.algorithms).map(|what| format!("issuer `{issuer}`: {what}")));
+        }
+        wrong
+    }
+}
+
+/// Ends a fetch, however it ended: by an answer, an error or a panic.
+struct Landing(Arc<Keys>);
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        if let Origin::Url(remote) = &self.0.origin {
+            remote.flight.lock().unwrap_or_else(PoisonError::into_inner).flying = false;
+            remote.landed.send_replace(());
+        }
+    }
+}
+
+fn complaints(set: &KeySet, algorithms: &[Algorithm]) -> impl Iterator<Item = String> {
+    let useless = (!set.serves(algorithms)).then(|| "no key fits the issuer's `algorithms`".to_owned());
+    useless.into_iter().chain(set.complaints.iter().cloned())
+}
+
+/// What is wrong with the JWK Set in a file: for `check`, which starts nothing.
+pub(super) fn check_file(path: &Path, algorithms: &[Algorithm]) -> Vec<String> {
+    match super::watch::read(path, jwk::SET_BYTES_MAX) {
+        Look::New(bytes) => match jwk::read(&bytes) {
+            Ok(set) => complaints(&set, algorithms).collect(),
+            Err(why) => vec![why],
+        },
+        Look::Missing | Look::Same => vec!["the file is missing".to_owned()],
+        Look::Unreadable(why) => vec![why],
+    }
+}

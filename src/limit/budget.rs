@@ -1,0 +1,242 @@
+//! The budget of upstream calls that all callers share.
+//!
+//! An exact sliding window, because the upstream's answer to one call too many is to refuse everybody for
+//! minutes: never do more than `requests` calls start within any `window`, however they are spread. (GCRA lets
+//! through nearly twice as many in the window after a burst.) What the upstream says itself goes first: fewer
+//! calls left than we think, or a 429.
+//!
+//! A part is kept for the roles of `reserve_roles`, so that one noisy tool can't lock out an incident.
+//!
+//! Source: Cloudflare API, "Rate limits". Not here: reading the fields (`limit::fields`), sending (`forward`).
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
+
+use super::fields::{members, retry_after};
+use crate::caller::Caller;
+use crate::clock::Clock;
+use crate::config;
+use crate::refusal::Refusal;
+
+/// The longest time for which the upstream is believed without asking again: its own longest lockout is 5
+/// minutes, and a garbled number must not stop the service for longer than a person would need to see it.
+const MAX_BELIEF: Duration = Duration::from_secs(3600);
+
+/// Limits of the upstream, by name, that are followed; it sends two or three.
+const MAX_TOLD: usize = 8;
+
+/// Added to the time at which a call leaves the window, which is closed at both ends.
+const TICK: Duration = Duration::from_micros(1);
+
+/// The shared budget. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    clock: Arc<dyn Clock>,
+    config: config::Budget,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// When each call of the window started, oldest first; never more than `requests`.
+    starts: VecDeque<Duration>,
+    /// Calls taken whose answer has not been dealt with.
+    in_flight: u32,
+    /// The upstream refused with 429: nothing is sent before this time.
+    blocked_until: Duration,
+    told: Vec<Told>,
+}
+
+/// One of the upstream's own limits, as it last told.
+#[derive(Debug)]
+struct Told {
+    name: String,
+    /// Calls left until `until`.
+    left: u32,
+    until: Duration,
+    /// Its size: from `Ratelimit-Policy`, else the most that was ever seen to be left, and one.
+    size: u32,
+}
+
+/// The proof that one upstream call was counted; dropped when its answer was dealt with.
+#[derive(Debug)]
+#[must_use = "a call was counted; send it or the budget is spent for nothing"]
+pub struct Taken {
+    inner: Arc<Inner>,
+    privileged: bool,
+}
+
+impl Budget {
+    /// An unspent budget.
+    #[must_use]
+    pub fn new(config: &config::Budget, clock: Arc<dyn Clock>) -> Self {
+        Self { inner: Arc::new(Inner { clock, config: config.clone(), state: Mutex::default() }) }
+    }
+
+    /// Takes one upstream call for that caller; for a state read of ours as well.
+    ///
+    /// # Errors
+    /// [`Refusal::BudgetSpent`]
+    pub fn take(&self, caller: &Caller) -> Result<Taken, Refusal> {
+        self.take_as(caller.roles.iter().any(|role| self.inner.config.reserve_roles.contains(role)))
+    }
+
+    /// Takes one upstream call for nobody: finding out what became of a lost call, checking the token. Does not
+    /// touch the reserve.
+    ///
+    /// # Errors
+    /// [`Refusal::BudgetSpent`]
+    pub fn take_own(&self) -> Result<Taken, Refusal> {
+        self.take_as(false)
+    }
+
+    fn take_as(&self, privileged: bool) -> Result<Taken, Refusal> {
+        let mut state = self.inner.lock();
+        self.inner.start_one(&mut state, privileged)?;
+        state.in_flight = state.in_flight.saturating_add(1);
+        Ok(Taken { inner: Arc::clone(&self.inner), privileged })
+    }
+
+    /// Believes what an answer of the upstream says of its limits. [`Taken::observe`] does the same for the one
+    /// call that it counted, and is the one to use where there is a call.
+    pub fn observe(&self, status: StatusCode, headers: &HeaderMap) {
+        self.inner.observe(status, headers, 0);
+    }
+}
+
+impl Taken {
+    /// Counts the same call a second time, for a try on a fresh connection.
+    ///
+    /// # Errors
+    /// [`Refusal::BudgetSpent`]
+    pub fn again(&self) -> Result<(), Refusal> {
+        let mut state = self.inner.lock();
+        self.inner.start_one(&mut state, self.privileged)
+    }
+
+    /// Believes what the answer to this call says of the upstream's limits.
+    pub fn observe(&self, status: StatusCode, headers: &HeaderMap) {
+        self.inner.observe(status, headers, 1);
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let mut state = self.inner.lock();
+        state.in_flight = state.in_flight.saturating_sub(1);
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn start_one(&self, state: &mut State, privileged: bool) -> Result<(), Refusal> {
+        let now = self.clock.monotonic();
+        let window = self.config.window;
+        while state.starts.front().is_some_and(|start| now.saturating_sub(*start) > window) {
+            state.starts.pop_front();
+        }
+        let blocked = state.blocked_until.checked_sub(now).filter(|wait| !wait.is_zero());
+        let wait =
+            [blocked, self.window_wait(state, now, privileged), self.told_wait(state, now, privileged)]
+                .into_iter()
+                .flatten()
+                .max();
+        if let Some(retry_after) = wait {
+            return Err(Refusal::BudgetSpent { retry_after });
+        }
+        state.starts.push_back(now);
+        state.told.iter_mut().for_each(|told| told.left = told.left.saturating_sub(1));
+        Ok(())
+    }
+
+    /// How long until our own window has room; `None` where it has.
+    fn window_wait(&self, state: &State, now: Duration, privileged: bool) -> Option<Duration> {
+        let kept = if privileged { 0 } else { self.config.reserve };
+        let room = usize::try_from(self.config.requests.saturating_sub(kept)).unwrap_or(usize::MAX);
+        // The call that must leave the window before there is room. Where there is no room at all, nothing
+        // helps, and a window is as good an answer as any.
+        let over = state.starts.len().checked_sub(room)?;
+        Some(
+            state
+                .starts
+                .get(over)
+                .map_or(self.config.window, |start| (*start + self.config.window + TICK).saturating_sub(now)),
+        )
+    }
+
+    /// How long until the upstream's own limits have room; `None` where they have.
+    fn told_wait(&self, state: &State, now: Duration, privileged: bool) -> Option<Duration> {
+        let in_force = state.told.iter().filter(|told| told.until > now);
+        let spent = in_force.filter(|told| told.left <= if privileged { 0 } else { self.kept_of(told.size) });
+        spent.map(|told| told.until.saturating_sub(now)).max()
+    }
+
+    /// The share of a limit of the upstream's that is kept, in the same proportion as of our own; at most all
+    /// but one call, or a small limit would shut out everybody else for good.
+    fn kept_of(&self, size: u32) -> u32 {
+        let (reserve, requests) = (u64::from(self.config.reserve), u64::from(self.config.requests.max(1)));
+        let kept = (u64::from(size) * reserve).div_ceil(requests);
+        u32::try_from(kept).unwrap_or(u32::MAX).min(size.saturating_sub(1))
+    }
+
+    fn observe(&self, status: StatusCode, headers: &HeaderMap, own: u32) {
+        let now = self.clock.monotonic();
+        let policies = members(headers, "ratelimit-policy");
+        let policy =
+            |name: &str, param| policies.iter().find(|p| p.name == name).and_then(|p| p.param(param));
+        let mut state = self.lock();
+        // Calls under way may or may not be counted in the number told: count them against it.
+        let others = state.in_flight.saturating_sub(own);
+        let mut longest = None;
+        for member in members(headers, "ratelimit") {
+            let Some(left) = member.param("r") else { continue };
+            let seconds = member.param("t").or_else(|| policy(&member.name, "w"));
+            let lasts = seconds.map_or(self.config.window, |s| Duration::from_secs(s.into())).min(MAX_BELIEF);
+            let size = policy(&member.name, "q");
+            if left == 0 {
+                longest = longest.max(Some(lasts));
+            }
+            state.tell(member.name, left, left.saturating_sub(others), now + lasts, size);
+        }
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            let asked = retry_after(headers, self.clock.now());
+            let lasts = asked.or(longest).unwrap_or(self.config.window).min(MAX_BELIEF);
+            state.blocked_until = state.blocked_until.max(now + lasts);
+            tracing::warn!(
+                upstream.retry_after_s = lasts.as_secs(),
+                "the upstream throttles; all calls are refused until then"
+            );
+        }
+    }
+}
+
+impl State {
+    fn tell(&mut self, name: String, told: u32, left: u32, until: Duration, size: Option<u32>) {
+        if let Some(known) = self.told.iter_mut().find(|known| known.name == name) {
+            known.size = size.unwrap_or_else(|| known.size.max(told.saturating_add(1)));
+            known.left = left;
+            known.until = until;
+            return;
+        }
+        if self.told.len() >= MAX_TOLD {
+            let soonest = self.told.iter().enumerate().min_by_key(|(_, told)| told.until).map(|(at, _)| at);
+            soonest.map(|at| self.told.swap_remove(at));
+        }
+        let size = size.unwrap_or_else(|| told.saturating_add(1));
+        self.told.push(Told { name, left, until, size });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! What the parts of one connection know in common: which call is under way, and what went wrong in the bytes.
+//!
+//! The bytes' side (`gate`) and the calls' side (`answer`) meet only here, with hyper between them.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::refusal::Refusal;
+
+/// Where an HTTP/1 connection is between two requests. On HTTP/2, where calls overlap, it means nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Phase {
+    /// No request is under way; whatever hyper writes now is its own.
+    Idle = 0,
+    /// hyper has a head and may refuse it by itself; whatever it writes now is its own.
+    Head = 1,
+    /// Our service was called: what hyper writes now is our answer, or `100 Continue`.
+    Called = 2,
+    /// hyper has the whole answer; once it is flushed the connection is idle.
+    Answered = 3,
+}
+
+/// One connection's shared state.
+#[derive(Debug)]
+pub(super) struct Line {
+    phase: AtomicU8,
+    fault: Mutex<Option<Refusal>>,
+    open: watch::Sender<usize>,
+}
+
+impl Line {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            phase: AtomicU8::new(Phase::Idle as u8),
+            fault: Mutex::new(None),
+            open: watch::Sender::new(0),
+        })
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::SeqCst) {
+            0 => Phase::Idle,
+            1 => Phase::Head,
+            2 => Phase::Called,
+            _ => Phase::Answered,
+        }
+    }
+
+    pub(super) fn set_phase(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::SeqCst);
+    }
+
+    /// What is wrong with the bytes that came, once something is.
+    pub(super) fn fault(&self) -> Option<Refusal> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps the first fault.
+    pub(super) fn set_fault(&self, refusal: Refusal) {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(refusal);
+    }
+
+    /// Notes that a call begins; it ends when the value is dropped.
+    pub(super) fn begin(self: &Arc<Self>) -> Open {
+        self.set_phase(Phase::Called);
+        self.open.send_modify(|open| *open += 1);
+        Open(Arc::clone(self))
+    }
+
+    /// How many calls are open, to watch.
+    pub(super) fn open(&self) -> watch::Receiver<usize> {
+        self.open.subscribe()
+    }
+}
+
+/// A call whose answer hyper does not have in whole yet.
+#[derive(Debug)]
+pub(super) struct Open(Arc<Line>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.set_phase(Phase::Answered);
+        self.0.open.send_modify(|open| *open = open.saturating_sub(1));
+    }
+}

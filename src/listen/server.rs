@@ -1,0 +1,297 @@
+//! The listening socket: who is let in, how many at once, and how it ends.
+//!
+//! Not here: what a connection says (`http1`, `http2`).
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use super::answer::{Alive, Calls, Room, caught};
+use super::line::Line;
+use super::stream::Stream;
+use super::tls::{self, Certificate, TlsError};
+use super::{Service, http1, http2, request, stopped};
+use crate::config;
+use crate::refusal::Refusal;
+
+/// Connections and calls over the limit that are told so at once; more are closed without a word. Each costs a
+/// record.
+const TURNED_AWAY_AT_ONCE: usize = 16;
+
+/// How long one of those may take, handshake and all.
+const TURN_AWAY: Duration = Duration::from_secs(2);
+
+/// What is told to wait for.
+pub(super) const COME_BACK: Duration = Duration::from_secs(1);
+
+/// After a failed accept (no file descriptor is free, say), how long to wait for things to get better.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What HTTP/2 begins with (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Limits of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) header_timeout: Duration,
+    pub(super) body_timeout: Duration,
+    pub(super) max_header_bytes: usize,
+    pub(super) max_body_bytes: usize,
+}
+
+/// Why the listener can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address.
+    #[error("can't listen on `{address}`; is it in use, or not this machine's?")]
+    Bind {
+        /// The address asked for.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The certificate.
+    #[error("can't serve TLS")]
+    Tls(#[from] TlsError),
+}
+
+/// How serving ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// All calls have ended.
+    Whole,
+    /// The time was up before all had.
+    Cut,
+}
+
+/// How many connections are open, for metrics.
+#[derive(Clone, Debug)]
+pub struct Connections {
+    slots: Arc<Semaphore>,
+    max: usize,
+}
+
+impl Connections {
+    /// Connections that are open now.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.max.saturating_sub(self.slots.available_permits())
+    }
+}
+
+/// A bound socket.
+#[derive(Debug)]
+pub struct Listener {
+    socket: std::net::TcpListener,
+    address: SocketAddr,
+    tls: Option<(Arc<Certificate>, Arc<rustls::ServerConfig>)>,
+    bounds: Bounds,
+    connections: Connections,
+    drain_timeout: Duration,
+}
+
+impl Listener {
+    /// Binds the address and loads the certificate. Clients can connect from now on, and wait.
+    ///
+    /// # Errors
+    /// An address that can't be had, or a certificate or key that can't be used.
+    pub fn bind(config: &config::Listen) -> Result<Self, ListenError> {
+        let failed = |source| ListenError::Bind { address: config.address, source };
+        let tls = config.tls.as_ref().map(tls::load).transpose()?;
+        let socket = std::net::TcpListener::bind(config.address).map_err(failed)?;
+        socket.set_nonblocking(true).map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        let max = config.max_connections.min(Semaphore::MAX_PERMITS);
+        Ok(Self {
+            socket,
+            address,
+            tls,
+            bounds: Bounds {
+                header_timeout: config.header_timeout,
+                body_timeout: config.body_timeout,
+                max_header_bytes: config.max_header_bytes,
+                max_body_bytes: config.max_body_bytes,
+            },
+            connections: Connections { slots: Arc::new(Semaphore::new(max)), max },
+            drain_timeout: config.drain_timeout,
+        })
+    }
+
+    /// The address with the port that was given.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The certificate, to reload; `None` without TLS.
+    #[must_use]
+    pub fn certificate(&self) -> Option<Arc<Certificate>> {
+        self.tls.as_ref().map(|(certificate, _)| Arc::clone(certificate))
+    }
+
+    /// How many connections are open.
+    #[must_use]
+    pub fn connections(&self) -> Connections {
+        self.connections.clone()
+    }
+
+    /// Serves until `stop` is true, then lets calls end: also those whose clients have left.
+    ///
+    /// # Errors
+    /// A socket that the runtime can't take over.
+    pub async fn serve<S: Service>(
+        self,
+        service: Arc<S>,
+        mut stop: watch::Receiver<bool>,
+    ) -> io::Result<Drained> {
+        let socket = TcpListener::from_std(self.socket)?;
+        let (alive, mut all_ended) = Alive::new();
+        let acceptor = self.tls.map(|(_, settings)| TlsAcceptor::from(settings));
+        let turn_away = Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE));
+        // As many calls as connections: HTTP/1 has one each, and HTTP/2 clients rarely more.
+        let room = Room::new(self.connections.max, Arc::clone(&turn_away));
+        let door = Door { service, acceptor, bounds: self.bounds, alive, room, stop: stop.clone() };
+        let mut tasks = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = stopped(&mut stop) => break,
+                Some(_) = tasks.join_next() => continue,
+                accepted = socket.accept() => accepted,
+            };
+            let (tcp, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(error = %error, "can't accept a connection; trying again");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let peer = peer.ip().to_canonical();
+            if let Ok(slot) = Arc::clone(&self.connections.slots).try_acquire_owned() {
+                tasks.spawn(door.clone().admit(tcp, peer, slot));
+            } else if let Ok(slot) = Arc::clone(&turn_away).try_acquire_owned() {
+                tasks.spawn(door.clone().turn_away(tcp, peer, slot));
+            }
+        }
+        drop((socket, door));
+        let drain = async {
+            while tasks.join_next().await.is_some() {}
+            all_ended.recv().await;
+        };
+        let drained = tokio::time::timeout(self.drain_timeout, drain).await;
+        Ok(drained.map_or(Drained::Cut, |()| Drained::Whole))
+    }
+}
+
+/// What every connection is given.
+struct Door<S> {
+    service: Arc<S>,
+    acceptor: Option<TlsAcceptor>,
+    bounds: Bounds,
+    alive: Alive,
+    room: Room,
+    stop: watch::Receiver<bool>,
+}
+
+impl<S> Clone for Door<S> {
+    fn clone(&self) -> Self {
+        Self {
+            service: Arc::clone(&self.service),
+            acceptor: self.acceptor.clone(),
+            bounds: self.bounds,
+            alive: self.alive.clone(),
+            room: self.room.clone(),
+            stop: self.stop.clone(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    Http1,
+    Http2,
+}
+
+impl<S: Service> Door<S> {
+    async fn admit(mut self, tcp: TcpStream, peer: IpAddr, _slot: OwnedSemaphorePermit) {
+        let mut stop = self.stop.clone();
+        let opened = tokio::select! {
+            opened = tokio::time::timeout(self.bounds.header_timeout, self.open(tcp)) => opened,
+            () = stopped(&mut stop) => return,
+        };
+        let Ok(Some((stream, protocol))) = opened else { return };
+        let calls = Calls {
+            service: Arc::clone(&self.service),
+            peer,
+            max_body_bytes: self.bounds.max_body_bytes,
+            max_header_bytes: self.bounds.max_header_bytes,
+            body_timeout: self.bounds.body_timeout,
+            line: Line::new(),
+            alive: self.alive.clone(),
+            room: self.room.for_connection(),
+        };
+        match protocol {
+            Protocol::Http1 => http1::serve(stream, calls, &self.bounds, &mut self.stop).await,
+            Protocol::Http2 => http2::serve(stream, calls, &self.bounds, &mut self.stop).await,
+        }
+    }
+
+    /// Says 503 before anything is asked. Those who speak HTTP/2 see the connection close, which their clients
+    /// take for the same.
+    async fn turn_away(self, tcp: TcpStream, peer: IpAddr, _slot: OwnedSemaphorePermit) {
+        let turn = async {
+            let Some((mut stream, Protocol::Http1)) = self.open(tcp).await else { return };
+            let origin = request::origin(peer, &http::HeaderMap::new());
+            let refusal = Refusal::Overloaded { retry_after: COME_BACK };
+            let Some(answer) = caught(self.service.refuse(origin, refusal)).await else { return };
+            http1::write(&mut stream, answer).await;
+            http1::linger(&mut stream).await;
+        };
+        let _ = tokio::time::timeout(TURN_AWAY, turn).await;
+    }
+
+    /// The handshake, and which protocol it is. `None` for a client that never said.
+    async fn open(&self, mut tcp: TcpStream) -> Option<(Stream, Protocol)> {
+        // Answers are written whole; waiting to fill a packet helps nobody.
+        tcp.set_nodelay(true).ok()?;
+        let Some(acceptor) = &self.acceptor else {
+            let (first, protocol) = tell(&mut tcp).await?;
+            return Some((Stream::plain(tcp, first, self.bounds.body_timeout), protocol));
+        };
+        let tls = acceptor.accept(tcp).await.ok()?;
+        let protocol = match tls.get_ref().1.alpn_protocol() {
+            Some(b"h2") => Protocol::Http2,
+            _ => Protocol::Http1,
+        };
+        Some((Stream::tls(tls, self.bounds.body_timeout), protocol))
+    }
+}
+
+/// Reads until it is told whether the client begins with HTTP/2's preface.
+async fn tell(tcp: &mut TcpStream) -> Option<(Bytes, Protocol)> {
+    let mut first = BytesMut::with_capacity(PREFACE.len());
+    loop {
+        let mut space = [0u8; PREFACE.len()];
+        let room = space.get_mut(first.len()..)?;
+        let count = tcp.read(room).await.ok()?;
+        if count == 0 {
+            return None;
+        }
+        first.extend_from_slice(room.get(..count)?);
+        if first == PREFACE {
+            return Some((first.freeze(), Protocol::Http2));
+        }
+        if !PREFACE.starts_with(&first) {
+            return Some((first.freeze(), Protocol::Http1));
+        }
+    }
+}

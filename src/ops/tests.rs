@@ -1,0 +1,113 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use super::{Health, Serving, serve};
+use crate::measure::{Metrics, Stage};
+use crate::operation::Operation;
+use crate::refusal::Refusal;
+
+struct Admin {
+    serving: Serving,
+    stop: watch::Sender<bool>,
+    broken: Arc<AtomicBool>,
+}
+
+async fn admin(metrics: Metrics) -> Admin {
+    let broken = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&broken);
+    let health = Health {
+        problems: Arc::new(move || {
+            seen.load(Ordering::SeqCst)
+                .then(|| "the audit store can't be written".to_owned())
+                .into_iter()
+                .collect()
+        }),
+        warnings: Arc::new(|| vec!["the policy file can't be read; the old policy stays".to_owned()]),
+        metrics,
+    };
+    let (stop, stopped) = watch::channel(false);
+    let serving = serve(SocketAddr::from(([127, 0, 0, 1], 0)), health, stopped).await.unwrap();
+    Admin { serving, stop, broken }
+}
+
+impl Admin {
+    async fn ask(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(self.serving.address).await.unwrap();
+        let text = format!("{request} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let read = stream.read_to_string(&mut answer);
+        tokio::time::timeout(Duration::from_secs(20), read).await.unwrap().unwrap();
+        answer
+    }
+}
+
+#[tokio::test]
+async fn readiness_follows_the_problems_and_liveness_does_not() {
+    let admin = admin(Metrics::new()).await;
+    let good = admin.ask("GET /readyz").await;
+    assert!(good.starts_with("HTTP/1.1 200 "), "{good}");
+    assert!(good.contains("{\"status\":\"ready\",\"problems\":[],\"warnings\":[\"the policy file"), "{good}");
+    admin.broken.store(true, Ordering::SeqCst);
+    let bad = admin.ask("GET /readyz").await;
+    assert!(bad.starts_with("HTTP/1.1 503 "), "{bad}");
+    assert!(bad.contains("\"problems\":[\"the audit store can't be written\"]"), "{bad}");
+    assert!(admin.ask("GET /livez").await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn what_is_not_served_is_json_too() {
+    let admin = admin(Metrics::new()).await;
+    for (request, status) in
+        [("GET /", 404), ("GET /livez/", 404), ("POST /livez", 405), ("GET /client/v4", 404)]
+    {
+        let answer = admin.ask(request).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answer}");
+        assert!(answer.contains("content-type: application/json"), "{request}: {answer}");
+        assert!(answer.contains("{\"error\":\""), "{request}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn metrics_are_prometheus_text() {
+    let metrics = Metrics::new().with_connections(|| 7);
+    metrics.request(Some(Operation::GeneratePsk), true, StatusCode::OK);
+    metrics.request(None, false, StatusCode::NOT_FOUND);
+    metrics.refusal(&Refusal::UnknownRoute);
+    metrics.stage(Stage::Identify, Duration::from_micros(80));
+    metrics.append(Duration::from_millis(3), false);
+    metrics.upstream(Operation::List, Duration::from_secs(1));
+    let admin = admin(metrics).await;
+    let text = admin.ask("GET /metrics").await;
+    for line in [
+        "content-type: text/plain; version=0.0.4",
+        "# HELP tunnelwarden_requests_total Calls answered",
+        "# TYPE tunnelwarden_requests_total counter",
+        "tunnelwarden_requests_total{operation=\"generate_psk\",decision=\"allow\",status=\"2xx\"} 1",
+        "tunnelwarden_requests_total{operation=\"none\",decision=\"deny\",status=\"4xx\"} 1",
+        "tunnelwarden_refusals_total{refusal=\"unknown_route\"} 1",
+        "tunnelwarden_stage_duration_seconds_bucket{stage=\"identify\",le=\"0.00005\"} 0",
+        "tunnelwarden_stage_duration_seconds_bucket{stage=\"identify\",le=\"0.0001\"} 1",
+        "tunnelwarden_audit_append_duration_seconds_count 1",
+        "tunnelwarden_audit_append_failures_total 1",
+        "tunnelwarden_upstream_duration_seconds_sum{operation=\"list\"} 1",
+        "tunnelwarden_connections 7",
+    ] {
+        assert!(text.contains(line), "no `{line}` in:\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn the_admin_listener_ends_when_told() {
+    let admin = admin(Metrics::new()).await;
+    admin.ask("GET /livez").await;
+    admin.stop.send_replace(true);
+    tokio::time::timeout(Duration::from_secs(20), admin.serving.served).await.unwrap().unwrap().unwrap();
+}

@@ -1,0 +1,102 @@
+//! From an arrived request to a call that is identified, understood and within its quota.
+
+use std::sync::Arc;
+
+use crate::audit::call::{Call, Named};
+use crate::audit::guard;
+use crate::caller::Caller;
+use crate::json;
+use crate::limit::{Admitted, Refused};
+use crate::listen::{Arrived, Gone, headers as request};
+use crate::measure::Stage;
+use crate::operation::{Class, Route, route};
+use crate::refusal::Refusal;
+use crate::respond::Extras;
+use crate::state::precondition::IfMatch;
+use crate::tunnel::body::Asked;
+
+use super::Pipeline;
+
+/// A call that is identified, understood and within its quota.
+#[derive(Debug)]
+pub(super) struct Within {
+    pub caller: Arc<Caller>,
+    pub route: Route,
+    pub asked: Asked,
+    pub if_match: Option<IfMatch>,
+    pub new_hc_target: Option<bool>,
+    pub gone: Gone,
+}
+
+impl Pipeline {
+    pub(super) async fn admit(
+        &self,
+        call: &mut Call,
+        arrived: Arrived,
+        extras: &mut Extras,
+    ) -> Result<Within, Refusal> {
+        let Arrived { method, target, headers, body, gone, .. } = arrived;
+        call.secrets.extend(request::credentials(&headers));
+        // Noted at once so that every refusal's entry names it; it decides nothing before identity.
+        let route =
+            request::check(&target).and_then(|()| Ok(route(&method, &target.path, target.query.as_deref())?));
+        call.route = route.as_ref().ok().copied();
+        self.gate.check(call.origin.address)?;
+        let identified = self.identifier.identify(&headers).await.inspect_err(|_| {
+            self.gate.failed(call.origin.address);
+        })?;
+        let caller = Arc::clone(identified.caller());
+        call.caller = Some(Arc::clone(&caller));
+        call.passed(Stage::Identify);
+        let route = route?;
+        within(extras, self.limiter.admit(&caller, route.operation.class()))?;
+        call.passed(Stage::Limit);
+        let if_match = IfMatch::read(&headers, route.operation)?;
+        let new_hc_target = request::new_hc_target(&headers, route.operation)?;
+        let raw = request::body(&headers, body).await?;
+        let json = match raw.as_ref() {
+            [] => None,
+            raw => Some(json::read(raw, json::MAX_DEPTH).map_err(Refusal::BadJson)?),
+        };
+        let asked = Asked::read(route.operation, route.tunnel, json).map_err(Refusal::from)?;
+        call.secrets.extend(asked.secrets().into_iter().map(|(_, secret)| secret.into()));
+        call.tunnels = asked
+            .elements()
+            .iter()
+            .map(|e| Named { id: e.tunnel.or(route.tunnel), name: e.name().map(str::to_owned) })
+            .collect();
+        if !raw.is_empty() {
+            call.request = Some(self.auditor.request(&route, &raw, &asked));
+        }
+        let tunnels = call.tunnels.iter().filter_map(|tunnel| tunnel.id);
+        if guard::secret_in_identity(
+            asked.secrets().into_iter().map(|(_, secret)| secret),
+            &caller,
+            route.account,
+            tunnels,
+        ) {
+            return Err(Refusal::BadBody {
+                pointer: String::new(),
+                what: "a secret in it is part of the caller's own name; choose a random one",
+            });
+        }
+        // A key in a body mints as much as the operations that are named for it.
+        if route.operation.class() == Class::Write
+            && asked.elements().iter().any(|element| element.psk().is_some())
+        {
+            within(extras, self.limiter.charge(&caller, Class::Secret))?;
+        }
+        call.passed(Stage::Body);
+        Ok(Within { caller, route, asked, if_match, new_hc_target, gone })
+    }
+}
+
+/// Takes what is left of the quotas into the answer's headers, whether there was enough or not.
+pub(super) fn within(extras: &mut Extras, admitted: Result<Admitted, Refused>) -> Result<(), Refusal> {
+    let (standing, result) = match admitted {
+        Ok(admitted) => (admitted.standing().clone(), Ok(())),
+        Err(refused) => (refused.standing, Err(refused.refusal)),
+    };
+    extras.standing.merge(standing);
+    result
+}

@@ -1,0 +1,139 @@
+//! From a call within its limits to a permitted one: by the policy alone where that is enough, else by the
+//! state before, read in the call's turn.
+
+use crate::audit::call::Call;
+use crate::authorize::{Element, Permit, Question, Ruling};
+use crate::json::{Json, Object};
+use crate::measure::Stage;
+use crate::operation::{Class, Operation, TunnelId};
+use crate::refusal::Refusal;
+use crate::respond::Extras;
+use crate::state::turns::Turn;
+use crate::tunnel::{Change, state};
+
+use super::Pipeline;
+use super::admit::{Within, within};
+
+/// A permitted call, with the states that it was permitted on.
+#[derive(Debug)]
+pub(super) struct Allowed {
+    pub permit: Permit,
+    /// The tunnels as they were read, one an element; empty where nothing was read.
+    pub before: Vec<Object>,
+    /// Nobody else changes these tunnels until this is dropped.
+    pub turn: Turn,
+}
+
+impl Pipeline {
+    pub(super) async fn permit(
+        &self,
+        call: &mut Call,
+        known: &Within,
+        extras: &mut Extras,
+    ) -> Result<Allowed, Refusal> {
+        let authorizer = self.authorizer();
+        call.policy_digest = Some(authorizer.digest().to_owned());
+        let operation = known.route.operation;
+        let early = changes(known, None);
+        let permit = match authorizer.decide(&question(call, known, &elements(known, &early, &[]))) {
+            Ruling::Deny(refusal) => return Err(refusal),
+            Ruling::Permit(permit) => Some(permit),
+            Ruling::NeedsState => None,
+        };
+        call.passed(Stage::Authorize);
+        let replaces = matches!(operation, Operation::Update | Operation::BulkUpdate | Operation::Delete);
+        let ids: Vec<TunnelId> = call.tunnels.iter().filter_map(|tunnel| tunnel.id).collect();
+        let turn = match operation.class() {
+            Class::Read => Turn::default(),
+            Class::Write | Class::Secret => {
+                self.states.turn(known.route.account, ids.iter().copied()).await?
+            }
+        };
+        if let (Some(permit), false, None) = (&permit, replaces, &known.if_match) {
+            note_change(call, &early);
+            return Ok(Allowed { permit: permit.clone(), before: Vec::new(), turn });
+        }
+        within(extras, self.limiter.charge(&known.caller, Class::Read))?;
+        let taken = self.budget.take(&known.caller)?;
+        let before = self.states.read(&taken, known.route.account, &ids, call.request_id).await?;
+        for (named, tunnel) in call.tunnels.iter_mut().zip(&before) {
+            named.name = tunnel.get("name").and_then(Json::as_str).map(str::to_owned);
+        }
+        call.secrets.extend(
+            before
+                .iter()
+                .flat_map(|tunnel| crate::audit::redact::collect_secrets(&Json::Object(tunnel.clone()))),
+        );
+        call.passed(Stage::State);
+        if let (Some(if_match), [tunnel]) = (&known.if_match, before.as_slice())
+            && !if_match.allows(&self.states.etag(tunnel))
+        {
+            return Err(Refusal::PreconditionFailed);
+        }
+        let changes = changes(known, Some(&before));
+        note_change(call, &changes);
+        let permit = match authorizer.decide(&question(call, known, &elements(known, &changes, &before))) {
+            Ruling::Permit(permit) => permit,
+            Ruling::Deny(refusal) => return Err(refusal),
+            // With everything known there is nothing left to ask for: a fault of ours, so no.
+            Ruling::NeedsState => return Err(Refusal::Internal),
+        };
+        Ok(Allowed { permit, before, turn })
+    }
+}
+
+/// What each element would change, where that can be told.
+fn changes(known: &Within, before: Option<&[Object]>) -> Vec<Option<Change>> {
+    let of = |at: usize| {
+        let element = known.asked.elements().get(at)?;
+        match known.route.operation {
+            Operation::Create => Some(Change::of(None, &state::after_put(&Object::new(), &element.fields))),
+            Operation::Update | Operation::BulkUpdate => {
+                let before = before?.get(at)?;
+                Some(Change::of(Some(before), &state::after_put(before, &element.fields)))
+            }
+            Operation::GeneratePsk | Operation::SetPsks => Some(Change::of_key()),
+            Operation::Delete | Operation::List | Operation::Get => Some(Change::default()),
+        }
+    };
+    (0..known.asked.elements().len()).map(of).collect()
+}
+
+fn elements<'a>(known: &'a Within, changes: &'a [Option<Change>], before: &'a [Object]) -> Vec<Element<'a>> {
+    if known.asked.elements().is_empty() {
+        // A list is about the account.
+        return vec![Element::default()];
+    }
+    let elements = known.asked.elements().iter().enumerate().map(|(at, element)| Element {
+        tunnel: element.tunnel.or(known.route.tunnel),
+        sets_psk: element.psk().is_some(),
+        change: changes.get(at).and_then(Option::as_ref),
+        state: before.get(at),
+        pointer: Some(element.pointer.as_str()),
+    });
+    elements.collect()
+}
+
+fn question<'a>(call: &Call, known: &'a Within, elements: &'a [Element<'a>]) -> Question<'a> {
+    Question {
+        caller: &known.caller,
+        operation: known.route.operation,
+        account: known.route.account,
+        validate_only: known.route.validate_only,
+        source: call.origin.address,
+        time: call.arrived,
+        elements,
+    }
+}
+
+/// The entry tells of all elements together; which of them changes what stands in the diffs.
+fn note_change(call: &mut Call, changes: &[Option<Change>]) {
+    let mut all = Change::default();
+    for change in changes.iter().flatten() {
+        all.changed.extend(change.changed.iter().cloned());
+        all.weakened.extend(change.weakened.iter().cloned());
+    }
+    if call.operation().is_some_and(Operation::is_write) {
+        call.change = Some(all);
+    }
+}

@@ -1,0 +1,96 @@
+//! A write's way: permitted, its intent recorded, forwarded, its outcome recorded, answered.
+
+use bytes::Bytes;
+use http::Response;
+use http_body_util::Full;
+
+use crate::audit::call::Call;
+use crate::audit::{End, Plan};
+use crate::forward::Outgoing;
+use crate::json::{Json, Object};
+use crate::operation::Operation;
+use crate::refusal::Refusal;
+use crate::respond::{self, Extras};
+use crate::tunnel::state;
+
+use super::Pipeline;
+use super::admit::Within;
+use super::permit::Allowed;
+use super::sent;
+
+impl Pipeline {
+    pub(super) async fn write(
+        &self,
+        call: &mut Call,
+        known: Within,
+        extras: &mut Extras,
+    ) -> Result<Response<Full<Bytes>>, Refusal> {
+        let Allowed { permit, before, turn } = self.permit(call, &known, extras).await?;
+        let Within { caller, route, asked, new_hc_target, gone, .. } = known;
+        let taken = self.budget.take(&caller)?;
+        call.secrets.extend(self.upstream.secrets());
+        let expected = self.expected(call, &asked, &before);
+        let touched = call.tunnels.iter().filter_map(|tunnel| tunnel.id.map(|id| id.to_string()));
+        self.resolver.touched(call.request_id, touched);
+        let owed = self.auditor.open(call, &permit, Plan { asked, before, expected }).await?;
+        let outgoing = Outgoing {
+            route: owed.route(),
+            body: owed.plan().asked.upstream_body(),
+            new_hc_target,
+            user_agent: call.origin.user_agent.as_deref(),
+            request_id: call.request_id,
+        };
+        let answer = self.upstream.send(&owed.cleared(), &taken, outgoing).await;
+        let json = sent::json(&answer);
+        call.secrets.extend(json.iter().flat_map(crate::audit::redact::collect_secrets));
+        let end = sent::end(&answer, json.as_ref());
+        let ambiguous = end.is_ambiguous();
+        let intent = owed.intent().clone();
+        let recorded = owed.close(call, &end, gone.now()).await;
+        drop(turn);
+        if ambiguous && !route.validate_only {
+            self.resolver.look_into(&intent);
+        }
+        if let End::Answered(_) = end {
+            extras.etag = json.as_ref().and_then(|json| self.etag(route.operation, json));
+        }
+        Ok(respond::pass(&recorded, answer, route.operation, ambiguous, std::mem::take(extras)))
+    }
+
+    /// What will tell later whether the call had its effect: one item an element.
+    fn expected(&self, call: &Call, asked: &crate::tunnel::body::Asked, before: &[Object]) -> Vec<Object> {
+        let operation = asked.operation();
+        let item = |(at, element): (usize, &crate::tunnel::body::Element)| {
+            let mut item = Object::new();
+            let before = before.get(at);
+            let named = call.tunnels.get(at);
+            let mut set = |name: &str, value: Option<String>| {
+                if let Some(value) = value {
+                    item.set(name, value);
+                }
+            };
+            set("tunnel", named.and_then(|named| named.id).map(|id| id.to_string()));
+            set("name", named.and_then(|named| named.name.clone()));
+            set("before", before.map(|tunnel| self.states.etag(tunnel)));
+            if matches!(operation, Operation::Update | Operation::BulkUpdate) {
+                set(
+                    "after",
+                    before.map(|tunnel| self.states.etag(&state::after_put(tunnel, &element.fields))),
+                );
+            }
+            set("key_before", before.and_then(|tunnel| state::key_generated_on(tunnel)).map(str::to_owned));
+            item.set("replaces_key", element.psk().is_some() || operation == Operation::GeneratePsk);
+            item
+        };
+        asked.elements().iter().enumerate().map(item).collect()
+    }
+
+    pub(super) fn etag(&self, operation: Operation, answer: &Json) -> Option<String> {
+        match (operation, state::tunnels_in(operation, answer).as_slice()) {
+            (Operation::Create | Operation::Update | Operation::Get, [tunnel]) => {
+                Some(self.states.etag(tunnel))
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Resolve: finds out what became of calls whose outcome was lost.
+//!
+//! At start these are the intents that a crash left without an outcome; while running, the calls that the
+//! upstream may have acted on without telling. Each is judged by the upstream's present state, once it is old
+//! enough that a late effect would show, and the verdict is recorded. Not here: the judgment (`judge`), asking
+//! the upstream (`state`).
+
+mod intent;
+pub mod judge;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::audit::Auditor;
+use crate::audit::one_shot::Fate;
+use crate::clock::Clock;
+use crate::entry::Kind;
+use crate::json::{Json, Object};
+use crate::limit::Budget;
+use crate::operation::Operation;
+use crate::refusal::Refusal;
+use crate::state::States;
+
+use intent::Intent;
+use judge::{Present, Resolution, Verdict, judge, together};
+
+/// Looks into lost calls, one at a time.
+#[derive(Debug)]
+pub struct Resolver {
+    auditor: Arc<Auditor>,
+    states: Arc<States>,
+    budget: Budget,
+    clock: Arc<dyn Clock>,
+    settle: Duration,
+    queue: mpsc::UnboundedSender<Intent>,
+    open: Arc<Mutex<usize>>,
+    /// The last intent of ours on each tunnel: a call that another one followed can't be judged by the state.
+    last: Mutex<HashMap<String, Uuid>>,
+}
+
+/// The first and the longest pause after the upstream's state could not be read.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+impl Resolver {
+    /// Starts the task that looks into lost calls; `settle` is how old one must be before it is judged.
+    #[must_use]
+    pub fn start(
+        auditor: Arc<Auditor>,
+        states: Arc<States>,
+        budget: Budget,
+        clock: Arc<dyn Clock>,
+        settle: Duration,
+    ) -> Arc<Self> {
+        let (queue, mut lost) = mpsc::unbounded_channel();
+        let resolver = Arc::new(Self {
+            auditor,
+            states,
+            budget,
+            clock,
+            settle,
+            queue,
+            open: Arc::default(),
+            last: Mutex::default(),
+        });
+        let weak = Arc::downgrade(&resolver);
+        tokio::spawn(async move {
+            while let Some(intent) = lost.recv().await {
+                let Some(resolver) = weak.upgrade() else { break };
+                resolver.resolve(&intent).await;
+                *resolver.open.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+            }
+        });
+        resolver
+    }
+
+    /// How many lost calls are not resolved yet.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a write is about to touch these tunnels.
+    pub fn touched(&self, request_id: Uuid, tunnels: impl IntoIterator<Item = String>) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.extend(tunnels.into_iter().map(|tunnel| (tunnel, request_id)));
+    }
+
+    /// Takes the intent of a lost call to look into.
+    pub fn look_into(&self, intent: &Json) {
+        let Some(intent) = Intent::read(intent) else {
+            tracing::error!("an intent in the record can't be read; it stays open");
+            return;
+        };
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        // The receiver lives as long as this does.
+        let _ = self.queue.send(intent);
+    }
+
+    async fn resolve(&self, intent: &Intent) {
+        let age = self.clock.now().duration_since(intent.time);
+        if let Ok(wait) =
+            Duration::try_from(jiff::SignedDuration::try_from(self.settle).unwrap_or_default() - age)
+        {
+            tokio::time::sleep(wait).await;
+        }
+        let mut pause = PAUSE.0;
+        let verdicts = loop {
+            match self.verdicts(intent).await {
+                Ok(verdicts) => break verdicts,
+                Err(refusal) => {
+                    tracing::warn!(
+                        request.id = %intent.request_id,
+                        refusal.name = refusal.name(),
+                        "what became of a lost call can't be found out yet"
+                    );
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE.1);
+                }
+            }
+        };
+        let resolution = together(&verdicts);
+        while self.auditor.note(Kind::Resolved, members(intent, resolution, &verdicts)).await.is_err() {
+            tokio::time::sleep(PAUSE.0).await;
+        }
+        if let Some(key) = &intent.request_key {
+            let fate = match resolution {
+                Resolution::Applied => Fate::Happened,
+                Resolution::NotApplied => Fate::Nothing,
+                Resolution::CantTell => Fate::Open,
+            };
+            self.auditor.one_shots().settle(key, intent.request_id, fate);
+        }
+        tracing::info!(
+            request.id = %intent.request_id,
+            resolution = resolution.name(),
+            "found out what became of a lost call"
+        );
+    }
+
+    async fn verdicts(&self, intent: &Intent) -> Result<Vec<Verdict>, Refusal> {
+        if intent.validate_only {
+            return Ok(vec![Verdict {
+                resolution: Resolution::NotApplied,
+                evidence: Object::from_iter([("because", Json::from("validate_only persists nothing"))]),
+            }]);
+        }
+        let taken = self.budget.take_own()?;
+        let all = self.states.all(&taken, intent.account, intent.request_id).await?;
+        let verdict = |expected: &judge::Expected| {
+            let named = |tunnel: &&Object| {
+                if intent.operation == Operation::Create {
+                    text(tunnel, "name") == expected.name
+                } else {
+                    text(tunnel, "id") == expected.tunnel
+                }
+            };
+            if self.followed(intent, expected) {
+                let because = "a later call of ours was made on the same tunnel";
+                return Verdict {
+                    resolution: Resolution::CantTell,
+                    evidence: Object::from_iter([("because", Json::from(because))]),
+                };
+            }
+            let present = all.iter().find(named).map(|tunnel| self.present(tunnel));
+            judge(intent.operation, intent.time, expected, present.as_ref())
+        };
+        Ok(intent.expected.iter().map(verdict).collect())
+    }
+
+    fn followed(&self, intent: &Intent, expected: &judge::Expected) -> bool {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let touched = expected.tunnel.as_ref().and_then(|tunnel| last.get(tunnel));
+        touched.is_some_and(|request_id| *request_id > intent.request_id)
+    }
+
+    fn present(&self, tunnel: &Object) -> Present {
+        Present {
+            etag: self.states.etag(tunnel),
+            name: text(tunnel, "name"),
+            created_on: text(tunnel, "created_on"),
+            key_generated_on: crate::tunnel::state::key_generated_on(tunnel).map(str::to_owned),
+        }
+    }
+}
+
+fn members(intent: &Intent, resolution: Resolution, verdicts: &[Verdict]) -> Object {
+    let mut members = intent.call.clone();
+    members.set("intent_id", intent.id.to_string());
+    members.set("resolution", resolution.name());
+    let evidence = intent.expected.iter().zip(verdicts).map(|(expected, verdict)| {
+        let mut item = verdict.evidence.clone();
+        item.set("tunnel", expected.tunnel.clone());
+        item.set("resolution", verdict.resolution.name());
+        Json::Object(item)
+    });
+    members.set("evidence", Json::Array(evidence.collect()));
+    members
+}
+
+fn text(object: &Object, name: &str) -> Option<String> {
+    object.get(name).and_then(Json::as_str).map(str::to_owned)
+}

@@ -1,0 +1,248 @@
+//! Puts the parts together from a configuration, runs them, and stops them in order.
+//!
+//! `serve`, `demo` and the tests start the same thing. Not here: what the parts do.
+
+mod keys;
+mod reload;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::audit::Auditor;
+use crate::authorize::{self, Authorizer};
+use crate::clock::{Clock, Ids};
+use crate::config::Config;
+use crate::entry::Kind;
+use crate::forward::Upstream;
+use crate::identify::Identifier;
+use crate::json::{Json, Object};
+use crate::limit::{AddressGate, Budget, Limiter};
+use crate::listen::{Drained, Listener};
+use crate::measure::Metrics;
+use crate::ops::{self, Health};
+use crate::pipeline::Pipeline;
+use crate::refusal::Refusal;
+use crate::resolve::Resolver;
+use crate::state::States;
+use crate::store::{Reader, Settings, Store};
+
+pub use keys::{Made, check_keys, make_keys, public_file};
+
+/// A running proxy.
+#[derive(Debug)]
+pub struct Running {
+    api: SocketAddr,
+    admin: SocketAddr,
+    stop: watch::Sender<bool>,
+    listener: JoinHandle<std::io::Result<Drained>>,
+    pipeline: Arc<Pipeline>,
+    store: Arc<Store>,
+}
+
+/// Why the proxy can't start: what we were doing, and why it failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing}: {why}")]
+pub struct StartError {
+    doing: &'static str,
+    why: String,
+}
+
+fn failed<E: std::fmt::Display>(doing: &'static str) -> impl FnOnce(E) -> StartError {
+    move |why| StartError { doing, why: why.to_string() }
+}
+
+/// How long a call waits for its turn at a tunnel: two whole writes of the default deadline would be longer
+/// than any client waits.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Running {
+    /// Starts everything that the configuration names; when this returns, calls are served.
+    ///
+    /// # Errors
+    /// The first thing that keeps it from starting. `check` tells of all of them.
+    pub async fn start(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        let ids = Arc::new(Ids::new(Arc::clone(&clock)));
+        let signer = keys::signer(&config.audit).map_err(failed("reading the audit signing key"))?;
+        let fingerprinter =
+            keys::fingerprinter(&config.audit).map_err(failed("reading the fingerprint key"))?;
+        let policy = authorize::read_policy(&config.policy.file).map_err(failed("reading the policy"))?;
+        let authorizer = Authorizer::new(&policy).map_err(|problems| StartError {
+            doing: "reading the policy",
+            why: problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+        })?;
+        let upstream = Arc::new(
+            Upstream::start(&config.upstream, Arc::clone(&clock))
+                .map_err(failed("preparing the upstream client"))?,
+        );
+        let identifier = Identifier::start(&config.issuers, &config.revocation, Arc::clone(&clock))
+            .await
+            .map_err(failed("preparing identification"))?;
+        let listener = Listener::bind(&config.listen).map_err(failed("listening"))?;
+        let settings = Settings {
+            database: config.audit.database.clone(),
+            checkpoint_file: config.audit.checkpoint_file.clone(),
+            append_timeout: config.audit.append_timeout,
+        };
+        let store = Store::open(settings, signer, Arc::clone(&clock))
+            .await
+            .map_err(failed("opening the audit store"))?;
+        let store = Arc::new(store);
+        let reader = Reader::open(&config.audit.database).await.map_err(failed("reading the audit store"))?;
+
+        let connections = listener.connections();
+        let metrics = Metrics::new().with_connections(move || connections.open());
+        let budget = Budget::new(&config.limits.upstream_budget, Arc::clone(&clock));
+        let auditor = Auditor::new(
+            Arc::clone(&store),
+            fingerprinter.clone(),
+            Arc::clone(&ids),
+            Arc::clone(&clock),
+            config.audit.bodies,
+            config.audit.one_shot_window,
+            metrics.clone(),
+        );
+        let states = Arc::new(States::new(Arc::clone(&upstream), fingerprinter, PATIENCE));
+        let resolver = Resolver::start(
+            Arc::clone(&auditor),
+            Arc::clone(&states),
+            budget.clone(),
+            Arc::clone(&clock),
+            config.audit.resolve_after,
+        );
+        resume(&reader, &auditor, &resolver, clock.as_ref(), config.audit.one_shot_window).await?;
+        let mut started = Object::new();
+        started.set("version", env!("CARGO_PKG_VERSION"));
+        started.set("config_digest", config.digest.as_str());
+        started.set("policy_digest", authorizer.digest());
+        auditor
+            .note(Kind::Started, started)
+            .await
+            .map_err(|refusal| StartError { doing: "recording the start", why: refusal.message() })?;
+
+        let pipeline = Arc::new(Pipeline {
+            gate: AddressGate::new(config.listen.unidentified_per_address, Arc::clone(&clock)),
+            identifier,
+            limiter: Limiter::new(&config.limits, Arc::clone(&clock)),
+            budget,
+            policy: std::sync::RwLock::new(Arc::new(authorizer)),
+            states,
+            auditor,
+            upstream,
+            resolver,
+            metrics: metrics.clone(),
+            ids,
+            clock,
+        });
+        let (stop, stopped) = watch::channel(false);
+        let warning = reload::Warning::default();
+        let policy = config.policy.file.clone();
+        tokio::spawn(reload::follow(policy, Arc::clone(&pipeline), Arc::clone(&warning), stopped.clone()));
+        tokio::spawn(upkeep(metrics.clone(), stopped.clone()));
+        let health = Health {
+            problems: findings(&pipeline, problems),
+            warnings: findings(&pipeline, move |pipeline| warnings(pipeline, &warning)),
+            metrics,
+        };
+        let admin = ops::serve(config.admin.address, health, stopped.clone())
+            .await
+            .map_err(failed("listening for health and metrics"))?
+            .address;
+        let api = listener.address();
+        let listener = tokio::spawn(listener.serve(Arc::clone(&pipeline), stopped));
+        Ok(Self { api, admin, stop, listener, pipeline, store })
+    }
+
+    /// Where the API is served.
+    #[must_use]
+    pub const fn api(&self) -> SocketAddr {
+        self.api
+    }
+
+    /// Where health and metrics are served.
+    #[must_use]
+    pub const fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Stops taking calls, lets those under way end, records the stop and closes the log.
+    pub async fn stop(self) {
+        let _ = self.stop.send(true);
+        match self.listener.await {
+            Ok(Ok(Drained::Whole)) => {}
+            Ok(Ok(Drained::Cut)) => {
+                tracing::error!("calls were still under way when the time to stop was over")
+            }
+            Ok(Err(_)) | Err(_) => tracing::error!("the listener ended by a fault"),
+        }
+        let settled = self.pipeline.auditor.settled(Duration::from_secs(5)).await;
+        if !settled {
+            tracing::error!("outcomes are still owed to the record; they will be resolved at the next start");
+        }
+        if self.pipeline.auditor.note(Kind::Stopped, Object::new()).await.is_err() {
+            tracing::error!("the stop could not be recorded");
+        }
+        self.store.close().await;
+    }
+}
+
+/// Takes up what the last run left: calls without an outcome, and one-shot calls that may be repeated.
+async fn resume(
+    reader: &Reader,
+    auditor: &Auditor,
+    resolver: &Resolver,
+    clock: &dyn Clock,
+    window: Duration,
+) -> Result<(), StartError> {
+    let read = |text: &String| crate::json::read(text.as_bytes(), crate::json::MAX_DEPTH).ok();
+    let now = clock.now();
+    let since = now.checked_sub(window).unwrap_or(now);
+    let recent = reader.one_shot_since(since).await.map_err(failed("reading the audit store"))?;
+    for (intent, ending) in &recent {
+        let Some(intent) = read(intent) else { continue };
+        auditor.remember(&intent, ending.as_ref().and_then(read).as_ref(), now);
+    }
+    let open = reader.intents_without_outcome().await.map_err(failed("reading the audit store"))?;
+    open.iter().filter_map(read).for_each(|intent: Json| resolver.look_into(&intent));
+    Ok(())
+}
+
+/// How often samples are sorted into their buckets: at ten thousand calls a second about a megabyte waits.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+async fn upkeep(metrics: Metrics, mut stop: watch::Receiver<bool>) {
+    while tokio::time::timeout(UPKEEP, stop.wait_for(|stop| *stop)).await.is_err() {
+        metrics.upkeep();
+    }
+}
+
+fn findings(
+    pipeline: &Arc<Pipeline>,
+    find: impl Fn(&Pipeline) -> Vec<String> + Send + Sync + 'static,
+) -> ops::Findings {
+    let pipeline = Arc::clone(pipeline);
+    Arc::new(move || find(&pipeline))
+}
+
+/// What keeps calls from being served.
+fn problems(pipeline: &Pipeline) -> Vec<String> {
+    pipeline.auditor.admits().err().iter().map(Refusal::message).collect()
+}
+
+/// What somebody should look at while calls are served.
+fn warnings(pipeline: &Pipeline, policy: &reload::Warning) -> Vec<String> {
+    let mut warnings = pipeline.identifier.health();
+    warnings.extend(pipeline.upstream.health());
+    warnings.extend(policy.lock().unwrap_or_else(PoisonError::into_inner).clone());
+    if pipeline.auditor.checkpoint_file_fault() {
+        warnings.push("the checkpoint file can't be written".to_owned());
+    }
+    let open = pipeline.resolver.open();
+    if open > 0 {
+        warnings.push(format!("{open} calls whose outcome is not known yet"));
+    }
+    warnings
+}

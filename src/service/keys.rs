@@ -1,0 +1,133 @@
+//! The record's own keys: reads them, makes them, says what is wrong with them.
+//!
+//! The signing key is an Ed25519 key in the form of C2SP signed notes; the fingerprint key is 32 random bytes,
+//! base64. Both are files that only their owner may read. Not here: what they are used for (`seal`, `secret`).
+
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use data_encoding::BASE64;
+use zeroize::Zeroizing;
+
+use crate::config::Audit;
+use crate::seal::{Signer, generate_key};
+use crate::secret::{ExposeSecret as _, Fingerprinter, SecretString};
+
+/// Bytes of the fingerprint key: as many as its hash has, which RFC 2104 recommends.
+const FINGERPRINT_KEY: usize = 32;
+
+/// Bytes of a key file that are read: both kinds have about 100.
+const MAX_FILE: u64 = 4096;
+
+/// What became of a key file.
+#[derive(Debug)]
+pub enum Made {
+    /// It was made.
+    New(PathBuf),
+    /// It was there.
+    Kept(PathBuf),
+    /// The public half of a signing key was written beside it.
+    Public(PathBuf),
+}
+
+/// The key that signs checkpoints.
+pub(super) fn signer(audit: &Audit) -> Result<Arc<Signer>, String> {
+    let text = read(&audit.signing_key_file)?;
+    let signer = Signer::new(text.expose_secret());
+    signer.map(Arc::new).map_err(|e| format!("`{}`: {e}", audit.signing_key_file.display()))
+}
+
+/// The key of fingerprints.
+pub(super) fn fingerprinter(audit: &Audit) -> Result<Fingerprinter, String> {
+    let text = read(&audit.fingerprint_key_file)?;
+    let bytes = BASE64.decode(text.expose_secret().trim().as_bytes()).map(Zeroizing::new).unwrap_or_default();
+    if bytes.len() < FINGERPRINT_KEY {
+        let path = audit.fingerprint_key_file.display();
+        return Err(format!(
+            "`{path}` must hold {FINGERPRINT_KEY} bytes as base64; make it with `keys generate`"
+        ));
+    }
+    Ok(Fingerprinter::new(&bytes))
+}
+
+/// What is wrong with the keys that a configuration names, by key path.
+#[must_use]
+pub fn check_keys(audit: &Audit) -> Vec<(String, String)> {
+    let signing = signer(audit).err().map(|what| ("audit.signing_key_file".to_owned(), what));
+    let fingerprint = fingerprinter(audit).err().map(|what| ("audit.fingerprint_key_file".to_owned(), what));
+    signing.into_iter().chain(fingerprint).collect()
+}
+
+/// Makes the keys that are not there yet, and writes the public half of the signing key beside it.
+///
+/// # Errors
+/// What could not be read or written; nothing that was there is changed.
+pub fn make_keys(audit: &Audit) -> Result<Vec<Made>, String> {
+    let mut made = Vec::new();
+    let signing = &audit.signing_key_file;
+    let new_key = || {
+        let mut tag = [0u8; 4];
+        aws_lc_rs::rand::fill(&mut tag).map_err(|_| "no randomness".to_owned())?;
+        let name = format!("tunnelwarden/{}", data_encoding::HEXLOWER.encode(&tag));
+        generate_key(&name).map(|(secret, _)| secret).map_err(|e| e.to_string())
+    };
+    made.push(make(signing, new_key)?);
+    let public = public_file(signing);
+    write(&public, signer(audit)?.public_key(), 0o644, true)?;
+    made.push(Made::Public(public));
+    made.push(make(&audit.fingerprint_key_file, || {
+        let mut bytes = Zeroizing::new([0u8; FINGERPRINT_KEY]);
+        aws_lc_rs::rand::fill(bytes.as_mut_slice()).map_err(|_| "no randomness".to_owned())?;
+        Ok(SecretString::from(BASE64.encode(bytes.as_slice())))
+    })?);
+    fingerprinter(audit)?;
+    Ok(made)
+}
+
+/// Where the public half of a signing key lies.
+#[must_use]
+pub fn public_file(signing_key_file: &Path) -> PathBuf {
+    let mut name = signing_key_file.as_os_str().to_owned();
+    name.push(".pub");
+    PathBuf::from(name)
+}
+
+fn make(path: &Path, new: impl FnOnce() -> Result<SecretString, String>) -> Result<Made, String> {
+    if path.try_exists().map_err(|e| format!("`{}`: {e}", path.display()))? {
+        return Ok(Made::Kept(path.to_owned()));
+    }
+    write(path, new()?.expose_secret(), 0o600, false)?;
+    Ok(Made::New(path.to_owned()))
+}
+
+fn write(path: &Path, text: &str, mode: u32, replace: bool) -> Result<(), String> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).mode(mode);
+    if replace {
+        options.create(true).truncate(true)
+    } else {
+        options.create_new(true)
+    };
+    let written = options.open(path).and_then(|mut file| {
+        file.write_all(text.trim_end().as_bytes())?;
+        file.write_all(b"\n")?;
+        file.sync_all()
+    });
+    written.map_err(|e| format!("`{}` can't be written: {e}", path.display()))
+}
+
+fn read(path: &Path) -> Result<SecretString, String> {
+    let shown = path.display();
+    let file = std::fs::File::open(path);
+    let file = file.map_err(|e| format!("`{shown}` can't be read: {e}; make it with `keys generate`"))?;
+    let about = file.metadata().map_err(|e| format!("`{shown}` can't be read: {e}"))?;
+    if about.mode() & 0o077 != 0 {
+        return Err(format!("`{shown}` can be read by others than its owner; use `chmod 600`"));
+    }
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut std::io::Read::take(file, MAX_FILE), &mut text)
+        .map_err(|e| format!("`{shown}` can't be read: {e}"))?;
+    Ok(SecretString::from(text))
+}

@@ -1,0 +1,172 @@
+//! States of tunnels: found in an upstream's answer, put into one form in which equal states are equal, and
+//! worked out for a `PUT` before it is sent.
+//!
+//! Not here: which differences matter (`tunnel::change`), how a state is stored (`audit::redact`).
+
+#[cfg(test)]
+mod tests;
+
+use crate::json::{Json, Object};
+use crate::operation::{Operation, TunnelId};
+
+use super::fields::{Absent, Field, Kind, Sent, TUNNEL, row};
+
+/// The tunnels in an upstream's answer (the whole envelope), in its order. Answers of the legacy shape are
+/// understood; what is no object is passed over.
+#[must_use]
+pub fn tunnels_in(operation: Operation, answer: &Json) -> Vec<&Object> {
+    let Some(result) = answer.get("result") else { return Vec::new() };
+    let places: &[&str] = match operation {
+        Operation::List | Operation::Create | Operation::Get => &["ipsec_tunnels", "ipsec_tunnel"],
+        Operation::BulkUpdate | Operation::Update => {
+            &["modified_ipsec_tunnels", "modified_ipsec_tunnel", "ipsec_tunnels", "ipsec_tunnel"]
+        }
+        Operation::Delete => &["deleted_ipsec_tunnel", "ipsec_tunnel"],
+        Operation::GeneratePsk | Operation::SetPsks => &[],
+    };
+    match places.iter().find_map(|place| result.get(place)) {
+        Some(Json::Array(items)) => items.iter().filter_map(Json::as_object).collect(),
+        Some(found) => found.as_object().into_iter().collect(),
+        None if operation == Operation::Create => {
+            result.as_object().filter(|tunnel| tunnel.get("id").is_some()).into_iter().collect()
+        }
+        None => Vec::new(),
+    }
+}
+
+/// The state of this very tunnel in an answer. An answer about another tunnel is none.
+#[must_use]
+pub fn state_of(operation: Operation, answer: &Json, tunnel: TunnelId) -> Option<&Object> {
+    tunnels_in(operation, answer).into_iter().find(|state| tunnel_id(state) == Some(tunnel))
+}
+
+/// The tunnel's id.
+#[must_use]
+pub fn tunnel_id(state: &Object) -> Option<TunnelId> {
+    TunnelId::parse(state.get("id")?.as_str()?)
+}
+
+/// The configuration alone, in one form: volatile fields left out, and with them everything that says no more
+/// than its absence (`null`, a default, an empty text, list or object); both forms of `health_check.target` as
+/// one text; known fields in the table's order, then unknown ones by name. Equal states are equal values.
+#[must_use]
+pub fn normalized(state: &Object) -> Object {
+    normalized_members(state, TUNNEL)
+}
+
+/// When the key was last replaced, by anyone: `psk_metadata.last_generated_on`.
+#[must_use]
+pub fn key_generated_on(state: &Object) -> Option<&str> {
+    state.get("psk_metadata")?.get("last_generated_on")?.as_str()
+}
+
+/// A text that is the same for equal states only: what an `ETag` is made from. It holds `bgp.md5_key`, so it
+/// must be keyed before anybody sees it.
+#[must_use]
+pub fn etag_text(state: &Object) -> String {
+    Json::Object(normalized(state)).to_string()
+}
+
+/// The state that a full replace asks for: a field left out falls back to its default, what is the upstream's
+/// own stays as it was. `psk` is there only where it is asked for. With an empty `before`, the state that a
+/// *create* asks for.
+#[must_use]
+pub fn after_put(before: &Object, asked: &Object) -> Object {
+    replaced(before, asked, TUNNEL)
+}
+
+fn replaced(before: &Object, asked: &Object, table: &'static [Field]) -> Object {
+    let mut after = Object::new();
+    for field in table {
+        let old = before.get(field.name).filter(|value| **value != Json::Null);
+        let new = asked.get(field.name).filter(|value| **value != Json::Null);
+        let value = match (field.sent, field.kind, new) {
+            (Sent::ReadOnly, _, _) | (Sent::Tolerated, _, None) => old.cloned(),
+            (Sent::Asked, Kind::TextOr(_), new) => replaced_target(old, new),
+            (Sent::Asked, _, None) => None,
+            (_, Kind::Group(inner), Some(Json::Object(new))) => {
+                let none = Object::new();
+                let old = old.and_then(Json::as_object).unwrap_or(&none);
+                Some(Json::Object(replaced(old, new, inner)))
+            }
+            (_, _, Some(new)) => Some(new.clone()),
+        };
+        if let Some(value) = value {
+            after.set(field.name, value);
+        }
+    }
+    // No request can carry a field that the table does not know, so none can be said to change it.
+    for (name, value) in before.iter().filter(|(name, _)| row(table, name).is_none()) {
+        after.set(name, value.clone());
+    }
+    after
+}
+
+/// Only what is *saved* can be asked for. Nothing saved, before and after, leaves the effective one as it is.
+fn replaced_target(old: Option<&Json>, new: Option<&Json>) -> Option<Json> {
+    let saved = match new {
+        Some(Json::Object(parts)) => parts.get("saved").and_then(Json::as_str),
+        Some(other) => other.as_str(),
+        None => None,
+    };
+    match saved.filter(|saved| !saved.is_empty()) {
+        Some(saved) => Some(saved.into()),
+        None => {
+            old.filter(|old| matches!(old, Json::Object(parts) if text(parts, "saved").is_none())).cloned()
+        }
+    }
+}
+
+fn text<'a>(parts: &'a Object, name: &str) -> Option<&'a str> {
+    parts.get(name).and_then(Json::as_str).filter(|text| !text.is_empty())
+}
+
+fn normalized_members(object: &Object, table: &'static [Field]) -> Object {
+    let mut out = Object::new();
+    for field in table.iter().filter(|field| !field.volatile) {
+        if let Some(value) = object.get(field.name).and_then(|value| normalized_value(value, field)) {
+            out.set(field.name, value);
+        }
+    }
+    let mut unknown: Vec<_> = object.iter().filter(|(name, _)| row(table, name).is_none()).collect();
+    unknown.sort_unstable_by_key(|(name, _)| *name);
+    for (name, value) in unknown.into_iter().filter(|(_, value)| **value != Json::Null) {
+        out.set(name, sorted(value));
+    }
+    out
+}
+
+fn normalized_value(value: &Json, field: &Field) -> Option<Json> {
+    let value = match (field.kind, value) {
+        (Kind::Group(inner), Json::Object(members)) => Json::Object(normalized_members(members, inner)),
+        // What is saved is also what is effective; where nothing is saved, the upstream worked one out. The
+        // string form answers the effective one.
+        (Kind::TextOr(_), Json::Object(parts)) => {
+            text(parts, "saved").or_else(|| text(parts, "effective")).into()
+        }
+        (_, other) => sorted(other),
+    };
+    let nothing = match (&value, field.absent) {
+        (Json::Null, _) => true,
+        (Json::Bool(flag), Absent::Flag(default)) => *flag == default,
+        (Json::String(text), Absent::Text(default)) => text == default || text.is_empty(),
+        (Json::String(text), _) => text.is_empty(),
+        (Json::Array(items), _) => items.is_empty(),
+        (Json::Object(members), _) => members.is_empty(),
+        (Json::Bool(_) | Json::Number(_), _) => false,
+    };
+    (!nothing).then_some(value)
+}
+
+/// The same value with the members of all objects by name.
+fn sorted(value: &Json) -> Json {
+    match value {
+        Json::Object(object) => {
+            let mut members: Vec<_> = object.iter().collect();
+            members.sort_unstable_by_key(|(name, _)| *name);
+            Json::Object(members.into_iter().map(|(name, value)| (name, sorted(value))).collect())
+        }
+        Json::Array(items) => Json::Array(items.iter().map(sorted).collect()),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => value.clone(),
+    }
+}

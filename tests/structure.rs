@@ -1,0 +1,195 @@
+//! The shape of the code, held by tests: modules import upwards only, files stay short.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first thing that is wrong"
+)]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// The modules in their order. One may name only those above it, and itself.
+const ORDER: [&str; 27] = [
+    // values
+    "clock",
+    "secret",
+    "json",
+    "operation",
+    "caller",
+    "refusal",
+    "entry",
+    "tunnel",
+    "measure",
+    // evidence
+    "seal",
+    // edges
+    "store",
+    "config",
+    // stages
+    "listen",
+    "identify",
+    "limit",
+    "authorize",
+    "audit",
+    "forward",
+    "respond",
+    "state",
+    "resolve",
+    // the whole
+    "pipeline",
+    // reading
+    "inspect",
+    // faces
+    "ops",
+    "service",
+    "emulator",
+    "cli",
+];
+
+/// The emulator stands beside the product: it may know the values and nothing else of it.
+const EMULATOR_KNOWS: [&str; 5] = ["clock", "secret", "json", "operation", "emulator"];
+
+/// Reading can't write: it may know these of the product.
+const INSPECT_KNOWS: [&str; 9] =
+    ["clock", "secret", "json", "operation", "entry", "seal", "store", "config", "inspect"];
+
+fn sources() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    let mut open = vec![root.clone()];
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                files.push((path.strip_prefix(&root).unwrap().to_owned(), text));
+            }
+        }
+    }
+    assert!(files.len() > 50, "the sources were found");
+    files
+}
+
+fn module_of(path: &Path) -> String {
+    let first = path.components().next().unwrap().as_os_str().to_str().unwrap();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// The code of a file, without its tests and comments.
+fn code(text: &str) -> String {
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// The modules that a code names as `crate::module`, also within braces.
+fn named(code: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for (at, _) in code.match_indices("crate::") {
+        if code[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_' || before == '$') {
+            continue;
+        }
+        let rest = &code[at + "crate::".len()..];
+        let list = rest.strip_prefix('{').map_or(rest, |inside| inside.split("};").next().unwrap());
+        let parts = if list.len() == rest.len() { vec![rest] } else { list.split(',').collect() };
+        for part in parts {
+            let name: String =
+                part.trim().chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+            names.insert(name);
+        }
+    }
+    names
+}
+
+#[test]
+fn modules_name_only_modules_above_them() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let module = module_of(&path);
+        let is_test = path.iter().any(|part| part.to_str().unwrap().trim_end_matches(".rs") == "tests");
+        if module == "lib" || module == "main" || is_test {
+            continue;
+        }
+        let own = ORDER.iter().position(|known| *known == module);
+        let own = own.unwrap_or_else(|| panic!("`{module}` has no place in the order"));
+        for name in named(&code(&text)) {
+            let place = ORDER.iter().position(|known| *known == name);
+            let allowed = match module.as_str() {
+                "emulator" => EMULATOR_KNOWS.contains(&name.as_str()),
+                "inspect" => INSPECT_KNOWS.contains(&name.as_str()),
+                _ => place.is_some_and(|place| place <= own),
+            };
+            if !allowed && place.is_some() {
+                wrong.push(format!("{} names `{name}`", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "against the order:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_stay_short() {
+    let mut long = Vec::new();
+    for (path, text) in sources() {
+        let lines =
+            text.lines().filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with("//"));
+        let lines = lines.count();
+        if lines > 400 {
+            long.push(format!("{} has {lines} lines of code", path.display()));
+        }
+    }
+    assert!(long.is_empty(), "two files each:\n{}", long.join("\n"));
+}
+
+#[test]
+fn no_drawers_and_no_mod_files() {
+    for (path, text) in sources() {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        assert!(
+            !["mod", "util", "utils", "common", "helpers", "manager", "misc"].contains(&name),
+            "{}",
+            path.display()
+        );
+        let is_test = path.iter().any(|part| part.to_str().unwrap().trim_end_matches(".rs") == "tests");
+        assert!(is_test || text.starts_with("//!"), "{} says what it is", path.display());
+    }
+}
+
+#[test]
+fn the_architecture_fits_on_its_pages() {
+    let text = include_str!("../src/ARCHITECTURE.md");
+    assert!(text.lines().count() <= 160);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tests: String = ["tests", "src"].iter().flat_map(|folder| all_text(&root.join(folder))).collect();
+    for line in text.lines().filter(|line| line.starts_with("| ") && line.contains("held by")) {
+        for name in
+            line.split('`').skip(1).step_by(2).filter(|name| name.contains('_') && !name.contains('.'))
+        {
+            assert!(tests.contains(&format!("fn {name}(")), "no test is called `{name}`");
+        }
+    }
+}
+
+fn all_text(folder: &Path) -> Vec<String> {
+    let mut texts = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            texts.extend(all_text(&path));
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            texts.push(std::fs::read_to_string(&path).unwrap());
+        }
+    }
+    texts
+}
+
+#[test]
+fn the_check_on_imports_can_fail() {
+    assert!(named("use crate::store::Store;").contains("store"));
+    assert!(named("use crate::{json, store::Store};").contains("store"));
+    assert!(named("let x = crate::pipeline::f();").contains("pipeline"));
+    assert!(!named("$crate::store").contains("store"));
+}

@@ -1,0 +1,468 @@
+//! Starts the program in a folder of its own before an emulated upstream, calls it, reads its record, and when
+//! dropped checks the whole log: it verifies, and no intent is open.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tunnelwarden::clock::{Clock, Ids, SystemClock};
+use tunnelwarden::config::Algorithm;
+use tunnelwarden::emulator::{Emulator, Options, Token, new_token};
+use tunnelwarden::identify::dev::DevKey;
+use tunnelwarden::json::{self, Json, Object};
+use tunnelwarden::secret::{ExposeSecret as _, SecretString};
+use tunnelwarden::store::{Filter, Reader};
+
+pub const ACCOUNT: &str = "0a";
+pub const ISSUER: &str = "https://idp.example";
+pub const AUDIENCE: &str = "tunnelwarden";
+
+/// How long anything in a test may take before it has failed.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a test wants other than the usual.
+#[derive(Default)]
+pub struct Wishes {
+    /// `section.key = value` lines that replace the usual ones, each as `("section.key", "TOML value")`.
+    pub config: Vec<(&'static str, String)>,
+    /// The policy, if not the shipped one.
+    pub policy: Option<String>,
+    /// Where to keep the database, if not in the folder.
+    pub database: Option<PathBuf>,
+    /// Environment variables of the proxy.
+    pub env: Vec<(String, String)>,
+    /// Set where the test leaves the log in a state that need not verify or has open intents.
+    pub unchecked: bool,
+}
+
+pub struct World {
+    pub emulator: Emulator,
+    pub upstream_token: SecretString,
+    pub dir: tempfile::TempDir,
+    pub key: DevKey,
+    pub clock: Arc<SystemClock>,
+    database: PathBuf,
+    env: Vec<(String, String)>,
+    unchecked: bool,
+    proxy: Option<Proxy>,
+    client: Client<HttpConnector, Full<Bytes>>,
+}
+
+/// The program as a process.
+pub struct Proxy {
+    child: Child,
+    pub api: SocketAddr,
+    pub admin: SocketAddr,
+}
+
+/// What a client got.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// One entry of the record.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    pub raw: String,
+    pub json: Json,
+}
+
+impl World {
+    pub async fn start() -> Self {
+        Self::with(Wishes::default()).await
+    }
+
+    pub async fn with(wishes: Wishes) -> Self {
+        let mut world = Self::prepared(wishes).await;
+        world.launch().await;
+        world
+    }
+
+    /// Everything but the proxy itself.
+    pub async fn prepared(wishes: Wishes) -> Self {
+        let clock = SystemClock::new();
+        let upstream_token = new_token().unwrap();
+        let options = Options::new(vec![Token::user(upstream_token.clone())]);
+        let ids = Arc::new(Ids::new(clock.clone()));
+        let emulator = Emulator::start(options, clock.clone(), ids).await.unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let key = DevKey::generate(Algorithm::Es256).unwrap();
+        let database = wishes.database.clone().unwrap_or_else(|| dir.path().join("audit.db"));
+        let file = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+        file("jwks.json", &key.jwks().to_string());
+        file("upstream-token", upstream_token.expose_secret());
+        let shipped = include_str!("../../config/policy.cedar");
+        file("policy.cedar", wishes.policy.as_deref().unwrap_or(shipped));
+        file("tunnelwarden.toml", &config(&emulator.base_url(), &database, &wishes.config));
+        let world = Self {
+            emulator,
+            upstream_token,
+            dir,
+            key,
+            clock,
+            database,
+            env: wishes.env,
+            unchecked: wishes.unchecked,
+            proxy: None,
+            client: Client::builder(TokioExecutor::new()).build_http(),
+        };
+        let made = world.program(&["keys", "generate", "--config", &world.config()]);
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
+        world
+    }
+
+    /// Starts the proxy process and waits until it serves.
+    pub async fn launch(&mut self) {
+        let started = self.try_launch().await;
+        assert!(started, "the proxy did not start:\n{}", self.stderr());
+    }
+
+    /// The same, where it may fail; answers whether it serves.
+    pub async fn try_launch(&mut self) -> bool {
+        assert!(self.proxy.is_none(), "one proxy at a time");
+        let log = |name: &str| {
+            std::fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join(name)).unwrap()
+        };
+        let before = self.stderr().len();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tunnelwarden"))
+            .args(["serve", "--config", &self.config()])
+            .env_clear()
+            .envs(self.env.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(log("stdout"))
+            .stderr(log("stderr"))
+            .spawn()
+            .unwrap();
+        let until = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let told = self.stderr();
+            if let Some((api, admin)) = addresses(&told[before..]) {
+                self.proxy = Some(Proxy { child, api, admin });
+                return true;
+            }
+            if child.try_wait().unwrap().is_some() {
+                return false;
+            }
+            assert!(tokio::time::Instant::now() < until, "the proxy neither serves nor ends:\n{told}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    pub fn proxy(&self) -> &Proxy {
+        self.proxy.as_ref().expect("the proxy runs")
+    }
+
+    pub fn config(&self) -> String {
+        self.dir.path().join("tunnelwarden.toml").to_str().unwrap().to_owned()
+    }
+
+    pub fn database(&self) -> &Path {
+        &self.database
+    }
+
+    /// All that the proxy wrote to standard error so far.
+    pub fn stderr(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("stderr")).unwrap_or_default()
+    }
+
+    pub fn stdout(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("stdout")).unwrap_or_default()
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        let mut proxy = self.proxy.take().expect("the proxy runs");
+        proxy.child.kill().unwrap();
+        proxy.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub async fn stop(&mut self) {
+        let mut proxy = self.proxy.take().expect("the proxy runs");
+        let pid = proxy.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let until = tokio::time::Instant::now() + PATIENCE;
+        while proxy.child.try_wait().unwrap().is_none() {
+            assert!(tokio::time::Instant::now() < until, "the proxy does not stop:\n{}", self.stderr());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Runs the program with other arguments to its end.
+    pub fn program(&self, args: &[&str]) -> std::process::Output {
+        Command::new(env!("CARGO_BIN_EXE_tunnelwarden")).args(args).env_clear().output().unwrap()
+    }
+
+    /// The claims of a token for a role, to change and sign.
+    pub fn claims(&self, role: &str) -> Object {
+        let now = self.clock.now().as_second();
+        let mut claims = Object::new();
+        claims.set("iss", ISSUER);
+        claims.set("aud", AUDIENCE);
+        claims.set("sub", format!("{role}@test"));
+        claims.set("team", "network");
+        claims.set("role", role);
+        claims.set("iat", now);
+        claims.set("exp", now + 3600);
+        claims
+    }
+
+    pub fn token(&self, role: &str) -> String {
+        self.key.sign(&Json::Object(self.claims(role)), &[]).unwrap()
+    }
+
+    /// Calls an operation as `role`; `path` follows the collection.
+    pub async fn call(&self, role: &str, method: Method, path: &str, body: Option<&str>) -> Answer {
+        self.call_with(role, method, path, body, &[]).await
+    }
+
+    pub async fn call_with(
+        &self,
+        role: &str,
+        method: Method,
+        path: &str,
+        body: Option<&str>,
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        let sent = self.try_call(&self.token(role), method, path, body, headers).await;
+        sent.expect("the proxy answers")
+    }
+
+    /// The same with a token given, where the connection may break.
+    pub async fn try_call(
+        &self,
+        token: &str,
+        method: Method,
+        path: &str,
+        body: Option<&str>,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer, String> {
+        let uri = format!("http://{}{}{path}", self.proxy().api, collection());
+        let mut request =
+            Request::builder().method(method).uri(uri).header("authorization", format!("Bearer {token}"));
+        if body.is_some() {
+            request = request.header("content-type", "application/json");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let body = Full::new(Bytes::from(body.unwrap_or_default().to_owned()));
+        self.send(request.body(body).unwrap()).await
+    }
+
+    pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, String> {
+        let exchange = async {
+            let answer = self.client.request(request).await.map_err(|e| format!("{e:?}"))?;
+            let (head, body) = answer.into_parts();
+            let body = body.collect().await.map_err(|e| format!("{e:?}"))?.to_bytes();
+            Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
+        };
+        tokio::time::timeout(PATIENCE, exchange).await.expect("an answer in time")
+    }
+
+    /// Sends bytes as they are and reads until the proxy closes the connection.
+    pub async fn raw(&self, bytes: &[u8]) -> String {
+        let exchange = async {
+            let mut stream = tokio::net::TcpStream::connect(self.proxy().api).await.unwrap();
+            stream.write_all(bytes).await.unwrap();
+            let mut answer = Vec::new();
+            // A reset after the answer is an end like any other.
+            let _ = stream.read_to_end(&mut answer).await;
+            String::from_utf8_lossy(&answer).into_owned()
+        };
+        tokio::time::timeout(PATIENCE, exchange).await.expect("an answer in time")
+    }
+
+    /// The record, oldest first.
+    pub async fn entries(&self) -> Vec<Stored> {
+        stored(&self.database).await
+    }
+
+    /// The entries of one call.
+    pub async fn entries_of(&self, request_id: &str) -> Vec<Stored> {
+        let all = self.entries().await;
+        all.into_iter().filter(|entry| entry.text("/request_id") == request_id).collect()
+    }
+
+    /// Waits until the record satisfies a condition.
+    pub async fn wait_for(&self, what: &str, found: impl Fn(&[Stored]) -> bool) -> Vec<Stored> {
+        let until = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let entries = self.entries().await;
+            if found(&entries) {
+                return entries;
+            }
+            assert!(tokio::time::Instant::now() < until, "never: {what}\n{}", self.stderr());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// `/readyz`, `/metrics` and the like.
+    pub async fn admin(&self, path: &str) -> Answer {
+        let uri = format!("http://{}{path}", self.proxy().admin);
+        self.send(Request::get(uri).body(Full::default()).unwrap()).await.unwrap()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(mut proxy) = self.proxy.take() {
+            let pid = proxy.child.id().to_string();
+            let _ = Command::new("kill").args(["-TERM", &pid]).status();
+            for _ in 0..500 {
+                if proxy.child.try_wait().is_ok_and(|ended| ended.is_some()) {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            let _ = proxy.child.kill();
+            let _ = proxy.child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("the proxy's log:\n{}", self.stderr());
+            return;
+        }
+        if self.unchecked || !self.database.exists() {
+            return;
+        }
+        let verified = self.program(&["audit", "verify", "--config", &self.config()]);
+        let told = String::from_utf8_lossy(&verified.stdout);
+        assert!(
+            verified.status.success(),
+            "the log must verify: {told}{}",
+            String::from_utf8_lossy(&verified.stderr)
+        );
+        let database = self.database.clone();
+        // A runtime can't be started within one, so the check has a thread of its own.
+        let open = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                Reader::open(&database).await.unwrap().intents_without_outcome().await.unwrap()
+            })
+        });
+        let open = open.join().unwrap();
+        assert!(open.is_empty(), "open intents: {open:#?}");
+    }
+}
+
+impl Answer {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn json(&self) -> Json {
+        json::read(&self.body, json::MAX_DEPTH).unwrap_or_else(|e| panic!("{e}: {}", self.text()))
+    }
+
+    pub fn text_at(&self, pointer: &str) -> String {
+        let json = self.json();
+        json.pointer(pointer).and_then(Json::as_str).unwrap_or_else(|| panic!("{pointer}: {json}")).to_owned()
+    }
+
+    /// A header's value, empty where there is none.
+    pub fn header(&self, name: &str) -> String {
+        self.headers.get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+    }
+
+    pub fn error_code(&self) -> i64 {
+        self.json().pointer("/errors/0/code").and_then(Json::as_i64).unwrap_or_default()
+    }
+}
+
+impl Stored {
+    /// The text at a pointer, empty where there is none.
+    pub fn text(&self, pointer: &str) -> String {
+        self.json.pointer(pointer).and_then(Json::as_str).unwrap_or_default().to_owned()
+    }
+
+    pub fn number(&self, pointer: &str) -> Option<i64> {
+        self.json.pointer(pointer).and_then(Json::as_i64)
+    }
+}
+
+pub async fn stored(database: &Path) -> Vec<Stored> {
+    let reader = Reader::open(database).await.unwrap();
+    let mut rows = reader.list(&Filter { limit: None, ..Filter::default() }).await.unwrap();
+    reader.close().await;
+    rows.sort_by_key(|row| row.seq);
+    rows.into_iter()
+        .map(|row| Stored {
+            json: json::read(row.entry.as_bytes(), json::MAX_DEPTH).unwrap(),
+            raw: row.entry,
+        })
+        .collect()
+}
+
+/// The path of the collection.
+pub fn collection() -> String {
+    format!("/client/v4/accounts/{ACCOUNT}/magic/ipsec_tunnels")
+}
+
+/// A body that creates or replaces a tunnel; `n` makes its addresses its own.
+pub fn tunnel_body(name: &str, n: u8) -> String {
+    format!(
+        r#"{{"name":"{name}","cloudflare_endpoint":"203.0.113.1","customer_endpoint":"198.51.100.{n}","interface_address":"10.1.{n}.0/31","replay_protection":true}}"#
+    )
+}
+
+fn addresses(log: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let line = log.lines().find(|line| line.contains("\"serving\""))?;
+    let line = json::read(line.as_bytes(), json::MAX_DEPTH).ok()?;
+    let address = |name: &str| line.get("fields")?.get(name)?.as_str()?.parse().ok();
+    Some((address("listen.address")?, address("admin.address")?))
+}
+
+fn config(upstream: &str, database: &Path, wishes: &[(&str, String)]) -> String {
+    let quoted = |text: &str| format!("{text:?}");
+    let mut keys: Vec<(&str, String)> = vec![
+        ("listen.address", quoted("127.0.0.1:0")),
+        ("admin.address", quoted("127.0.0.1:0")),
+        ("upstream.base_url", quoted(upstream)),
+        ("upstream.token_file", quoted("upstream-token")),
+        ("policy.file", quoted("policy.cedar")),
+        ("limits.subject", "{ read = \"none\", write = \"none\", secret = \"none\" }".to_owned()),
+        ("limits.team", "{ read = \"none\", write = \"none\", secret = \"none\" }".to_owned()),
+        ("audit.database", quoted(&format!("sqlite:{}", database.display()))),
+        ("audit.signing_key_file", quoted("audit-signing.key")),
+        ("audit.fingerprint_key_file", quoted("audit-fingerprint.key")),
+        ("audit.checkpoint_file", quoted("checkpoint.txt")),
+        ("audit.resolve_after", quoted("200ms")),
+        ("log.format", quoted("json")),
+        ("log.filter", quoted("debug")),
+        ("issuer.issuer", quoted(ISSUER)),
+        ("issuer.audience", quoted(AUDIENCE)),
+        ("issuer.jwks_file", quoted("jwks.json")),
+        ("issuer.algorithms", "[\"ES256\"]".to_owned()),
+    ];
+    for (key, value) in wishes {
+        keys.retain(|(known, _)| known != key);
+        if !value.is_empty() {
+            keys.push((key, value.clone()));
+        }
+    }
+    let mut text = String::new();
+    for section in ["listen", "admin", "upstream", "policy", "limits", "audit", "log", "revocation", "issuer"]
+    {
+        let own: Vec<_> = keys.iter().filter(|(key, _)| key.split('.').next() == Some(section)).collect();
+        if own.is_empty() {
+            continue;
+        }
+        text += &if section == "issuer" { format!("[[{section}]]\n") } else { format!("[{section}]\n") };
+        for (key, value) in own {
+            text += &format!("{} = {value}\n", key.split_once('.').unwrap().1);
+        }
+    }
+    text
+}

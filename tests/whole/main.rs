@@ -1,0 +1,13 @@
+//! The whole product, as its users meet it: the real program in its own process, before the emulated upstream.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test stops at the first thing that is wrong"
+)]
+
+mod harness;
+mod way;
