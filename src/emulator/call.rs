@@ -23,7 +23,6 @@ use super::operations::Ask;
 use super::route::{self, Asked};
 use super::shared::{Arrived, Shared, lock};
 use super::tunnels::Tunnels;
-use crate::clock::Clock;
 use crate::json::{MAX_DEPTH, read};
 
 /// 4 MiB: over every limit of the product, so that it is the product's limit that a test meets.
