@@ -114,6 +114,8 @@ pub struct Upstream {
     pub read_timeout: Duration,
     /// For a whole write.
     pub write_timeout: Duration,
+    /// How long a call waits for others on the same tunnel.
+    pub turn_timeout: Duration,
     /// How long an unused connection is kept.
     pub idle_timeout: Duration,
     /// Bytes of an answer, after decoding.

@@ -36,8 +36,6 @@ pub enum Refusal {
         /// When to come back.
         retry_after: Duration,
     },
-    /// The process is stopping.
-    Draining,
     /// The path is not spelled in the one way that is served.
     TargetSpelling(&'static str),
     /// No operation has this path.

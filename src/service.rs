@@ -57,10 +57,6 @@ fn failed<E: std::fmt::Display>(doing: &'static str) -> impl FnOnce(E) -> StartE
     move |why| StartError { doing, why: why.to_string() }
 }
 
-/// How long a call waits for its turn at a tunnel: two whole writes of the default deadline would be longer
-/// than any client waits.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 impl Running {
     /// Starts everything that the configuration names; when this returns, calls are served.
     ///
@@ -107,7 +103,8 @@ impl Running {
             config.audit.one_shot_window,
             metrics.clone(),
         );
-        let states = Arc::new(States::new(Arc::clone(&upstream), fingerprinter, PATIENCE));
+        let states =
+            Arc::new(States::new(Arc::clone(&upstream), fingerprinter, config.upstream.turn_timeout));
         let resolver = Resolver::start(
             Arc::clone(&auditor),
             Arc::clone(&states),

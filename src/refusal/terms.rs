@@ -47,7 +47,6 @@ impl Refusal {
                 (StatusCode::TOO_MANY_REQUESTS, 99102, After(*retry_after))
             }
             Self::Overloaded { retry_after } => (StatusCode::SERVICE_UNAVAILABLE, 99103, After(*retry_after)),
-            Self::Draining => (StatusCode::SERVICE_UNAVAILABLE, 99104, After(SOON)),
             Self::TargetSpelling(_) => (StatusCode::BAD_REQUEST, 99110, Useless),
             Self::UnknownRoute => (StatusCode::NOT_FOUND, 99111, Useless),
             Self::MethodNotAllowed { .. } => (StatusCode::METHOD_NOT_ALLOWED, 99112, Useless),

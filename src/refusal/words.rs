@@ -17,7 +17,6 @@ impl Refusal {
                 retry_after.as_secs().max(1)
             ),
             Self::Overloaded { .. } => "too many connections at once; try again shortly".into(),
-            Self::Draining => "this proxy is stopping; try again, on a new connection".into(),
             Self::TargetSpelling(what) => format!("the path holds {what}; it must be spelled exactly as documented"),
             Self::UnknownRoute => "no such route; this proxy serves \
                 /client/v4/accounts/{account_id}/magic/ipsec_tunnels and what is below it"
@@ -95,7 +94,6 @@ impl Refusal {
             | Self::HeadersTooLarge
             | Self::AddressLimited { .. }
             | Self::Overloaded { .. }
-            | Self::Draining
             | Self::TargetSpelling(_)
             | Self::UnknownRoute
             | Self::MethodNotAllowed { .. }
