@@ -25,9 +25,7 @@ pub(super) const GROUP: Group = Group {
     rows: &[
         Row::new("forbidden", 403, 99400, |w| {
             Box::pin(async move { ask(w, "viewer", &line("DELETE", "/0f"), None).await })
-        })
-        // The one element of a body that is not a list is the body.
-        .at(""),
+        }),
         Row::new("forbidden", 403, 99400, |w| {
             Box::pin(async move {
                 let element = |id: &str, n, psk: &str| {
