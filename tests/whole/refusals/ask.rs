@@ -2,6 +2,8 @@
 //!
 //! Not here: what to ask (the tables), clients that do as SDKs do (`harness`).
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -65,15 +67,26 @@ pub(super) async fn ask_with(world: &World, line: &str, headers: &[&str], body: 
 
 /// Sends bytes and reads the one answer to them.
 pub(super) async fn send(world: &World, bytes: &[u8]) -> Answer {
-    read(&world.raw(bytes).await)
+    send_to(world.proxy().api, bytes).await
+}
+
+/// The same, to a proxy that the test runs in its own process.
+pub(super) async fn send_to(address: SocketAddr, bytes: &[u8]) -> Answer {
+    exchange(address, bytes, false).await
 }
 
 /// Sends bytes, says that no more will come, and reads the one answer.
 pub(super) async fn send_and_end(world: &World, bytes: &[u8]) -> Answer {
+    exchange(world.proxy().api, bytes, true).await
+}
+
+async fn exchange(address: SocketAddr, bytes: &[u8], end: bool) -> Answer {
     let exchange = async {
-        let mut stream = TcpStream::connect(world.proxy().api).await.unwrap();
+        let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(bytes).await.unwrap();
-        stream.shutdown().await.unwrap();
+        if end {
+            stream.shutdown().await.unwrap();
+        }
         let mut answer = Vec::new();
         // A reset after the answer is an end like any other.
         let _ = stream.read_to_end(&mut answer).await;

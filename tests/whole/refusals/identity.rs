@@ -15,6 +15,7 @@ use super::row::{Group, Row};
 const REVOKED: &str = "left-the-company";
 
 pub(super) const GROUP: Group = Group {
+    apart: false,
     wishes: || Wishes {
         config: vec![
             ("listen.unidentified_per_address", "\"100000/m\"".to_owned()),
@@ -102,6 +103,7 @@ pub(super) const GROUP: Group = Group {
 
 /// The issuer's keys were never seen.
 pub(super) const KEYLESS: Group = Group {
+    apart: false,
     wishes: || Wishes {
         config: vec![
             ("issuer.jwks_file", String::new()),

@@ -10,6 +10,7 @@ use super::ask::{ask_with, line, with_claims};
 use super::row::{Group, Row};
 
 pub(super) const GROUP: Group = Group {
+    apart: false,
     wishes: || Wishes {
         config: vec![
             ("listen.unidentified_per_address", "\"1/h\"".to_owned()),

@@ -13,6 +13,7 @@ use super::ask::{ask, ask_with, line};
 use super::row::{Group, Row};
 
 pub(super) const GROUP: Group = Group {
+    apart: false,
     wishes: || Wishes { config: vec![("audit.append_timeout", "\"400ms\"".to_owned())], ..Wishes::default() },
     rows: &[
         Row::new("audit_unavailable", 503, 99500, |w| {

@@ -13,6 +13,7 @@ use super::row::{Group, Row};
 const JSON: &str = "content-type: application/json";
 
 pub(super) const GROUP: Group = Group {
+    apart: false,
     wishes: || Wishes {
         config: vec![
             ("listen.unidentified_per_address", "\"100000/m\"".to_owned()),
@@ -110,6 +111,7 @@ pub(super) const GROUP: Group = Group {
 
 /// The body is awaited for a short time only.
 pub(super) const SLOW: Group = Group {
+    apart: false,
     wishes: || Wishes { config: vec![("listen.body_timeout", "\"200ms\"".to_owned())], ..Wishes::default() },
     rows: &[Row::new("body_timeout", 408, 99121, |w| {
         Box::pin(async move {
@@ -124,6 +126,7 @@ pub(super) const SLOW: Group = Group {
 
 /// There is room for one connection.
 pub(super) const CROWDED: Group = Group {
+    apart: false,
     wishes: || Wishes { config: vec![("listen.max_connections", "1".to_owned())], ..Wishes::default() },
     rows: &[Row::new("overloaded", 503, 99103, |w| {
         Box::pin(async move {

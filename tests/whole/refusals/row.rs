@@ -12,10 +12,15 @@ use crate::harness::{Answer, Stored, Wishes, World};
 /// The answer to a call that was made to be refused.
 pub(super) type Refused<'w> = Pin<Box<dyn Future<Output = Answer> + 'w>>;
 
+/// A call that is made to be refused.
+pub(super) type Ask = for<'w> fn(&'w World) -> Refused<'w>;
+
 /// Rows that one proxy can serve, in this order.
 pub(super) struct Group {
     pub(super) wishes: fn() -> Wishes,
     pub(super) rows: &'static [Row],
+    /// Whether the rows start a proxy of their own, each in turn.
+    pub(super) apart: bool,
 }
 
 /// A refusal, how to bring it about, and what must come of it.
@@ -30,7 +35,7 @@ pub(super) struct Row {
     pointer: Option<&'static str>,
     reads: bool,
     entry: Entry,
-    pub(super) how: How,
+    ask: Ask,
 }
 
 /// What a client is told of a retry.
@@ -55,23 +60,9 @@ enum Entry {
     None,
 }
 
-/// How a refusal is brought about.
-#[derive(Clone, Copy)]
-pub(super) enum How {
-    /// By this call.
-    Asked(for<'w> fn(&'w World) -> Refused<'w>),
-    /// Not by a client; by this test in a file with this text.
-    Elsewhere { file: &'static str, test: &'static str },
-}
-
 impl Row {
     /// A refusal that the same call will get again.
-    pub(super) const fn new(
-        refusal: &'static str,
-        status: u16,
-        code: i64,
-        ask: for<'w> fn(&'w World) -> Refused<'w>,
-    ) -> Self {
+    pub(super) const fn new(refusal: &'static str, status: u16, code: i64, ask: Ask) -> Self {
         Self {
             refusal,
             fault: None,
@@ -82,39 +73,13 @@ impl Row {
             pointer: None,
             reads: false,
             entry: Entry::Refusal,
-            how: How::Asked(ask),
+            ask,
         }
     }
 
     /// A token with a fault.
-    pub(super) const fn token(
-        fault: &'static str,
-        code: i64,
-        ask: for<'w> fn(&'w World) -> Refused<'w>,
-    ) -> Self {
+    pub(super) const fn token(fault: &'static str, code: i64, ask: Ask) -> Self {
         Self { fault: Some(fault), ..Self::new("token_invalid", 401, code, ask) }
-    }
-
-    /// A refusal that no client can bring about.
-    pub(super) const fn elsewhere(
-        refusal: &'static str,
-        status: u16,
-        code: i64,
-        file: &'static str,
-        test: &'static str,
-    ) -> Self {
-        Self {
-            refusal,
-            fault: None,
-            status,
-            code,
-            retry: Retry::No,
-            allow: None,
-            pointer: None,
-            reads: false,
-            entry: Entry::Refusal,
-            how: How::Elsewhere { file, test },
-        }
     }
 
     /// The client is asked to come back, and told when.
@@ -154,17 +119,21 @@ impl Row {
 
 /// Makes every refusal of a group happen, and tells of everything that was not as it should be.
 pub(super) async fn run(group: &Group) {
-    let world = World::with((group.wishes)()).await;
+    let mut world = World::prepared((group.wishes)()).await;
+    if !group.apart {
+        world.launch().await;
+    }
     let mut wrong = Vec::new();
     for row in group.rows {
-        let How::Asked(ask) = row.how else { continue };
-        let answer = ask(&world).await;
+        let answer = (row.ask)(&world).await;
         let mut found = Found(Vec::new());
         found.answer(row, &answer);
         found.entries(row, &answer, &world).await;
         found.effects(row, &answer, &world);
-        let name = row.fault.unwrap_or(row.refusal);
-        wrong.extend(found.0.into_iter().map(|what| format!("{name}: {what}\n    {}", answer.text())));
+        if !found.0.is_empty() {
+            let name = row.fault.unwrap_or(row.refusal);
+            wrong.push(format!("{name}: {}\n    {}", answer.text(), found.0.join("\n    ")));
+        }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }

@@ -15,6 +15,7 @@ use super::row::{Group, Row};
 const JSON: &str = "content-type: application/json";
 
 pub(super) const GROUP: Group = Group {
+    apart: false,
     wishes: || Wishes {
         config: vec![
             ("upstream.turn_timeout", "\"100ms\"".to_owned()),

@@ -11,6 +11,7 @@ use super::ask::{ask, line};
 use super::row::{Group, Row};
 
 pub(super) const GROUP: Group = Group {
+    apart: false,
     wishes: || Wishes {
         config: vec![
             ("upstream.read_timeout", "\"300ms\"".to_owned()),
@@ -56,6 +57,7 @@ pub(super) const GROUP: Group = Group {
 
 /// Nothing listens where the upstream should be, and there is a token for one account only.
 pub(super) const ABSENT: Group = Group {
+    apart: false,
     wishes: || Wishes {
         config: vec![
             ("upstream.base_url", "\"http://127.0.0.1:9/client/v4\"".to_owned()),
