@@ -1,6 +1,7 @@
 //! The commands as a user gives them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use clap::Parser;
 
