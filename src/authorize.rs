@@ -6,6 +6,7 @@
 //! swapping the policy (`pipeline`).
 
 mod ask;
+mod elements;
 mod entities;
 mod file;
 mod policy;

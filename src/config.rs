@@ -9,6 +9,7 @@ mod audit;
 mod digest;
 mod issuer;
 mod limits;
+mod locate;
 mod nearest;
 mod overrides;
 mod problem;
@@ -21,6 +22,7 @@ mod units;
 mod upstream;
 mod url;
 
+pub use locate::{Record, admin_address, policy_file, record};
 pub use problem::{Problem, Problems};
 pub use read::load;
 

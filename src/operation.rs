@@ -104,6 +104,12 @@ impl Operation {
         !matches!(self.class(), Class::Read)
     }
 
+    /// Whether the tunnels are read first whatever the policy asks: what the call changes is told by them alone.
+    #[must_use]
+    pub const fn replaces_state(self) -> bool {
+        matches!(self, Self::Update | Self::BulkUpdate | Self::Delete)
+    }
+
     /// Whether making it twice does harm: a second tunnel, or a key that replaces the one just handed out.
     #[must_use]
     pub const fn is_one_shot(self) -> bool {

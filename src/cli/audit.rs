@@ -17,7 +17,7 @@ use crate::store::{ReadError, Reader, StoreError};
 
 pub use list::List;
 pub use show::Show;
-pub use source::{Database, Named};
+pub use source::Database;
 pub use verify::Verify;
 
 /// Read the record, and prove that it is whole.

@@ -28,21 +28,19 @@ const MAX_ANSWER: u64 = 64 << 10;
 
 /// Runs it.
 pub async fn run(args: &Args, env: &Env, out: &mut (dyn Write + Send)) -> Exit {
-    let config = match config::load(&args.file.config, &env.vars) {
-        Ok(config) => config,
+    let address = match config::admin_address(&args.file.config, &env.vars) {
+        Ok(address) => address,
         Err(problems) => return fail(out, Exit::Usage, &problems),
     };
-    let asked = tokio::time::timeout(PATIENCE, ask(reachable(config.admin.address))).await;
+    let asked = tokio::time::timeout(PATIENCE, ask(reachable(address))).await;
     match asked {
         Ok(Ok(answer)) if answer.starts_with("HTTP/1.1 200 ") => Exit::Good,
         Ok(Ok(answer)) => {
             let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
             fail(out, Exit::Failed, &format!("not ready: {body}"))
         }
-        Ok(Err(error)) => {
-            fail(out, Exit::Failed, &format!("{} can't be asked: {error}", config.admin.address))
-        }
-        Err(_) => fail(out, Exit::Failed, &format!("{} does not answer", config.admin.address)),
+        Ok(Err(error)) => fail(out, Exit::Failed, &format!("{} can't be asked: {error}", address)),
+        Err(_) => fail(out, Exit::Failed, &format!("{} does not answer", address)),
     }
 }
 

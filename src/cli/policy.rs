@@ -6,13 +6,14 @@ mod explain;
 mod matrix;
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
 use super::{Env, Exit};
 use crate::authorize::{Authorizer, read_policy};
 use crate::caller::Caller;
+use crate::config;
 
 pub use explain::Explain;
 pub use matrix::Matrix;
@@ -77,7 +78,7 @@ fn check(from: &PolicyFrom, env: &Env, out: &mut dyn Write) -> io::Result<Exit> 
 fn load(from: &PolicyFrom, env: &Env, out: &mut dyn Write) -> io::Result<Option<(Authorizer, PathBuf)>> {
     let found = match (&from.policy, &from.config) {
         (Some(policy), _) => Ok(policy.clone()),
-        (None, Some(config)) => policy_of(config, env),
+        (None, Some(config)) => config::policy_file(config, &env.vars).map_err(|wrong| wrong.to_string()),
         (None, None) => Err("give --policy or --config".to_owned()),
     };
     let read = found.and_then(|path| Ok((read_policy(&path)?, path)));
@@ -97,22 +98,6 @@ fn load(from: &PolicyFrom, env: &Env, out: &mut dyn Write) -> io::Result<Option<
             Ok(None)
         }
     }
-}
-
-/// The policy file that a configuration names, relative to the configuration's own directory.
-fn policy_of(config: &Path, env: &Env) -> Result<PathBuf, String> {
-    let fault = |what: &dyn std::fmt::Display| format!("`{}` can't be read: {what}", config.display());
-    let named = match env.vars.get("TUNNELWARDEN__POLICY__FILE") {
-        Some(file) => file.clone(),
-        None => {
-            let text = std::fs::read_to_string(config).map_err(|e| fault(&e))?;
-            let table: toml::Table = text.parse().map_err(|e: toml::de::Error| fault(&e))?;
-            let file =
-                table.get("policy").and_then(|policy| policy.get("file")).and_then(toml::Value::as_str);
-            file.ok_or_else(|| format!("`{}` has no `policy.file`; add it", config.display()))?.to_owned()
-        }
-    };
-    Ok(config.parent().unwrap_or_else(|| Path::new("")).join(named))
 }
 
 /// A caller as described on the command line.

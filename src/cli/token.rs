@@ -3,6 +3,8 @@
 //! A token is never taken from the argument list, where every user of the machine can read it, and what is shown
 //! of one never suffices to use it. Not here: how tokens are verified (`identify`).
 
+mod whole;
+
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -34,6 +36,7 @@ Examples:
     #[command(after_help = "\
 Examples:
   echo \"$CLOUDFLARE_API_TOKEN\" | tunnelwarden token inspect
+  tunnelwarden token inspect token.jwt --config tunnelwarden.toml
   tunnelwarden token inspect token.jwt --jwks jwks.json")]
     Inspect(Inspect),
 }
@@ -82,7 +85,10 @@ pub struct Inspect {
     /// File with the token; `-` is standard input.
     #[arg(default_value = "-")]
     file: PathBuf,
-    /// Verify the signature with this JWK Set.
+    /// Judge it as the proxy of this configuration does.
+    #[arg(long, value_name = "FILE", conflicts_with = "jwks")]
+    config: Option<PathBuf>,
+    /// Verify the signature with this JWK Set, and nothing else.
     #[arg(long, value_name = "FILE")]
     jwks: Option<PathBuf>,
 }
@@ -101,7 +107,7 @@ impl<E: std::fmt::Display> From<E> for Stop {
 pub async fn run(command: Command, env: &Env, out: &mut dyn Write) -> Exit {
     let done = match command {
         Command::Issue(issue) => run_issue(&issue, env, out),
-        Command::Inspect(inspect) => run_inspect(&inspect, env, out),
+        Command::Inspect(inspect) => run_inspect(&inspect, env, out).await,
     };
     done.unwrap_or_else(|Stop(why, exit)| {
         // Where even that can't be written, the exit code still tells.
@@ -194,7 +200,7 @@ fn usage(text: &str) -> Stop {
     Stop(text.to_owned(), Exit::Usage)
 }
 
-fn run_inspect(inspect: &Inspect, env: &Env, out: &mut dyn Write) -> Result<Exit, Stop> {
+async fn run_inspect(inspect: &Inspect, env: &Env, out: &mut dyn Write) -> Result<Exit, Stop> {
     if inspect.file.to_str().is_some_and(|text| text.starts_with("eyJ") && text.contains('.')) {
         return Err(usage(
             "this looks like a token: give it on standard input, where other users can't read it",
@@ -214,8 +220,11 @@ fn run_inspect(inspect: &Inspect, env: &Env, out: &mut dyn Write) -> Result<Exit
         writeln!(out, "refused: {}", crate::refusal::Refusal::TokenInvalid(fault).message())?;
         return Ok(Exit::Failed);
     }
+    if let Some(config) = &inspect.config {
+        return whole::judge(token, config, env, out).await;
+    }
     let Some(jwks) = &inspect.jwks else {
-        writeln!(out, "signature: not verified; give --jwks FILE to verify it")?;
+        writeln!(out, "signature: not verified; give --config FILE (or --jwks FILE) to verify it")?;
         return Ok(Exit::Good);
     };
     match identify::verify_signature(token, &read(jwks)?) {
@@ -326,6 +335,43 @@ mod tests {
         assert_eq!(exit, Exit::Good);
         let (shown, exit) = ask(&["inspect", &path("token"), "--jwks", &other]);
         assert!(exit == Exit::Failed && shown.contains("not good"), "{shown}");
+    }
+
+    #[test]
+    fn with_a_configuration_a_token_is_judged_as_the_proxy_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let config = r#"upstream.token_file = "token"
+policy.file = "policy.cedar"
+revocation.file = "revoked"
+[audit]
+database = "sqlite:audit.db"
+signing_key_file = "signing.key"
+fingerprint_key_file = "fingerprint.key"
+[[issuer]]
+issuer = "https://idp.example"
+audience = "us"
+jwks_file = "jwks.json"
+algorithms = ["ES256"]
+max_lifetime = "2h"
+"#;
+        std::fs::write(path("tw.toml"), config).unwrap();
+        std::fs::write(path("revoked"), "sub https://idp.example mallory\n").unwrap();
+        let key = path("dev.pem");
+        ask(&["issue", "--new-key", &key, "--jwks", &path("jwks.json")]);
+        let check = |who: &[&str], exit: Exit, said: &str| {
+            let sign = ["issue", "--key", &key, "--issuer", "https://idp.example"];
+            std::fs::write(path("token"), ask(&[&sign[..], who].concat()).0).unwrap();
+            let (shown, found) = ask(&["inspect", &path("token"), "--config", &path("tw.toml")]);
+            assert!(found == exit && shown.contains(said), "{said}: {shown}");
+        };
+        let roles = "accepted: `alice` of https://idp.example, until 2026-09-21T15:13:20.000000Z\n  roles: a, b\n  teams: none";
+        check(&["--audience", "us", "--subject", "alice", "--role", "b", "--role", "a"], Exit::Good, roles);
+        check(&["--audience", "them", "--subject", "alice"], Exit::Failed, "refused: ");
+        check(&["--audience", "us", "--subject", "mallory"], Exit::Failed, "revoked");
+        check(&["--audience", "us", "--subject", "a", "--lifetime", "3h"], Exit::Failed, "refused: ");
+        let (_, exit) = ask(&["inspect", &path("token"), "--config", &path("none.toml")]);
+        assert_eq!(exit, Exit::Usage);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
@@ -28,6 +28,12 @@ const MAX_FILE: u64 = 1 << 20;
 /// # Errors
 /// Everything that is wrong, at once.
 pub fn load(path: &Path, env: &BTreeMap<String, String>) -> Result<Config, Problems> {
+    let (text, base) = text(path)?;
+    resolve(&text, &base, env)
+}
+
+/// A configuration's text, and the directory that its relative paths are relative to.
+pub(super) fn text(path: &Path) -> Result<(String, PathBuf), Problems> {
     let alone = |what| Problems(vec![Problem { key: String::new(), line: None, what }]);
     let mut bytes = Vec::new();
     std::fs::File::open(path)
@@ -39,7 +45,7 @@ pub fn load(path: &Path, env: &BTreeMap<String, String>) -> Result<Config, Probl
     let text = String::from_utf8(bytes).map_err(|_| {
         alone(format!("the configuration file `{}` is not UTF-8; save it as UTF-8", path.display()))
     })?;
-    resolve(&text, path.parent().unwrap_or(Path::new("")), env)
+    Ok((text, path.parent().unwrap_or(Path::new("")).to_owned()))
 }
 
 /// Reads a configuration's text; `base` is what its relative paths are relative to.
@@ -64,9 +70,7 @@ pub(super) fn resolve(text: &str, base: &Path, env: &BTreeMap<String, String>) -
         upstream: root.section("upstream", |section| upstream::read(section, env)),
         issuers: issuer::read_all(&mut root),
         revocation: root.section("revocation", |section| Revocation { file: section.path("file") }),
-        policy: root.section("policy", |section| Policy {
-            file: section.required_path("file", "name the file of Cedar policies"),
-        }),
+        policy: root.section("policy", policy),
         limits: root.section("limits", limits::read),
         audit: root.section("audit", audit::read),
         log: root.section("log", log),
@@ -86,7 +90,7 @@ pub(super) fn resolve(text: &str, base: &Path, env: &BTreeMap<String, String>) -
 }
 
 /// In the order of the file; what has no line comes last.
-fn in_order(mut problems: Vec<Problem>) -> Problems {
+pub(super) fn in_order(mut problems: Vec<Problem>) -> Problems {
     problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
     Problems(problems)
 }
@@ -142,8 +146,12 @@ fn tls(section: &mut Section<'_>) -> Option<Tls> {
     }
 }
 
-fn admin(section: &mut Section<'_>) -> Admin {
+pub(super) fn admin(section: &mut Section<'_>) -> Admin {
     Admin { address: address(section, 9090) }
+}
+
+pub(super) fn policy(section: &mut Section<'_>) -> Policy {
+    Policy { file: section.required_path("file", "name the file of Cedar policies") }
 }
 
 fn log(section: &mut Section<'_>) -> Log {

@@ -9,7 +9,7 @@ use crate::operation::{Class, Operation, TunnelId};
 use crate::refusal::Refusal;
 use crate::respond::Extras;
 use crate::state::turns::Turn;
-use crate::tunnel::{Change, state};
+use crate::tunnel::Change;
 
 use super::Pipeline;
 use super::admit::{Within, within};
@@ -34,14 +34,14 @@ impl Pipeline {
         let authorizer = self.authorizer();
         call.policy_digest = Some(authorizer.digest().to_owned());
         let operation = known.route.operation;
-        let early = changes(known, None);
-        let permit = match authorizer.decide(&question(call, known, &elements(known, &early, &[]))) {
-            Ruling::Deny(refusal) => return Err(refusal),
-            Ruling::Permit(permit) => Some(permit),
-            Ruling::NeedsState => None,
-        };
+        let early = Change::of_each(&known.asked, None);
+        let permit =
+            match authorizer.decide(&question(call, known, &Element::of_each(&known.asked, &early, &[]))) {
+                Ruling::Deny(refusal) => return Err(refusal),
+                Ruling::Permit(permit) => Some(permit),
+                Ruling::NeedsState => None,
+            };
         call.passed(Stage::Authorize);
-        let replaces = matches!(operation, Operation::Update | Operation::BulkUpdate | Operation::Delete);
         let ids: Vec<TunnelId> = call.tunnels.iter().filter_map(|tunnel| tunnel.id).collect();
         let turn = match operation.class() {
             Class::Read => Turn::default(),
@@ -49,7 +49,7 @@ impl Pipeline {
                 self.states.turn(known.route.account, ids.iter().copied()).await?
             }
         };
-        if let (Some(permit), false, None) = (&permit, replaces, &known.if_match) {
+        if let (Some(permit), false, None) = (&permit, operation.replaces_state(), &known.if_match) {
             note_change(call, &early);
             return Ok(Allowed { permit: permit.clone(), before: Vec::new(), turn });
         }
@@ -70,9 +70,13 @@ impl Pipeline {
         {
             return Err(Refusal::PreconditionFailed);
         }
-        let changes = changes(known, Some(&before));
+        let changes = Change::of_each(&known.asked, Some(&before));
         note_change(call, &changes);
-        let permit = match authorizer.decide(&question(call, known, &elements(known, &changes, &before))) {
+        let permit = match authorizer.decide(&question(
+            call,
+            known,
+            &Element::of_each(&known.asked, &changes, &before),
+        )) {
             Ruling::Permit(permit) => permit,
             Ruling::Deny(refusal) => return Err(refusal),
             // With everything known there is nothing left to ask for: a fault of ours, so no.
@@ -80,39 +84,6 @@ impl Pipeline {
         };
         Ok(Allowed { permit, before, turn })
     }
-}
-
-/// What each element would change, where that can be told.
-fn changes(known: &Within, before: Option<&[Object]>) -> Vec<Option<Change>> {
-    let of = |at: usize| {
-        let element = known.asked.elements().get(at)?;
-        match known.route.operation {
-            Operation::Create => Some(Change::of(None, &state::after_put(&Object::new(), &element.fields))),
-            Operation::Update | Operation::BulkUpdate => {
-                let before = before?.get(at)?;
-                Some(Change::of(Some(before), &state::after_put(before, &element.fields)))
-            }
-            Operation::GeneratePsk | Operation::SetPsks => Some(Change::of_key()),
-            Operation::Delete | Operation::List | Operation::Get => Some(Change::default()),
-        }
-    };
-    (0..known.asked.elements().len()).map(of).collect()
-}
-
-fn elements<'a>(known: &'a Within, changes: &'a [Option<Change>], before: &'a [Object]) -> Vec<Element<'a>> {
-    if known.asked.elements().is_empty() {
-        // A list is about the account.
-        return vec![Element::default()];
-    }
-    let elements = known.asked.elements().iter().enumerate().map(|(at, element)| Element {
-        tunnel: element.tunnel.or(known.route.tunnel),
-        sets_psk: element.psk().is_some(),
-        change: changes.get(at).and_then(Option::as_ref),
-        state: before.get(at),
-        // To the whole of a body, or of none, points nothing.
-        pointer: Some(element.pointer.as_str()).filter(|pointer| !pointer.is_empty()),
-    });
-    elements.collect()
 }
 
 fn question<'a>(call: &Call, known: &'a Within, elements: &'a [Element<'a>]) -> Question<'a> {

@@ -3,10 +3,12 @@
 //! Not here: how the state after is worked out (`tunnel::state::after_put`), who may do it (`authorize`).
 
 use crate::json::{Json, Object};
+use crate::operation::Operation;
 
 use super::Change;
+use super::body::Asked;
 use super::fields::{Field, Kind, TUNNEL, Weakens, row};
-use super::state::normalized;
+use super::state::{after_put, normalized};
 
 /// What stands in [`Change::changed`] for a field that the table does not know: its name is the upstream's or
 /// a client's word, and the record takes neither.
@@ -26,6 +28,22 @@ impl Change {
             change.changed.insert("psk".to_owned());
         }
         change
+    }
+
+    /// What each element of a call changes, where that can be told: a replacement is told by the states before,
+    /// one an element, and by nothing else.
+    #[must_use]
+    pub fn of_each(asked: &Asked, before: Option<&[Object]>) -> Vec<Option<Self>> {
+        let each = asked.elements().iter().enumerate().map(|(at, element)| match asked.operation() {
+            Operation::Create => Some(Self::of(None, &after_put(&Object::new(), &element.fields))),
+            Operation::Update | Operation::BulkUpdate => {
+                let before = before?.get(at)?;
+                Some(Self::of(Some(before), &after_put(before, &element.fields)))
+            }
+            Operation::GeneratePsk | Operation::SetPsks => Some(Self::of_key()),
+            Operation::Delete | Operation::List | Operation::Get => Some(Self::default()),
+        });
+        each.collect()
     }
 
     fn compare(&mut self, before: &Object, after: &Object, table: &'static [Field], prefix: &str) {

@@ -1,10 +1,9 @@
 //! Which database, which public key, which checkpoint: from flags, else from the configuration.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::cli::Env;
-use crate::config::Config;
+use crate::config::{self, Record};
 use crate::seal::{Signer, Verifier};
 
 /// Where the database is.
@@ -18,63 +17,21 @@ pub struct Database {
     pub database: Option<PathBuf>,
 }
 
-/// What a configuration says of the record.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Named {
-    /// The database.
-    pub database: PathBuf,
-    /// The signing key, which holds the public key as well.
-    pub signing_key_file: PathBuf,
-    /// The checkpoint file.
-    pub checkpoint_file: Option<PathBuf>,
-}
-
-impl Named {
-    /// From a whole configuration.
-    #[must_use]
-    pub fn from_config(config: &Config) -> Self {
-        let audit = &config.audit;
-        Self {
-            database: audit.database.clone(),
-            signing_key_file: audit.signing_key_file.clone(),
-            checkpoint_file: audit.checkpoint_file.clone(),
-        }
-    }
-}
-
 impl Database {
     /// The database's path.
     pub(super) fn path(&self, env: &Env) -> Result<PathBuf, String> {
-        match &self.database {
-            Some(database) => Ok(database.clone()),
-            None => Ok(self.named(env)?.unwrap_or_default().database),
+        match (&self.database, self.named(env)?) {
+            (Some(database), _) => Ok(database.clone()),
+            (None, Some(named)) => Ok(named.database),
+            (None, None) => Err("give --database or --config".to_owned()),
         }
     }
 
     /// What the configuration says, if there is one.
-    pub(super) fn named(&self, env: &Env) -> Result<Option<Named>, String> {
-        self.config.as_ref().map(|config| named(config, &env.vars)).transpose()
+    pub(super) fn named(&self, env: &Env) -> Result<Option<Record>, String> {
+        let record = |config| config::record(config, &env.vars).map_err(|wrong| wrong.to_string());
+        self.config.as_deref().map(record).transpose()
     }
-}
-
-/// Reads `[audit]` alone: who reads the record need not have what else a configuration asks for.
-fn named(config: &Path, vars: &BTreeMap<String, String>) -> Result<Named, String> {
-    let failed = |what: &dyn std::fmt::Display| format!("can't read `{}`: {what}", config.display());
-    let text = std::fs::read_to_string(config).map_err(|e| failed(&e))?;
-    let table: toml::Table = text.parse().map_err(|e: toml::de::Error| failed(&e.message()))?;
-    let value = |key: &str| {
-        let over = vars.get(&format!("TUNNELWARDEN__AUDIT__{}", key.to_uppercase())).cloned();
-        over.or_else(|| Some(table.get("audit")?.get(key)?.as_str()?.to_owned()))
-    };
-    let needed =
-        |key: &str| value(key).ok_or_else(|| format!("`{}` has no `audit.{key}`; add it", config.display()));
-    let directory = config.parent().unwrap_or_else(|| Path::new(""));
-    let database = needed("database")?;
-    Ok(Named {
-        database: directory.join(database.strip_prefix("sqlite:").unwrap_or(&database)),
-        signing_key_file: directory.join(needed("signing_key_file")?),
-        checkpoint_file: value("checkpoint_file").map(|file| directory.join(file)),
-    })
 }
 
 /// A public key given as its text or as the file that holds it.

@@ -1,21 +1,24 @@
-//! `policy explain`: one call, decided as it would be, and said why.
+//! `policy explain`: one call, decided as the proxy would decide it, and said why.
+//!
+//! Not here: reading the call from flags and files (`described`).
 
-use std::io::{self, Read as _, Write};
+mod described;
+
+use std::io::{self, Write};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
 use super::super::{Env, Exit};
 use super::{PolicyFrom, caller, load};
 use crate::authorize::{Authorizer, Element, Question, Ruling};
-use crate::json::{self, Json, Object};
-use crate::operation::{AccountId, Operation, TunnelId};
+use crate::inspect::plain;
+use crate::json::{Json, Object};
+use crate::operation::{AccountId, Operation};
 use crate::refusal::Refusal;
 use crate::tunnel::Change;
-
-/// Bytes of a body or state that are read: what the proxy takes by default.
-const MAX_FILE_BYTES: u64 = 1024 * 1024;
+use described::{Described, Fault};
 
 /// Arguments of `policy explain`.
 #[derive(Debug, Args)]
@@ -41,16 +44,17 @@ pub struct Explain {
     /// The account that the call is on.
     #[arg(long, value_name = "ID", default_value = "0")]
     pub account: String,
-    /// The tunnel that the call is on, unless the body names it.
+    /// The tunnel that the call is on, where the body does not name it.
     #[arg(long, value_name = "ID")]
     pub tunnel: Option<String>,
     /// The call has `validate_only=true`.
     #[arg(long)]
     pub validate_only: bool,
-    /// The call's body, a JSON file.
+    /// The call's body, a JSON file. Without it, a call that changes nothing is judged.
     #[arg(long, value_name = "FILE")]
     pub body: Option<PathBuf>,
-    /// The tunnel as it is now, a JSON file as the API answers it; for calls whose answer depends on it.
+    /// The tunnel as it is now, or a list of tunnels: a JSON file with what the API answers to get or list. For
+    /// calls whose answer depends on it.
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
     /// The address that the call comes from.
@@ -61,63 +65,48 @@ pub struct Explain {
     pub json: bool,
 }
 
-/// What is asked about one tunnel: [`Element`] with everything owned.
-#[derive(Debug, Default)]
-struct Asked {
-    tunnel: Option<TunnelId>,
-    sets_psk: bool,
+/// What came out.
+struct Explained {
+    ruling: Ruling,
+    /// Whether the proxy reads the tunnels before it makes the call.
+    reads_state: bool,
+    /// What the call changes, where that could be told.
     change: Option<Change>,
-    pointer: Option<String>,
 }
 
 pub(super) fn run(explain: &Explain, env: &Env, out: &mut dyn Write) -> io::Result<Exit> {
     let Some((authorizer, _)) = load(&explain.from, env, out)? else { return Ok(Exit::Usage) };
-    match decide(explain, &authorizer, env) {
-        Ok((ruling, state_read)) => {
-            let told = told(&ruling, state_read);
-            if explain.json {
-                writeln!(out, "{}", Json::Object(told))?
-            } else {
-                words(&told, out)?
-            }
-            Ok(Exit::Good)
+    let (told, exit) = match decide(explain, &authorizer, env) {
+        Ok(explained) => (explained.told(), Exit::Good),
+        Err(Fault::NotTaken(refusal)) => (not_taken(&refusal), Exit::Failed),
+        Err(Fault::Usage(what)) => {
+            writeln!(out, "error: {what}")?;
+            return Ok(Exit::Usage);
         }
-        Err(what) => {
-            writeln!(out, "{what}")?;
-            Ok(Exit::Usage)
-        }
+    };
+    if explain.json {
+        writeln!(out, "{}", Json::Object(told))?
+    } else {
+        words(&told, out)?
     }
+    Ok(exit)
 }
 
-/// The ruling, and whether the tunnel's state is read for it.
-fn decide(explain: &Explain, authorizer: &Authorizer, env: &Env) -> Result<(Ruling, bool), String> {
+fn decide(explain: &Explain, authorizer: &Authorizer, env: &Env) -> Result<Explained, Fault> {
     let caller = caller(&explain.subject, &explain.issuer, &explain.role, &explain.team);
     let time = env.clock.now();
     if explain.operation == "read_audit" {
-        return Ok((authorizer.decide_audit(&caller, explain.source, time), false));
+        let ruling = authorizer.decide_audit(&caller, explain.source, time);
+        return Ok(Explained { ruling, reads_state: false, change: None });
     }
     let operation = Operation::from_name(&explain.operation).ok_or_else(|| {
-        let names: Vec<&str> = Operation::ALL.iter().map(|operation| operation.name()).collect();
-        format!("no such operation; known are {} and read_audit", names.join(", "))
+        let names = Operation::ALL.map(Operation::name).join(", ");
+        Fault::Usage(format!("no such operation; known are {names} and read_audit"))
     })?;
     let account = AccountId::parse(&explain.account)
-        .ok_or_else(|| "--account must be 1 to 32 lower-case hex digits".to_owned())?;
-    let tunnel = match &explain.tunnel {
-        None => None,
-        Some(id) => Some(
-            TunnelId::parse(id).ok_or_else(|| "--tunnel must be 1 to 32 lower-case hex digits".to_owned())?,
-        ),
-    };
-    let body = explain.body.as_deref().map(json_file).transpose()?;
-    let state = explain.state.as_deref().map(json_file).transpose()?;
-    let state = match &state {
-        None => None,
-        Some(json) => Some(json.as_object().ok_or_else(|| "--state must hold a JSON object".to_owned())?),
-    };
-    let first = elements_of_body(operation, tunnel, body.as_ref(), None)?;
-    let ask = |asked: &[Asked], state: Option<&Object>| {
-        let element = |asked| element(asked, state);
-        let elements: Vec<Element<'_>> = asked.iter().map(element).collect();
+        .ok_or_else(|| Fault::Usage("--account must be 1 to 32 lower-case hex digits".to_owned()))?;
+    let call = Described::read(operation, explain)?;
+    let ask = |elements: &[Element<'_>]| {
         authorizer.decide(&Question {
             caller: &caller,
             operation,
@@ -125,135 +114,69 @@ fn decide(explain: &Explain, authorizer: &Authorizer, env: &Env) -> Result<(Ruli
             validate_only: explain.validate_only,
             source: explain.source,
             time,
-            elements: &elements,
+            elements,
         })
     };
-    let ruling = ask(&first, None);
-    match (&ruling, state) {
-        (Ruling::NeedsState, Some(state)) => {
-            let second = elements_of_body(operation, tunnel, body.as_ref(), Some(state))?;
-            Ok((ask(&second, Some(state)), true))
-        }
-        (Ruling::NeedsState, None) => Ok((ruling, true)),
-        (Ruling::Permit(_) | Ruling::Deny(_), _) => Ok((ruling, false)),
-    }
-}
-
-fn element<'a>(asked: &'a Asked, state: Option<&'a Object>) -> Element<'a> {
-    Element {
-        tunnel: asked.tunnel,
-        sets_psk: asked.sets_psk,
-        change: asked.change.as_ref(),
-        state,
-        pointer: asked.pointer.as_deref(),
-    }
-}
-
-fn json_file(path: &Path) -> Result<Json, String> {
-    let fault = |what: &dyn std::fmt::Display| format!("`{}` can't be read: {what}", path.display());
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(|e| fault(&e))?;
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|e| fault(&e))?;
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_FILE_BYTES {
-        return Err(fault(&"it is larger than a body may be"));
-    }
-    json::read(&bytes, json::MAX_DEPTH).map_err(|e| fault(&e))
-}
-
-/// What a body asks for, tunnel by tunnel. Without a body the call is a plain one that changes nothing.
-fn elements_of_body(
-    operation: Operation,
-    tunnel: Option<TunnelId>,
-    body: Option<&Json>,
-    state: Option<&Object>,
-) -> Result<Vec<Asked>, String> {
-    let on_account = matches!(operation, Operation::List | Operation::Create);
-    let key = if operation == Operation::SetPsks { "psks" } else { "ipsec_tunnels" };
-    let items: Vec<(Option<String>, Option<&Object>)> = match body {
-        None => vec![(None, None)],
-        Some(body) => match (body.get(key).and_then(Json::as_array), body.as_array(), body.as_object()) {
-            (Some(items), _, _) => pointed(items, &format!("/{key}")),
-            (None, Some(items), _) => pointed(items, ""),
-            (None, None, Some(one)) => vec![(None, Some(one))],
-            (None, None, None) => return Err("--body must hold a JSON object or array".to_owned()),
-        },
+    let (first, early) = call.ask(None, ask);
+    let reads_state = match &first {
+        Ruling::Deny(_) => false,
+        Ruling::NeedsState => true,
+        Ruling::Permit(_) => operation.replaces_state(),
     };
-    let mut elements = Vec::with_capacity(items.len());
-    for (pointer, item) in items {
-        let named = item.and_then(|item| item.get("id")).and_then(Json::as_str).and_then(TunnelId::parse);
-        let tunnel = if on_account { None } else { named.or(tunnel) };
-        if tunnel.is_none() && !on_account {
-            return Err(format!(
-                "`{}` is about a tunnel; give --tunnel, or its `id` in --body",
-                operation.name()
-            ));
-        }
-        let change = match (operation, item, state) {
-            (Operation::Create, item, _) => Some(changed(item, &Object::new())),
-            (_, None, _) => Some(Change::default()),
-            (_, item, Some(state)) => Some(changed(item, state)),
-            (_, Some(_), None) => None,
-        };
-        let sets_psk = item.is_some_and(|item| item.get("psk").is_some());
-        elements.push(Asked { tunnel, sets_psk, change, pointer });
-    }
-    Ok(elements)
+    let before = if reads_state { call.before()? } else { None };
+    let (ruling, change) = match &before {
+        Some(before) => call.ask(Some(before), ask),
+        None => (first, early),
+    };
+    Ok(Explained { ruling, reads_state, change })
 }
 
-fn pointed<'a>(items: &'a [Json], below: &str) -> Vec<(Option<String>, Option<&'a Object>)> {
-    let each = |(n, item): (usize, &'a Json)| (Some(format!("{below}/{n}")), item.as_object());
-    items.iter().enumerate().map(each).collect()
-}
-
-/// What a full replacement changes, for the fields whose protection is known.
-fn changed(asked: Option<&Object>, before: &Object) -> Change {
-    let mut change = Change::default();
-    let Some(asked) = asked else { return change };
-    for (name, value) in asked.iter().filter(|(name, _)| !matches!(*name, "id" | "psk")) {
-        if before.get(name) != Some(value) {
-            change.changed.insert(name.to_owned());
-        }
-    }
-    let on = |object: &Object, name| object.get(name).and_then(Json::as_bool).unwrap_or(false);
-    for (name, protects) in [("replay_protection", true), ("allow_null_cipher", false)] {
-        let (was, is) = (on(before, name), on(asked, name));
-        if was != is {
-            change.changed.insert(name.to_owned());
-            if is != protects {
-                change.weakened.insert(name.to_owned());
+impl Explained {
+    fn told(&self) -> Object {
+        let mut told = Object::new();
+        match &self.ruling {
+            Ruling::Permit(permit) => {
+                told.set("decision", "permit");
+                told.set("policies", permit.policies().to_vec());
+            }
+            Ruling::NeedsState => {
+                told.set("decision", "depends");
+                told.set("message", "it depends on the tunnel as it is now; give --state");
+            }
+            Ruling::Deny(refusal) => {
+                told.set("decision", "deny");
+                told.set("message", refusal.message());
+                if let Refusal::Forbidden(forbidden) = refusal {
+                    told.set("action", forbidden.action);
+                    told.set("policies", forbidden.policies.clone());
+                    if let Some(advice) = &forbidden.advice {
+                        told.set("advice", advice.as_str());
+                    }
+                    if let Some(pointer) = forbidden.pointer.as_deref().filter(|place| !place.is_empty()) {
+                        told.set("pointer", pointer);
+                    }
+                }
             }
         }
+        if let Some(Change { changed, weakened }) = &self.change {
+            told.set("changes", changed.iter().cloned().collect::<Vec<_>>());
+            told.set("weakens", weakened.iter().cloned().collect::<Vec<_>>());
+        }
+        told.set("reads_state", self.reads_state);
+        told
     }
-    change
 }
 
-fn told(ruling: &Ruling, state_read: bool) -> Object {
+/// A body that never gets to the policy.
+fn not_taken(refusal: &Refusal) -> Object {
     let mut told = Object::new();
-    match ruling {
-        Ruling::Permit(permit) => {
-            told.set("decision", "permit");
-            told.set("policies", permit.policies().iter().map(String::as_str).collect::<Vec<_>>());
-        }
-        Ruling::NeedsState => {
-            told.set("decision", "depends");
-            told.set("message", "it depends on the tunnel as it is now; give --state");
-        }
-        Ruling::Deny(refusal) => {
-            told.set("decision", "deny");
-            told.set("message", refusal.message());
-            if let Refusal::Forbidden(forbidden) = refusal {
-                told.set("action", forbidden.action);
-                told.set("policies", forbidden.policies.iter().map(String::as_str).collect::<Vec<_>>());
-                if let Some(advice) = &forbidden.advice {
-                    told.set("advice", advice.as_str());
-                }
-                if let Some(pointer) = &forbidden.pointer {
-                    told.set("pointer", pointer.as_str());
-                }
-            }
-        }
+    told.set("decision", "refused before the policy is asked");
+    told.set("status", refusal.terms().status.as_u16());
+    told.set("code", refusal.terms().code);
+    if let Some(pointer) = refusal.pointer().filter(|pointer| !pointer.is_empty()) {
+        told.set("pointer", pointer);
     }
-    told.set("reads_state", state_read);
+    told.set("message", refusal.message());
     told
 }
 
@@ -267,10 +190,10 @@ fn words(told: &Object, out: &mut dyn Write) -> io::Result<()> {
             Json::Array(items) => items.iter().filter_map(Json::as_str).collect::<Vec<_>>().join(", "),
             Json::Null | Json::Number(_) | Json::Object(_) => value.to_string(),
         };
-        writeln!(out, "{:12} {value}", name.replace('_', " "))?;
+        writeln!(out, "{:12} {}", name.replace('_', " "), plain(&value))?;
     }
     match told.get("message").and_then(Json::as_str) {
-        Some(message) => writeln!(out, "{:12} {message}", "message"),
+        Some(message) => writeln!(out, "{:12} {}", "message", plain(message)),
         None => Ok(()),
     }
 }

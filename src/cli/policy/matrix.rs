@@ -9,6 +9,7 @@ use super::super::{Env, Exit};
 use super::{PolicyFrom, caller, load};
 use crate::authorize::{Authorizer, Element, Question, Ruling};
 use crate::caller::Caller;
+use crate::inspect::plain;
 use crate::json::{Json, Object};
 use crate::operation::{AccountId, Operation, TunnelId};
 use crate::tunnel::Change;
@@ -192,7 +193,7 @@ fn table(roles: &[String], rows: &[Row], out: &mut dyn Write) -> io::Result<()> 
     let width = |role: &str| title(role).chars().count().max(5);
     write!(out, "{:first$}", "")?;
     for role in roles {
-        write!(out, "  {:width$}", printable(title(role)), width = width(role))?;
+        write!(out, "  {:width$}", plain(title(role)), width = width(role))?;
     }
     writeln!(out)?;
     for row in rows {
@@ -206,11 +207,6 @@ fn table(roles: &[String], rows: &[Row], out: &mut dyn Write) -> io::Result<()> 
         writeln!(out, "state: depends on the tunnel, which is read first")?;
     }
     Ok(())
-}
-
-/// A role from the policy's text must not steer the terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 fn json(roles: &[String], rows: &[Row], out: &mut dyn Write) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! The commands as a user gives them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use clap::Parser;
 
@@ -41,6 +42,13 @@ fn check(line: &str, exit: Exit, parts: &[&str]) {
     file("weak.json", r#"{"name":"a"}"#);
     file("now.json", r#"{"id":"a1","name":"a","replay_protection":true}"#);
     file("bulk.json", r#"{"ipsec_tunnels":[{"id":"a1","name":"a"},{"id":"b2","psk":"not a real one"}]}"#);
+    file("names.json", r#"[{"id":"a1","name":"a2"},{"id":"b2","name":"b2"}]"#);
+    file(
+        "list.json",
+        r#"{"success":true,"result":{"ipsec_tunnels":[{"id":"b2","name":"b"},{"id":"a1","name":"a"}]}}"#,
+    );
+    file("twice.json", r#"{"name":"a","name":"b"}"#);
+    file("odd.json", r#"{"name":"a","replay_protektion":true}"#);
     let (found, text) = told(line, dir.path());
     assert_eq!(found, exit, "{text}");
     for part in parts {
@@ -102,7 +110,7 @@ fn explain_names_policy_advice_and_whether_the_state_is_read() {
             "{by} --role operator --operation update --tunnel a1 --body {{dir}}/weak.json --state {{dir}}/now.json"
         ),
         Exit::Good,
-        &["decision     deny", "weakening-needs-admin", "reads state  yes"],
+        &["decision     deny", "weakening-needs-admin", "weakens      replay_protection", "reads state  yes"],
     );
     check(
         &format!("{by} --role operator --operation bulk_update --body {{dir}}/bulk.json"),
@@ -115,6 +123,53 @@ fn explain_names_policy_advice_and_whether_the_state_is_read() {
         Exit::Good,
         &[r#""decision":"deny""#, r#""policies":[]"#, r#""advice":"ask for the role `viewer`""#],
     );
-    check(&format!("{by} --operation mint"), Exit::Usage, &["known are list"]);
-    check(&format!("{by} --operation get"), Exit::Usage, &["--tunnel"]);
+    check(
+        &format!("{by} --role operator --operation update --tunnel a1"),
+        Exit::Good,
+        &["decision     permit", "operators-change", "reads state  yes"],
+    );
+    for (wrong, said) in [
+        ("--operation mint", "known are list"),
+        ("--operation get", "give --tunnel"),
+        ("--operation list --tunnel a1", "leave --tunnel out"),
+        ("--operation bulk_update --tunnel a1 --body {dir}/names.json", "leave --tunnel out"),
+        ("--operation bulk_update", "a --body that names tunnels"),
+        ("--operation create --body {dir}/none.json", "can't be read"),
+        ("--operation get --tunnel XYZ", "hex digits"),
+        ("--role admin --operation update --tunnel c3 --body {dir}/weak.json --state {dir}/now.json", "`c3`"),
+        (
+            "--role admin --operation update --tunnel a1 --body {dir}/weak.json --state {dir}/twice.json",
+            "twice",
+        ),
+    ] {
+        check(&format!("{by} {wrong}"), Exit::Usage, &["error: ", said]);
+    }
+}
+
+#[test]
+fn explain_finds_each_tunnel_of_a_bulk_body_in_the_answer_to_a_list() {
+    check(
+        "explain --policy {shipped} --subject alice --role operator --operation bulk_update \
+         --body {dir}/names.json --state {dir}/list.json",
+        Exit::Good,
+        &["decision     permit", "changes      name\n", "weakens      none"],
+    );
+}
+
+#[test]
+fn explain_reads_a_body_as_strictly_as_the_proxy_and_exits_1_where_it_is_not_taken() {
+    let by = "explain --policy {shipped} --subject alice --role admin";
+    for (call, said) in [
+        ("--operation create --body {dir}/twice.json", "duplicate name"),
+        ("--operation create --body {dir}/odd.json", "pointer      /replay_protektion"),
+        ("--operation generate_psk --tunnel a1 --body {dir}/weak.json", "takes no body"),
+        ("--operation get --tunnel a1 --body {dir}/weak.json", "status       400"),
+        ("--operation set_psks --body {dir}/bulk.json", "psks"),
+    ] {
+        check(
+            &format!("{by} {call}"),
+            Exit::Failed,
+            &["decision     refused before the policy is asked", "code ", said],
+        );
+    }
 }

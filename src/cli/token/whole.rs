@@ -1,0 +1,43 @@
+//! A token judged as the proxy judges it: signature, times, issuer, audience, claims and revocations.
+//!
+//! Not here: how (`identify`), what else is shown of a token (`token inspect`).
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
+
+use super::{Stop, usage, visible};
+use crate::caller::Caller;
+use crate::cli::{Env, Exit};
+use crate::clock::rfc3339;
+use crate::config;
+use crate::identify::Identifier;
+
+/// Says whether the proxy of this configuration takes the token, and as whose.
+pub(super) async fn judge(token: &str, file: &Path, env: &Env, out: &mut dyn Write) -> Result<Exit, Stop> {
+    let config = config::load(file, &env.vars).map_err(|problems| usage(&problems.to_string()))?;
+    let identifier = Identifier::start(&config.issuers, &config.revocation, Arc::clone(&env.clock)).await?;
+    for trouble in identifier.health() {
+        writeln!(out, "warning: {}", visible(&trouble))?;
+    }
+    let mut headers = HeaderMap::new();
+    let mut bearer = HeaderValue::from_str(&format!("Bearer {token}"))?;
+    bearer.set_sensitive(true);
+    headers.insert(AUTHORIZATION, bearer);
+    match identifier.identify(&headers).await {
+        Ok(identified) => {
+            let Caller { subject, teams, roles, issuer, expires, .. } = &**identified.caller();
+            let list = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            writeln!(out, "accepted: `{subject}` of {issuer}, until {}", rfc3339(*expires))?;
+            writeln!(out, "  roles: {}", list(roles))?;
+            writeln!(out, "  teams: {}", list(teams))?;
+            Ok(Exit::Good)
+        }
+        Err(refusal) => {
+            writeln!(out, "refused: {}", visible(&refusal.message()))?;
+            Ok(Exit::Failed)
+        }
+    }
+}
