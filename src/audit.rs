@@ -371,7 +371,6 @@ impl Owed {
     /// Records how it ended. If the store can't take it, the outcome is owed, and the answer may go all the
     /// same: it may hold the only copy of a key.
     pub async fn close(mut self, call: &mut Call, end: &End<'_>, client_gone: bool) -> Recorded {
-        self.closed = true;
         call.passed(Stage::Forward);
         let auditor = &self.auditor;
         let mut members = call.members();
@@ -398,6 +397,8 @@ impl Owed {
         if auditor.append(&entry).await.is_err() {
             auditor.debts.owe(late(entry));
         }
+        // Not before: whatever fails while the outcome is made leaves it to the drop.
+        self.closed = true;
         if let Some(key) = &self.key {
             auditor.one_shots.settle(key, call.request_id, end.fate());
         }
