@@ -1,11 +1,6 @@
 //! The shape of the code, held by tests: modules import upwards only, files stay short.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test stops at the first thing that is wrong"
-)]
+#![expect(clippy::unwrap_used, reason = "a test stops at the first thing that is wrong")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
