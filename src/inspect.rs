@@ -3,6 +3,7 @@
 //! Uses the store's read side and `seal` only, so nothing here can write. Not here: the commands' flags
 //! (`cli::audit`), how entries are stored (`store`).
 
+mod notes;
 mod scan;
 mod table;
 mod text;

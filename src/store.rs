@@ -26,6 +26,8 @@ mod filter;
 mod lock;
 mod place;
 mod reader;
+#[cfg(test)]
+mod reading;
 mod schema;
 mod snapshot;
 mod sqlite;

@@ -6,6 +6,8 @@
 mod list;
 mod show;
 mod source;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use std::io::{self, Write};
@@ -57,7 +59,7 @@ pub async fn run(command: &Command, env: &Env, out: &mut (dyn Write + Send)) -> 
 }
 
 /// Opens a database, or says why not and with which exit code.
-async fn open(database: &std::path::Path, out: &mut dyn Write) -> io::Result<Result<Reader, Exit>> {
+async fn open(database: &std::path::Path, out: &mut (dyn Write + Send)) -> io::Result<Result<Reader, Exit>> {
     match Reader::open(database).await {
         Ok(reader) => Ok(Ok(reader)),
         Err(error) => Ok(Err(unreadable(&error, out)?)),

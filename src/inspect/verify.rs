@@ -5,9 +5,10 @@
 //! signatures must be the key's, and the schema and the indexes must be as this version makes them. The log is read
 //! once from the front, so memory does not grow with it. Not here: the walk over the entries (`inspect::scan`).
 
+use super::notes::Notes;
 use super::scan::Scan;
 use crate::json::{Json, Object};
-use crate::seal::{Chain, Checkpoint, Verifier};
+use crate::seal::{Checkpoint, Verifier};
 use crate::store::{ReadError, Reader, Snapshot, StoreError};
 
 /// Problems that are listed; where there are more, the record is lost anyway.
@@ -107,7 +108,10 @@ pub async fn verify(
     check_schema(&mut snapshot, &mut report).await?;
     let kept = kept(evidence, &mut report);
     let (head, edge) = check_head(&mut snapshot, evidence, &mut report).await?;
-    let chain = check_notes(&mut snapshot, evidence, &mut report).await?;
+    let mut notes = Notes::new(evidence.verifier.clone());
+    let scan = Scan::new(&mut snapshot, &mut report, &mut notes, head, edge, kept);
+    scan.run(progress).await?;
+    let chain = notes.rest(&mut snapshot, &mut report).await?;
     if let Some(expected) = head.and_then(|head| head.chain)
         && expected != chain
     {
@@ -117,8 +121,6 @@ pub async fn verify(
             expected.count, chain.count
         ));
     }
-    let scan = Scan::new(&mut snapshot, &mut report, &evidence.verifier, head, edge, kept);
-    scan.run(progress).await?;
     if let Some(lines) = found(snapshot.integrity().await, "the database's own check", &mut report)? {
         lines.into_iter().for_each(|line| report.problem(format!("the database's own check: {line}")));
     }
@@ -180,42 +182,4 @@ async fn check_head(
         Err(e) => report.problem(format!("the head: {e}")),
     }
     Ok((None, head.edge.clone()))
-}
-
-/// Signature, order and number of the stored checkpoints; whether their roots are right is seen by the scan.
-async fn check_notes(
-    snapshot: &mut Snapshot,
-    evidence: &Evidence,
-    report: &mut Report,
-) -> Result<Chain, VerifyError> {
-    let mut chain = Chain::new();
-    let (mut from, mut last) = (i64::MIN, 0u64);
-    loop {
-        let page = snapshot.checkpoints(from).await;
-        let page = found(page, "the checkpoints", report)?.unwrap_or_default();
-        let Some(end) = page.last() else { return Ok(chain) };
-        let next = end.n.checked_add(1);
-        for stored in &page {
-            let place = format!("checkpoint {} (over {} entries)", stored.n, stored.size);
-            if u64::try_from(stored.n) != Ok(chain.count) {
-                report.problem(format!("{place}: number {} was expected", chain.count));
-            }
-            chain.push(&stored.note);
-            match Checkpoint::open(&stored.note, &evidence.verifier) {
-                Err(e) => report.problem(format!("{place}: {e}")),
-                Ok(signed) if u64::try_from(stored.size) != Ok(signed.size) || signed.chain.is_some() => {
-                    report.problem(format!("{place}: its note is over {} entries", signed.size));
-                }
-                Ok(signed) if signed.size <= last => report.problem(format!("{place}: out of order")),
-                Ok(signed) => {
-                    last = signed.size;
-                    report.checkpoints += 1;
-                }
-            }
-        }
-        match next {
-            Some(next) => from = next,
-            None => return Ok(chain),
-        }
-    }
 }
