@@ -21,12 +21,12 @@ use crate::clock::Clock;
 use crate::entry::Kind;
 use crate::json::{Json, Object};
 use crate::limit::Budget;
-use crate::operation::Operation;
+use crate::operation::{AccountId, Operation};
 use crate::refusal::Refusal;
 use crate::state::States;
 
 use intent::Intent;
-use judge::{Present, Resolution, Verdict, judge, together};
+use judge::{Expected, Present, Resolution, Verdict, judge, together};
 
 /// Looks into lost calls, one at a time.
 #[derive(Debug)]
@@ -38,8 +38,8 @@ pub struct Resolver {
     settle: Duration,
     queue: mpsc::UnboundedSender<Intent>,
     open: Arc<Mutex<usize>>,
-    /// The last intent of ours on each tunnel: a call that another one followed can't be judged by the state.
-    last: Mutex<HashMap<String, Uuid>>,
+    /// The last call of ours on each tunnel: one that another followed can't be judged by the state.
+    last: Mutex<HashMap<Mark, Uuid>>,
 }
 
 /// The first and the longest pause after the upstream's state could not be read.
@@ -83,10 +83,13 @@ impl Resolver {
         *self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that a write is about to touch these tunnels.
-    pub fn touched(&self, request_id: Uuid, tunnels: impl IntoIterator<Item = String>) {
+    /// Notes that a call with this intent is about to be made. To be told of intents in their order, and of each
+    /// before anything is sent.
+    pub fn touched(&self, intent: &Json) {
+        // One that can't be read is reported where it is looked into.
+        let Some(intent) = Intent::read(intent) else { return };
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.extend(tunnels.into_iter().map(|tunnel| (tunnel, request_id)));
+        last.extend(intent.expected.iter().map(|expected| (mark(&intent, expected), intent.request_id)));
     }
 
     /// Takes the intent of a lost call to look into.
@@ -150,7 +153,7 @@ impl Resolver {
         }
         let taken = self.budget.take_own()?;
         let all = self.states.all(&taken, intent.account, intent.request_id).await?;
-        let verdict = |expected: &judge::Expected| {
+        let verdict = |expected: &Expected| {
             let named = |tunnel: &&Object| {
                 if intent.operation == Operation::Create {
                     text(tunnel, "name") == expected.name
@@ -171,20 +174,29 @@ impl Resolver {
         Ok(intent.expected.iter().map(verdict).collect())
     }
 
-    fn followed(&self, intent: &Intent, expected: &judge::Expected) -> bool {
+    fn followed(&self, intent: &Intent, expected: &Expected) -> bool {
+        // The order of turns, not that of request ids: a call that came early may have waited for long.
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let touched = expected.tunnel.as_ref().and_then(|tunnel| last.get(tunnel));
-        touched.is_some_and(|request_id| *request_id > intent.request_id)
+        last.get(&mark(intent, expected)).is_some_and(|request_id| *request_id != intent.request_id)
     }
 
     fn present(&self, tunnel: &Object) -> Present {
         Present {
-            etag: self.states.etag(tunnel),
+            settings: self.states.settings(tunnel),
             name: text(tunnel, "name"),
             created_on: text(tunnel, "created_on"),
+            modified_on: text(tunnel, "modified_on"),
             key_generated_on: crate::tunnel::state::key_generated_on(tunnel).map(str::to_owned),
         }
     }
+}
+
+/// Where a call had its turn: an account, and a tunnel's id or the name of one to be created.
+type Mark = (AccountId, Option<String>, Option<String>);
+
+fn mark(intent: &Intent, expected: &Expected) -> Mark {
+    let name = expected.name.clone().filter(|_| expected.tunnel.is_none());
+    (intent.account, expected.tunnel.clone(), name)
 }
 
 fn members(intent: &Intent, resolution: Resolution, verdicts: &[Verdict]) -> Object {

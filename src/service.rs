@@ -203,6 +203,7 @@ async fn resume(
     let read = |text: &String| crate::json::read(text.as_bytes(), crate::json::MAX_DEPTH).ok();
     let now = clock.now();
     let since = now.checked_sub(window).unwrap_or(now);
+    let mut lost: Vec<Json> = Vec::new();
     let recent = reader.one_shot_since(since).await.map_err(failed("reading the audit store"))?;
     for (intent, ending) in &recent {
         let Some(intent) = read(intent) else { continue };
@@ -211,11 +212,18 @@ async fn resume(
         // An outcome that left it open, and a process that ended before it was looked into.
         let is_resolved = ending.as_ref().is_some_and(|ending| ending.get("resolution").is_some());
         if ending.is_some() && fate == Fate::Open && !is_resolved {
-            resolver.look_into(&intent);
+            lost.push(intent);
         }
     }
     let open = reader.intents_without_outcome().await.map_err(failed("reading the audit store"))?;
-    open.iter().filter_map(read).for_each(|intent: Json| resolver.look_into(&intent));
+    lost.extend(open.iter().filter_map(read));
+    // The ids begin with their time, so the least is the oldest.
+    let oldest = lost.iter().filter_map(|intent| intent.get("id")?.as_str()).min();
+    if let Some(oldest) = oldest {
+        let since = reader.intents_from(oldest).await.map_err(failed("reading the audit store"))?;
+        since.iter().filter_map(read).for_each(|intent| resolver.touched(&intent));
+    }
+    lost.iter().for_each(|intent| resolver.look_into(intent));
     Ok(())
 }
 

@@ -84,6 +84,17 @@ impl Reader {
         rows.iter().map(|row| row.try_get(0).map_err(|e| self.failed(e))).collect()
     }
 
+    /// The intents from this one on, in their order, without the bodies and states that they hold.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub async fn intents_from(&self, id: &str) -> Result<Vec<String>, ReadError> {
+        let intents = "SELECT json_remove(entry, '$.request', '$.state_before') FROM entries
+                       WHERE kind = 'intent' AND id >= ? ORDER BY seq";
+        let rows = sqlx::query(intents).bind(id).fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
+        rows.iter().map(|row| row.try_get(0).map_err(|e| self.failed(e))).collect()
+    }
+
     /// One-shot intents since a time, oldest first, each with the entry that ended it, if any.
     ///
     /// # Errors

@@ -84,6 +84,7 @@ pub struct Answer {
 /// One entry of the record.
 #[derive(Debug, Clone)]
 pub struct Stored {
+    pub seq: u64,
     pub raw: String,
     pub json: Json,
 }
@@ -302,6 +303,19 @@ impl World {
         stored(&self.database).await
     }
 
+    /// The record behind its first `count` entries, oldest first.
+    pub async fn entries_after(&self, count: u64) -> Vec<Stored> {
+        stored_after(&self.database, count).await
+    }
+
+    /// The intents that nothing has ended yet.
+    pub async fn open_intents(&self) -> Vec<String> {
+        let reader = Reader::open(&self.database).await.unwrap();
+        let open = reader.intents_without_outcome().await.unwrap();
+        reader.close().await;
+        open
+    }
+
     /// The entries of one call.
     pub async fn entries_of(&self, request_id: &str) -> Vec<Stored> {
         let all = self.entries().await;
@@ -405,12 +419,18 @@ impl Stored {
 }
 
 pub async fn stored(database: &Path) -> Vec<Stored> {
+    stored_after(database, 0).await
+}
+
+async fn stored_after(database: &Path, count: u64) -> Vec<Stored> {
     let reader = Reader::open(database).await.unwrap();
-    let mut rows = reader.list(&Filter { limit: None, ..Filter::default() }).await.unwrap();
+    let filter = Filter { after: count.checked_sub(1), limit: None, ..Filter::default() };
+    let mut rows = reader.list(&filter).await.unwrap();
     reader.close().await;
     rows.sort_by_key(|row| row.seq);
     rows.into_iter()
         .map(|row| Stored {
+            seq: row.seq,
             json: json::read(row.entry.as_bytes(), json::MAX_DEPTH).unwrap(),
             raw: row.entry,
         })
