@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::json;
 use crate::operation::{Class, RouteError};
 
-pub use terms::{Retry, Terms};
+pub use terms::{Retry, Terms, whole_seconds};
 
 /// Why a call is not made, or why its answer can't be given. Texts in it are ours; those that hold a client's
 /// words say so.

@@ -1,7 +1,7 @@
 //! What a refusal says: to the client, what is wrong and what to do; to the auditor, the same without a
 //! client's own words.
 
-use super::{Forbidden, Refusal, TokenFault};
+use super::{Forbidden, Refusal, TokenFault, whole_seconds};
 use crate::json::Object;
 
 impl Refusal {
@@ -14,7 +14,7 @@ impl Refusal {
             Self::HeadersTooLarge => "the request's headers are too large; send fewer or shorter ones".into(),
             Self::AddressLimited { retry_after } => format!(
                 "too many unidentified requests from this address; wait {} s",
-                retry_after.as_secs().max(1)
+                whole_seconds(*retry_after)
             ),
             Self::Overloaded { .. } => "too many connections at once; try again shortly".into(),
             Self::TargetSpelling(what) => format!("the path holds {what}; it must be spelled exactly as documented"),
@@ -48,11 +48,11 @@ impl Refusal {
             Self::QuotaSpent { of, class, retry_after } => format!(
                 "the {of}'s quota of {} calls is spent; wait {} s",
                 class.name(),
-                retry_after.as_secs().max(1)
+                whole_seconds(*retry_after)
             ),
             Self::BudgetSpent { retry_after } => format!(
                 "the budget of upstream calls that all callers share is spent; wait {} s",
-                retry_after.as_secs().max(1)
+                whole_seconds(*retry_after)
             ),
             Self::Forbidden(forbidden) => forbidden_message(forbidden),
             Self::StateUnreadable { why } => {

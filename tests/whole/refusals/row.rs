@@ -170,6 +170,9 @@ impl Found {
         self.same("x-should-retry", header("x-should-retry"), should_retry);
         let after = header("retry-after").map(|text| text.parse::<u32>().is_ok_and(|n| n > 0));
         self.same("retry-after", after, matches!(row.retry, Retry::After).then_some(true));
+        let text = answer.text();
+        let said = text.split_once("; wait ").and_then(|(_, rest)| rest.split_once(" s")).map(|(n, _)| n);
+        self.same("the wait in words", said, said.and(header("retry-after")));
         self.same("allow", header("allow"), row.allow);
         let challenge = (row.status == 401).then_some(match row.refusal {
             "token_missing" => "Bearer",
