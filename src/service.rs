@@ -13,7 +13,6 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::audit::Auditor;
-use crate::audit::one_shot::Fate;
 use crate::authorize::{self, Authorizer};
 use crate::clock::{Clock, Ids};
 use crate::config::Config;
@@ -96,6 +95,7 @@ impl Running {
         let budget = Budget::new(&config.limits.upstream_budget, Arc::clone(&clock));
         let auditor = Auditor::new(
             Arc::clone(&store),
+            reader.clone(),
             fingerprinter.clone(),
             Arc::clone(&ids),
             Arc::clone(&clock),
@@ -105,11 +105,10 @@ impl Running {
         );
         let states =
             Arc::new(States::new(Arc::clone(&upstream), fingerprinter, config.upstream.turn_timeout));
-        let resolver = Resolver::start(
+        let resolver = Resolver::new(
             Arc::clone(&auditor),
             Arc::clone(&states),
             budget.clone(),
-            Arc::clone(&clock),
             config.audit.resolve_after,
         );
         resume(&reader, &auditor, &resolver, clock.as_ref(), config.audit.one_shot_window).await?;
@@ -196,27 +195,21 @@ impl Running {
 async fn resume(
     reader: &Reader,
     auditor: &Auditor,
-    resolver: &Resolver,
+    resolver: &Arc<Resolver>,
     clock: &dyn Clock,
     window: Duration,
 ) -> Result<(), StartError> {
     let read = |text: &String| crate::json::read(text.as_bytes(), crate::json::MAX_DEPTH).ok();
     let now = clock.now();
     let since = now.checked_sub(window).unwrap_or(now);
-    let mut lost: Vec<Json> = Vec::new();
     let recent = reader.one_shot_since(since).await.map_err(failed("reading the audit store"))?;
     for (intent, ending) in &recent {
         let Some(intent) = read(intent) else { continue };
-        let ending = ending.as_ref().and_then(read);
-        let fate = auditor.remember(&intent, ending.as_ref(), now);
-        // An outcome that left it open, and a process that ended before it was looked into.
-        let is_resolved = ending.as_ref().is_some_and(|ending| ending.get("resolution").is_some());
-        if ending.is_some() && fate == Fate::Open && !is_resolved {
-            lost.push(intent);
-        }
+        auditor.remember(&intent, ending.as_ref().and_then(read).as_ref(), now);
     }
     let open = reader.intents_without_outcome().await.map_err(failed("reading the audit store"))?;
-    lost.extend(open.iter().filter_map(read));
+    let ambiguous = reader.intents_ambiguous().await.map_err(failed("reading the audit store"))?;
+    let lost: Vec<Json> = open.iter().chain(&ambiguous).filter_map(read).collect();
     // The ids begin with their time, so the least is the oldest.
     let oldest = lost.iter().filter_map(|intent| intent.get("id")?.as_str()).min();
     if let Some(oldest) = oldest {

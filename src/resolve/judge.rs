@@ -180,7 +180,9 @@ fn key(intended: Timestamp, expected: &Expected, now: &Present) -> Verdict {
         verdict.evidence.set("key_generated_on", now.key_generated_on.clone());
         verdict
     };
-    if expected.key_before.is_some() && expected.key_before == now.key_generated_on {
+    let before = expected.key_before.as_deref().and_then(time);
+    // Whole seconds name one key only if the call was not made within the same second.
+    if expected.key_before == now.key_generated_on && before.is_some_and(|before| before + SKEW < intended) {
         return times(Resolution::NotApplied, "the key is the one before");
     }
     match now.key_generated_on.as_deref().and_then(time) {
@@ -268,8 +270,10 @@ mod tests {
             check(operation, &unread, now(-60), Resolution::NotApplied);
             check(operation, &unread, now(-1), Resolution::CantTell);
             check(operation, &unread, Some(Present::default()), Resolution::NotApplied);
-            let read = Expected { key_before: text(-1), ..unread.clone() };
-            check(operation, &read, now(-1), Resolution::NotApplied);
+            let read = Expected { key_before: text(-60), ..unread.clone() };
+            check(operation, &read, now(-60), Resolution::NotApplied);
+            let just = Expected { key_before: text(-1), ..unread.clone() };
+            check(operation, &just, now(-1), Resolution::CantTell);
         }
         let only_key = Expected { before: Some("b".into()), after: Some("b".into()), ..unread };
         let present = Present { settings: "b".into(), key_generated_on: text(1), ..Present::default() };

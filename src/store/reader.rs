@@ -84,6 +84,19 @@ impl Reader {
         rows.iter().map(|row| row.try_get(0).map_err(|e| self.failed(e))).collect()
     }
 
+    /// The intents whose outcome says that nobody knows what became of the call, and which were not resolved since.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub async fn intents_ambiguous(&self) -> Result<Vec<String>, ReadError> {
+        let ambiguous = "SELECT intent.entry FROM entries AS outcome JOIN entries AS intent ON intent.id = outcome.intent_id
+                         WHERE outcome.ambiguous AND NOT EXISTS (SELECT 1 FROM entries AS later
+                             WHERE later.intent_id = outcome.intent_id AND later.kind = 'resolved')
+                         ORDER BY intent.seq";
+        let rows = sqlx::query(ambiguous).fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
+        rows.iter().map(|row| row.try_get(0).map_err(|e| self.failed(e))).collect()
+    }
+
     /// The intents from this one on, in their order, without the bodies and states that they hold.
     ///
     /// # Errors

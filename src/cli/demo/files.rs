@@ -186,6 +186,7 @@ database = "sqlite:audit.db"
 signing_key_file = "audit-signing.key"
 fingerprint_key_file = "audit-fingerprint.key"
 checkpoint_file = "checkpoint.txt"
+resolve_after = "2s"
 "#
     )
 }
