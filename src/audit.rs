@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::authorize::Permit;
 use crate::clock::{Clock, Ids};
-use crate::config::Bodies;
+use crate::config::{self, Bodies};
 use crate::entry::{Entry, Kind};
 use crate::json::{Json, Object};
 use crate::measure::{Metrics, Stage};
@@ -84,7 +84,7 @@ impl Cleared<'_> {
 }
 
 impl Auditor {
-    /// Writes to `store`, which `reader` reads; `window` is how long a repeated one-shot call is recognized.
+    /// Writes to `store`, which `reader` reads.
     #[must_use]
     pub fn new(
         store: Arc<Store>,
@@ -92,8 +92,7 @@ impl Auditor {
         fingerprinter: Fingerprinter,
         ids: Arc<Ids>,
         clock: Arc<dyn Clock>,
-        bodies: Bodies,
-        window: Duration,
+        config: &config::Audit,
         metrics: Metrics,
     ) -> Arc<Self> {
         let debts = Arc::new(Debts::default());
@@ -103,9 +102,9 @@ impl Auditor {
             redactor: Redactor::new(fingerprinter.clone()),
             fingerprinter,
             ids,
-            one_shots: OneShots::new(Arc::clone(&clock), window),
+            one_shots: OneShots::new(Arc::clone(&clock), config.one_shot_window),
             clock,
-            bodies,
+            bodies: config.bodies,
             debts,
             metrics,
         })

@@ -99,8 +99,7 @@ impl Running {
             fingerprinter.clone(),
             Arc::clone(&ids),
             Arc::clone(&clock),
-            config.audit.bodies,
-            config.audit.one_shot_window,
+            &config.audit,
             metrics.clone(),
         );
         let states =
