@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// The entries that are owed, oldest first.
 #[derive(Debug, Default)]
@@ -46,8 +46,12 @@ impl Debts {
                 continue;
             };
             match store.append(vec![entry]).await {
-                Ok(()) => {
-                    self.owed.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                Ok(()) => self.strike_off(),
+                // The first try ran out of time and came true all the same, so its id is known. Were it anything
+                // else, waiting would not mend it, and the intent is resolved at the next start.
+                Err(StoreError::Invalid) => {
+                    tracing::warn!("the store has an owed outcome already");
+                    self.strike_off();
                 }
                 Err(error) => {
                     tracing::warn!(
@@ -73,7 +77,40 @@ impl Debts {
         true
     }
 
+    fn strike_off(&self) {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    }
+
     fn oldest(&self) -> Option<String> {
         self.owed.lock().unwrap_or_else(PoisonError::into_inner).front().cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::seal::{Signer, generate_key};
+    use crate::secret::ExposeSecret as _;
+    use crate::store::Settings;
+
+    const ENTRY: &str = r#"{"kind":"outcome","id":"01900000-0000-7000-8000-000000000001","time":"2026-01-01T00:00:00.000000Z","request_id":"01900000-0000-7000-8000-000000000002"}"#;
+
+    #[tokio::test]
+    async fn an_outcome_that_was_stored_after_all_is_no_longer_owed() {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            database: directory.path().join("log.db"),
+            checkpoint_file: None,
+            append_timeout: Duration::from_secs(10),
+        };
+        let signer = Signer::new(generate_key("tunnelwarden/test").unwrap().0.expose_secret()).unwrap();
+        let store = Arc::new(Store::open(settings, Arc::new(signer), SystemClock::new()).await.unwrap());
+        store.append(vec![ENTRY.to_owned()]).await.unwrap();
+        let debts = Arc::new(Debts::default());
+        tokio::spawn(Arc::clone(&debts).pay(Arc::clone(&store)));
+        debts.owe(ENTRY.replacen('}', r#","recorded_late":true}"#, 1));
+        assert!(debts.settled(Duration::from_secs(5)).await, "owed for ever");
+        store.close().await;
     }
 }
