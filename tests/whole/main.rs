@@ -10,5 +10,7 @@
 )]
 
 mod crash;
+mod damage;
 mod harness;
+mod store_faults;
 mod way;
