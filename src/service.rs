@@ -52,8 +52,18 @@ pub struct StartError {
     why: String,
 }
 
-fn failed<E: std::fmt::Display>(doing: &'static str) -> impl FnOnce(E) -> StartError {
-    move |why| StartError { doing, why: why.to_string() }
+/// Says the whole chain: of a file that can't be opened, only the last link says why.
+fn failed<E: Into<Box<dyn std::error::Error>>>(doing: &'static str) -> impl FnOnce(E) -> StartError {
+    move |error| {
+        let error = error.into();
+        let mut why = error.to_string();
+        let mut source = error.source();
+        while let Some(error) = source {
+            why += &format!(": {error}");
+            source = error.source();
+        }
+        StartError { doing, why }
+    }
 }
 
 impl Running {

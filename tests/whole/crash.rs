@@ -177,7 +177,7 @@ fn verifies(world: &World, label: &str) {
 }
 
 /// Tunnels for the callers to work on.
-pub(crate) fn furnish(world: &World) {
+fn furnish(world: &World) {
     let account = AccountId::parse(ACCOUNT).unwrap();
     let there = world.emulator.tunnels(account).len();
     for n in there..8 {

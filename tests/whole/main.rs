@@ -10,6 +10,11 @@
 )]
 
 mod crash;
+mod damage;
 mod harness;
+<<<<<<< HEAD
 mod refusals;
+=======
+mod store_faults;
+>>>>>>> w2-crash
 mod way;

@@ -26,7 +26,9 @@ impl Random {
     pub(crate) fn new(seed: u64, round: u64) -> Self {
         let mut random = Self((seed ^ (round << 48)).max(1));
         // The first ones of neighboring seeds look alike.
-        (0..8).for_each(|_| drop(random.below(2)));
+        for _ in 0..8 {
+            random.below(2);
+        }
         random
     }
 
@@ -143,7 +145,7 @@ impl Caller {
                 "/psk".to_owned(),
                 Some(format!(r#"{{"psks":[{{"id":"{id}","psk":"key-{n:020}"}}]}}"#)),
             ),
-            _ => (Method::POST, format!("/{id}/psk_generate?validate_only={}", n % 8 == 0), None),
+            _ => (Method::POST, format!("/{id}/psk_generate?validate_only={}", n.is_multiple_of(8)), None),
         }
     }
 
