@@ -236,7 +236,7 @@ fn problems(pipeline: &Pipeline) -> Vec<String> {
 fn warnings(pipeline: &Pipeline, policy: &reload::Warning) -> Vec<String> {
     let mut warnings = pipeline.identifier.health();
     warnings.extend(pipeline.upstream.health());
-    warnings.extend(policy.lock().unwrap_or_else(PoisonError::into_inner).clone());
+    warnings.extend(policy.lock().unwrap_or_else(PoisonError::into_inner).map(str::to_owned));
     if pipeline.auditor.checkpoint_file_fault() {
         warnings.push("the checkpoint file can't be written".to_owned());
     }

@@ -10,4 +10,5 @@
 )]
 
 mod harness;
+mod reload;
 mod way;
