@@ -105,24 +105,53 @@ pub struct ConfigFile {
     pub config: PathBuf,
 }
 
-/// Runs what the command line asks for. `out` is where results go; what went wrong goes to `errors`.
-pub async fn run(cli: Cli, env: &Env, out: &mut (dyn Write + Send), errors: &mut (dyn Write + Send)) -> Exit {
-    match cli.command {
-        Command::Serve(args) => serve::run(&args, env, errors).await,
-        Command::Check(args) => check::run(&args, env, out).await,
-        Command::Demo(args) => demo::run(args, env, out).await,
-        Command::Emulator(args) => emulator::run(args, env, out).await,
-        Command::Policy(command) => policy::run(&command, env, out).await,
-        Command::Token(command) => token::run(command, env, out).await,
-        Command::Keys(command) => keys::run(&command, env, out),
-        Command::Audit(command) => audit::run(&command, env, out).await,
-        Command::Healthcheck(args) => healthcheck::run(&args, env, out).await,
+/// Why a command ends without its answer: what to tell, and the exit code.
+#[derive(Debug)]
+pub struct Stop {
+    exit: Exit,
+    what: String,
+}
+
+impl Stop {
+    /// What was given can't be used.
+    pub fn usage(what: impl std::fmt::Display) -> Self {
+        Self { exit: Exit::Usage, what: what.to_string() }
+    }
+
+    /// What was given is good, and still it did not work.
+    pub fn failed(what: impl std::fmt::Display) -> Self {
+        Self { exit: Exit::Failed, what: what.to_string() }
     }
 }
 
-/// Says what went wrong, once.
-fn fail(out: &mut dyn Write, exit: Exit, what: &dyn std::fmt::Display) -> Exit {
-    // Nobody is left to tell where even this can't be written.
-    let _ = writeln!(out, "error: {what}");
-    exit
+impl From<std::io::Error> for Stop {
+    /// An answer that can't be written. Where its reader has gone, there is nobody to tell.
+    fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            return Self::failed("");
+        }
+        Self::failed(format_args!("the answer can't be written: {error}"))
+    }
+}
+
+/// Runs what the command line asks for. `out` is where answers go; what went wrong goes to `errors`, once.
+pub async fn run(cli: Cli, env: &Env, out: &mut (dyn Write + Send), errors: &mut (dyn Write + Send)) -> Exit {
+    let done = match cli.command {
+        Command::Serve(args) => serve::run(&args, env).await,
+        Command::Check(args) => check::run(&args, env, out),
+        Command::Demo(args) => demo::run(args, env, out).await,
+        Command::Emulator(args) => emulator::run(args, env, out).await,
+        Command::Policy(command) => policy::run(&command, env, out),
+        Command::Token(command) => token::run(command, env, out).await,
+        Command::Keys(command) => keys::run(&command, env, out),
+        Command::Audit(command) => audit::run(&command, env, out).await,
+        Command::Healthcheck(args) => healthcheck::run(&args, env).await,
+    };
+    done.unwrap_or_else(|Stop { exit, what }| {
+        for line in what.lines() {
+            // Where even this can't be written, the exit code still tells.
+            let _ = writeln!(errors, "error: {line}");
+        }
+        exit
+    })
 }

@@ -286,7 +286,7 @@ fn warnings(pipeline: &Pipeline, policy: &reload::Warning, token: &TokenCheck) -
     let mut warnings = pipeline.identifier.health();
     warnings.extend(pipeline.upstream.health());
     warnings.extend(token.lock().unwrap_or_else(PoisonError::into_inner).clone());
-    warnings.extend(policy.lock().unwrap_or_else(PoisonError::into_inner).clone());
+    warnings.extend(policy.lock().unwrap_or_else(PoisonError::into_inner).map(str::to_owned));
     if pipeline.auditor.checkpoint_file_fault() {
         warnings.push("the checkpoint file can't be written".to_owned());
     }

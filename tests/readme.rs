@@ -1,6 +1,6 @@
 //! What README says of refusals is what the code does. Its commands are run by `.ci/run`.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at the first thing that is wrong")]
+#![expect(clippy::unwrap_used, reason = "a test stops at the first thing that is wrong")]
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -80,9 +80,10 @@ fn refusals() -> Vec<Refusal> {
 /// A row's first four cells, as they must stand in the table.
 fn row(refusal: &Refusal) -> String {
     let terms = refusal.terms();
-    let name = match refusal {
-        Refusal::TokenInvalid(fault) => format!("`{}`: `{}`", refusal.name(), <&str>::from(fault)),
-        other => format!("`{}`", other.name()),
+    let name = if let Refusal::TokenInvalid(fault) = refusal {
+        format!("`{}`: `{}`", refusal.name(), <&str>::from(fault))
+    } else {
+        format!("`{}`", refusal.name())
     };
     let retry = match terms.retry {
         Retry::Useless => "no",
@@ -106,9 +107,8 @@ fn the_table_of_refusals_is_whole() {
     let all = refusals();
     let names: BTreeSet<&str> = all.iter().map(Refusal::name).collect();
     assert_eq!(names, Refusal::VARIANTS.iter().copied().collect());
-    let faults = all.iter().filter_map(|refusal| match refusal {
-        Refusal::TokenInvalid(fault) => Some(<&str>::from(fault)),
-        _ => None,
+    let faults = all.iter().filter_map(|refusal| {
+        if let Refusal::TokenInvalid(fault) = refusal { Some(<&str>::from(fault)) } else { None }
     });
     assert_eq!(faults.collect::<BTreeSet<_>>(), TokenFault::VARIANTS.iter().copied().collect());
 }

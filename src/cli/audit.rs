@@ -10,10 +10,10 @@ mod source;
 mod tests;
 mod verify;
 
-use std::io::{self, Write};
+use std::io::Write;
 
-use super::{Env, Exit};
-use crate::store::{ReadError, Reader, StoreError};
+use super::{Env, Exit, Stop};
+use crate::store::{ReadError, StoreError};
 
 pub use list::List;
 pub use show::Show;
@@ -47,27 +47,20 @@ signed head can't be noticed.")]
     Verify(Verify),
 }
 
-/// Runs the command; answers go to `out`, and so do problems, as they are the answer.
-pub async fn run(command: &Command, env: &Env, out: &mut (dyn Write + Send)) -> Exit {
-    let done = match command {
+/// Runs the command.
+///
+/// # Errors
+/// What can't be read.
+pub async fn run(command: &Command, env: &Env, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
+    match command {
         Command::List(list) => list::run(list, env, out).await,
         Command::Show(show) => show::run(show, env, out).await,
         Command::Verify(verify) => verify::run(verify, env, out).await,
-    };
-    // Nobody reads on (a closed pipe, say): there is nobody to tell either.
-    done.unwrap_or(Exit::Failed)
-}
-
-/// Opens a database, or says why not and with which exit code.
-async fn open(database: &std::path::Path, out: &mut (dyn Write + Send)) -> io::Result<Result<Reader, Exit>> {
-    match Reader::open(database).await {
-        Ok(reader) => Ok(Ok(reader)),
-        Err(error) => Ok(Err(unreadable(&error, out)?)),
     }
 }
 
-/// Says what kept us from reading. A file that is damaged was tampered with, by somebody or by a disk.
-fn unreadable(error: &ReadError, out: &mut dyn Write) -> io::Result<Exit> {
-    writeln!(out, "{error}")?;
-    Ok(if error.fault == StoreError::Corrupt { Exit::Tampered } else { Exit::Failed })
+/// What kept us from reading. A file that is damaged was tampered with, by somebody or by a disk.
+fn unreadable(error: &ReadError) -> Stop {
+    let exit = if error.fault == StoreError::Corrupt { Exit::Tampered } else { Exit::Failed };
+    Stop { exit, what: error.to_string() }
 }

@@ -6,7 +6,7 @@ use crate::config::{self, Config};
 use crate::json::{Json, Object};
 use crate::{authorize, forward, identify, service};
 
-use super::{ConfigFile, Env, Exit, fail};
+use super::{ConfigFile, Env, Exit, Stop};
 
 /// Options of `check`.
 #[derive(clap::Args, Debug)]
@@ -21,8 +21,11 @@ pub struct Args {
     json: bool,
 }
 
-/// Runs it.
-pub async fn run(args: &Args, env: &Env, out: &mut (dyn Write + Send)) -> Exit {
+/// Runs it. What is wrong is the answer, so it goes to `out`.
+///
+/// # Errors
+/// The answer can't be written.
+pub fn run(args: &Args, env: &Env, out: &mut dyn Write) -> Result<Exit, Stop> {
     let (problems, summary) = match config::load(&args.file.config, &env.vars) {
         Ok(config) => (problems(&config), summary(&config)),
         Err(problems) => {
@@ -31,7 +34,7 @@ pub async fn run(args: &Args, env: &Env, out: &mut (dyn Write + Send)) -> Exit {
         }
     };
     let exit = if problems.is_empty() { Exit::Good } else { Exit::Usage };
-    let told = if args.json {
+    if args.json {
         let items = problems.iter().map(|(key, what)| {
             let item: Object = [("key", key.as_str()), ("problem", what.as_str())].into_iter().collect();
             Json::Object(item)
@@ -39,13 +42,13 @@ pub async fn run(args: &Args, env: &Env, out: &mut (dyn Write + Send)) -> Exit {
         let mut all = Object::new();
         all.set("ok", problems.is_empty());
         all.set("problems", Json::Array(items.collect()));
-        writeln!(out, "{}", Json::Object(all))
+        writeln!(out, "{}", Json::Object(all))?
     } else if problems.is_empty() {
-        write!(out, "{summary}")
+        write!(out, "{summary}")?
     } else {
-        problems.iter().try_for_each(|(key, what)| writeln!(out, "{key}: {what}"))
-    };
-    told.map_or_else(|e| fail(out, Exit::Failed, &e), |()| exit)
+        problems.iter().try_for_each(|(key, what)| writeln!(out, "{key}: {what}"))?
+    }
+    Ok(exit)
 }
 
 /// Everything that would keep the proxy from starting or from serving, by key path.

@@ -20,7 +20,7 @@ use crate::operation::AccountId;
 use crate::secret::ExposeSecret as _;
 use crate::service::{Running, make_keys};
 
-use super::{Env, Exit, signals};
+use super::{Env, Exit, Stop, signals};
 use files::{Files, quoted};
 
 /// The roles of the shipped policy.
@@ -56,11 +56,13 @@ pub struct Args {
 }
 
 /// Runs the demo until Ctrl-C.
-pub async fn run(args: Args, env: &Env, out: &mut (dyn Write + Send)) -> Exit {
-    match demo(args, env, out).await {
-        Ok(()) => Exit::Good,
-        Err(why) => super::fail(out, Exit::Failed, &format!("the demo can't run: {why}")),
-    }
+///
+/// # Errors
+/// What keeps it from running.
+pub async fn run(args: Args, env: &Env, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
+    let played = demo(args, env, out).await;
+    played.map_err(|why| Stop::failed(format_args!("the demo can't run: {why}")))?;
+    Ok(Exit::Good)
 }
 
 async fn demo(args: Args, env: &Env, out: &mut (dyn Write + Send)) -> Result<(), String> {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Env, Exit};
+use super::{Env, Exit, Stop};
 use crate::clock::Ids;
 use crate::emulator::{Emulator, Options, Rule, Token, new_token};
 use crate::json::{Json, Object};
@@ -53,21 +53,16 @@ fn account(text: &str) -> Result<AccountId, String> {
 }
 
 /// Runs the command until Ctrl-C or SIGTERM.
-pub async fn run(args: Args, env: &Env, out: &mut dyn Write) -> Exit {
-    let emulator = match open(&args, env, out).await {
-        Ok(emulator) => emulator,
-        Err(message) => {
-            let _ = writeln!(out, "error: {message}");
-            return Exit::Failed;
-        }
-    };
-    if let Err(error) = stopped().await {
-        let _ = writeln!(out, "error: can't wait for a signal to stop: {error}");
-        return Exit::Failed;
-    }
+///
+/// # Errors
+/// What keeps it from running.
+pub async fn run(args: Args, env: &Env, out: &mut dyn Write) -> Result<Exit, Stop> {
+    let emulator = open(&args, env, out).await.map_err(Stop::failed)?;
+    let stopped = stopped().await;
+    stopped.map_err(|e| Stop::failed(format_args!("can't wait for a signal to stop: {e}")))?;
     emulator.stop().await;
-    let _ = writeln!(out, "stopped");
-    Exit::Good
+    writeln!(out, "stopped")?;
+    Ok(Exit::Good)
 }
 
 async fn stopped() -> std::io::Result<()> {

@@ -1,6 +1,5 @@
 //! `tunnelwarden healthcheck`: asks a running proxy whether it is ready, for container engines that know no HTTP.
 
-use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,8 +7,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::config;
+use crate::inspect::plain;
 
-use super::{ConfigFile, Env, Exit, fail};
+use super::{ConfigFile, Env, Exit, Stop};
 
 /// Options of `healthcheck`.
 #[derive(clap::Args, Debug)]
@@ -27,21 +27,21 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const MAX_ANSWER: u64 = 64 << 10;
 
 /// Runs it.
-pub async fn run(args: &Args, env: &Env, out: &mut (dyn Write + Send)) -> Exit {
-    let address = match config::admin_address(&args.file.config, &env.vars) {
-        Ok(address) => address,
-        Err(problems) => return fail(out, Exit::Usage, &problems),
+///
+/// # Errors
+/// What keeps the proxy from being ready, or from answering.
+pub async fn run(args: &Args, env: &Env) -> Result<Exit, Stop> {
+    let address = config::admin_address(&args.file.config, &env.vars).map_err(Stop::usage)?;
+    let answer = match tokio::time::timeout(PATIENCE, ask(reachable(address))).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => return Err(Stop::failed(format_args!("`{address}` can't be asked: {error}"))),
+        Err(_) => return Err(Stop::failed(format_args!("`{address}` does not answer"))),
     };
-    let asked = tokio::time::timeout(PATIENCE, ask(reachable(address))).await;
-    match asked {
-        Ok(Ok(answer)) if answer.starts_with("HTTP/1.1 200 ") => Exit::Good,
-        Ok(Ok(answer)) => {
-            let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
-            fail(out, Exit::Failed, &format!("not ready: {body}"))
-        }
-        Ok(Err(error)) => fail(out, Exit::Failed, &format!("{} can't be asked: {error}", address)),
-        Err(_) => fail(out, Exit::Failed, &format!("{} does not answer", address)),
+    if answer.starts_with("HTTP/1.1 200 ") {
+        return Ok(Exit::Good);
     }
+    let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
+    Err(Stop::failed(format_args!("not ready: {}", plain(body.trim_end()))))
 }
 
 /// An address to listen on everywhere is asked for here.

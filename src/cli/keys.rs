@@ -5,7 +5,7 @@ use std::io::Write;
 use crate::config;
 use crate::service::{Made, make_keys};
 
-use super::{ConfigFile, Env, Exit, fail};
+use super::{ConfigFile, Env, Exit, Stop};
 
 /// What can be done with keys.
 #[derive(clap::Subcommand, Debug)]
@@ -17,19 +17,18 @@ pub enum Command {
 }
 
 /// Runs it.
-pub fn run(command: &Command, env: &Env, out: &mut (dyn Write + Send)) -> Exit {
+///
+/// # Errors
+/// What keeps a key from being made.
+pub fn run(command: &Command, env: &Env, out: &mut dyn Write) -> Result<Exit, Stop> {
     let Command::Generate(file) = command;
-    let config = match config::load(&file.config, &env.vars) {
-        Ok(config) => config,
-        Err(problems) => return fail(out, Exit::Usage, &problems),
-    };
-    let told = match make_keys(&config.audit) {
-        Ok(made) => made.iter().try_for_each(|made| match made {
-            Made::New(path) => writeln!(out, "made   {}", path.display()),
-            Made::Kept(path) => writeln!(out, "kept   {}", path.display()),
-            Made::Public(path) => writeln!(out, "public {}: give this to whoever verifies", path.display()),
-        }),
-        Err(why) => return fail(out, Exit::Failed, &why),
-    };
-    told.map_or_else(|e| fail(out, Exit::Failed, &e), |()| Exit::Good)
+    let config = config::load(&file.config, &env.vars).map_err(Stop::usage)?;
+    for made in make_keys(&config.audit).map_err(Stop::failed)? {
+        match made {
+            Made::New(path) => writeln!(out, "made   {}", path.display())?,
+            Made::Kept(path) => writeln!(out, "kept   {}", path.display())?,
+            Made::Public(path) => writeln!(out, "public {}: give this to whoever verifies", path.display())?,
+        }
+    }
+    Ok(Exit::Good)
 }

@@ -5,12 +5,12 @@
 mod explain;
 mod matrix;
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{Env, Exit};
+use super::{Env, Exit, Stop};
 use crate::authorize::{Authorizer, read_policy};
 use crate::caller::Caller;
 use crate::config;
@@ -51,53 +51,54 @@ pub struct PolicyFrom {
     pub policy: Option<PathBuf>,
 }
 
-/// Runs the command. Answers go to `out`; problems with what was given go there too, as they are the answer.
-pub async fn run(command: &Command, env: &Env, out: &mut (dyn Write + Send)) -> Exit {
-    let done = match command {
+/// Runs the command.
+///
+/// # Errors
+/// What can't be read or used.
+pub fn run(command: &Command, env: &Env, out: &mut dyn Write) -> Result<Exit, Stop> {
+    match command {
         Command::Check { from } => check(from, env, out),
         Command::Matrix(matrix) => matrix::run(matrix, env, out),
         Command::Explain(explain) => explain::run(explain, env, out),
-    };
-    // Nobody reads on (a closed pipe, say): there is nobody to tell either.
-    done.unwrap_or(Exit::Failed)
+    }
 }
 
-fn check(from: &PolicyFrom, env: &Env, out: &mut dyn Write) -> io::Result<Exit> {
-    let Some((authorizer, path)) = load(from, env, out)? else { return Ok(Exit::Usage) };
-    writeln!(
-        out,
-        "{}: good, {} policies, sha256 {}",
-        path.display(),
-        authorizer.policy_ids().count(),
-        authorizer.digest()
-    )?;
-    Ok(Exit::Good)
-}
-
-/// The policy, or `None` after its problems were written.
-fn load(from: &PolicyFrom, env: &Env, out: &mut dyn Write) -> io::Result<Option<(Authorizer, PathBuf)>> {
-    let found = match (&from.policy, &from.config) {
-        (Some(policy), _) => Ok(policy.clone()),
-        (None, Some(config)) => config::policy_file(config, &env.vars).map_err(|wrong| wrong.to_string()),
-        (None, None) => Err("give --policy or --config".to_owned()),
-    };
-    let read = found.and_then(|path| Ok((read_policy(&path)?, path)));
-    let (text, path) = match read {
-        Ok(read) => read,
-        Err(what) => {
-            writeln!(out, "{what}")?;
-            return Ok(None);
-        }
-    };
+/// What is wrong is the answer, so it goes to `out`.
+fn check(from: &PolicyFrom, env: &Env, out: &mut dyn Write) -> Result<Exit, Stop> {
+    let path = path(from, env)?;
+    let text = read_policy(&path).map_err(Stop::usage)?;
+    let shown = path.display();
     match Authorizer::new(&text) {
-        Ok(authorizer) => Ok(Some((authorizer, path))),
+        Ok(authorizer) => {
+            let count = authorizer.policy_ids().count();
+            let noun = if count == 1 { "policy" } else { "policies" };
+            writeln!(out, "{shown}: good, {count} {noun}, sha256 {}", authorizer.digest())?;
+            Ok(Exit::Good)
+        }
         Err(problems) => {
-            for problem in problems {
-                writeln!(out, "{}: {problem}", path.display())?;
-            }
-            Ok(None)
+            problems.iter().try_for_each(|problem| writeln!(out, "{shown}: {problem}"))?;
+            Ok(Exit::Usage)
         }
     }
+}
+
+fn path(from: &PolicyFrom, env: &Env) -> Result<PathBuf, Stop> {
+    match (&from.policy, &from.config) {
+        (Some(policy), _) => Ok(policy.clone()),
+        (None, Some(config)) => config::policy_file(config, &env.vars).map_err(Stop::usage),
+        (None, None) => Err(Stop::usage("give --policy or --config")),
+    }
+}
+
+/// The policy to be asked.
+fn load(from: &PolicyFrom, env: &Env) -> Result<Authorizer, Stop> {
+    let path = path(from, env)?;
+    let text = read_policy(&path).map_err(Stop::usage)?;
+    Authorizer::new(&text).map_err(|problems| {
+        let told: Vec<String> =
+            problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect();
+        Stop::usage(told.join("\n"))
+    })
 }
 
 /// A caller as described on the command line.

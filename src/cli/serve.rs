@@ -1,12 +1,11 @@
 //! `tunnelwarden serve`: runs the proxy until SIGINT or SIGTERM, then lets the calls under way end.
 
-use std::io::Write;
 use std::sync::Arc;
 
 use crate::config;
 use crate::service::Running;
 
-use super::{ConfigFile, Env, Exit, fail, log, signals};
+use super::{ConfigFile, Env, Exit, Stop, log, signals};
 
 /// Options of `serve`.
 #[derive(clap::Args, Debug)]
@@ -19,22 +18,17 @@ pub struct Args {
 }
 
 /// Runs it.
-pub async fn run(args: &Args, env: &Env, errors: &mut (dyn Write + Send)) -> Exit {
-    let config = match config::load(&args.file.config, &env.vars) {
-        Ok(config) => config,
-        Err(problems) => return fail(errors, Exit::Usage, &problems),
-    };
-    if let Err(problem) = log::start(&config.log) {
-        return fail(errors, Exit::Usage, &problem);
-    }
-    let running = match Running::start(&config, Arc::clone(&env.clock)).await {
-        Ok(running) => running,
-        Err(error) => return fail(errors, Exit::Failed, &error),
-    };
+///
+/// # Errors
+/// What keeps it from starting.
+pub async fn run(args: &Args, env: &Env) -> Result<Exit, Stop> {
+    let config = config::load(&args.file.config, &env.vars).map_err(Stop::usage)?;
+    log::start(&config.log).map_err(Stop::usage)?;
+    let running = Running::start(&config, Arc::clone(&env.clock)).await.map_err(Stop::failed)?;
     tracing::info!(listen.address = %running.api(), admin.address = %running.admin(), "serving");
     signals::stop().await;
     tracing::info!("stopping");
     running.stop().await;
     tracing::info!("stopped");
-    Exit::Good
+    Ok(Exit::Good)
 }

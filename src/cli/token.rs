@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Env, Exit};
+use super::{Env, Exit, Stop};
 use crate::clock::{Ids, rfc3339};
 use crate::config::Algorithm;
 use crate::identify::dev::DevKey;
@@ -93,32 +93,20 @@ pub struct Inspect {
     jwks: Option<PathBuf>,
 }
 
-/// Why a command ends early: for people, and the exit code.
-#[derive(Debug)]
-struct Stop(String, Exit);
-
-impl<E: std::fmt::Display> From<E> for Stop {
-    fn from(error: E) -> Self {
-        Self(error.to_string(), Exit::Failed)
-    }
-}
-
-/// Runs the command. What it makes goes to `out`, what goes wrong to standard error.
-pub async fn run(command: Command, env: &Env, out: &mut dyn Write) -> Exit {
-    let done = match command {
+/// Runs the command.
+///
+/// # Errors
+/// What can't be read, made or used.
+pub async fn run(command: Command, env: &Env, out: &mut dyn Write) -> Result<Exit, Stop> {
+    match command {
         Command::Issue(issue) => run_issue(&issue, env, out),
         Command::Inspect(inspect) => run_inspect(&inspect, env, out).await,
-    };
-    done.unwrap_or_else(|Stop(why, exit)| {
-        // Where even that can't be written, the exit code still tells.
-        let _ = writeln!(std::io::stderr(), "error: {why}");
-        exit
-    })
+    }
 }
 
 fn run_issue(issue: &Issue, env: &Env, out: &mut dyn Write) -> Result<Exit, Stop> {
     let path = issue.new_key.as_deref().or(issue.key.as_deref());
-    let path = path.ok_or_else(|| usage("one of --key and --new-key is needed"))?;
+    let path = path.ok_or_else(|| Stop::usage("one of --key and --new-key is needed"))?;
     if let (Some(path), Some(jwks)) = (&issue.new_key, &issue.jwks) {
         make(path, jwks, issue.kid.as_deref())?;
     }
@@ -133,9 +121,9 @@ fn run_issue(issue: &Issue, env: &Env, out: &mut dyn Write) -> Result<Exit, Stop
     let now = env.clock.now().as_second();
     let seconds = issue.lifetime.as_secs();
     if seconds <= 0 {
-        return Err(usage("--lifetime must be a second or more, such as `1h`"));
+        return Err(Stop::usage("--lifetime must be a second or more, such as `1h`"));
     }
-    let exp = now.checked_add(seconds).ok_or_else(|| usage("--lifetime is too long"))?;
+    let exp = now.checked_add(seconds).ok_or_else(|| Stop::usage("--lifetime is too long"))?;
     let mut claims = Object::from_iter([
         ("iss", Json::from(issuer.as_str())),
         ("aud", audience.as_str().into()),
@@ -149,14 +137,14 @@ fn run_issue(issue: &Issue, env: &Env, out: &mut dyn Write) -> Result<Exit, Stop
             claims.set(name, values.clone());
         }
     }
-    writeln!(out, "{}", key.sign(&claims.into(), &[])?)?;
+    writeln!(out, "{}", key.sign(&claims.into(), &[]).map_err(Stop::failed)?)?;
     Ok(Exit::Good)
 }
 
 /// Makes a key and its JWK Set, each unless it exists: a key that somebody uses is never replaced.
 fn make(path: &Path, jwks: &Path, kid: Option<&str>) -> Result<(), Stop> {
     if !path.exists() {
-        let key = DevKey::generate(Algorithm::Es256)?;
+        let key = DevKey::generate(Algorithm::Es256).map_err(Stop::failed)?;
         // Nobody else may read it, not even for the moment between making and changing its mode.
         create(path, key.pem().expose_secret(), 0o600)?;
     }
@@ -193,16 +181,12 @@ fn read(path: &Path) -> Result<Vec<u8>, Stop> {
 }
 
 fn at(path: &Path, what: &str, error: &dyn std::fmt::Display) -> Stop {
-    Stop(format!("`{}` {what}: {error}", path.display()), Exit::Failed)
-}
-
-fn usage(text: &str) -> Stop {
-    Stop(text.to_owned(), Exit::Usage)
+    Stop::failed(format_args!("`{}` {what}: {error}", path.display()))
 }
 
 async fn run_inspect(inspect: &Inspect, env: &Env, out: &mut dyn Write) -> Result<Exit, Stop> {
     if inspect.file.to_str().is_some_and(|text| text.starts_with("eyJ") && text.contains('.')) {
-        return Err(usage(
+        return Err(Stop::usage(
             "this looks like a token: give it on standard input, where other users can't read it",
         ));
     }
@@ -211,9 +195,8 @@ async fn run_inspect(inspect: &Inspect, env: &Env, out: &mut dyn Write) -> Resul
     // What people paste is often the whole header.
     let token = text.strip_prefix("Authorization:").map_or(text, str::trim_start);
     let token = token.strip_prefix("Bearer ").unwrap_or(token);
-    let shown = identify::show(token).map_err(|_| {
-        Stop("this is no JWT: three base64url parts of strict JSON are needed".into(), Exit::Failed)
-    })?;
+    let shown = identify::show(token)
+        .map_err(|_| Stop::failed("this is no JWT: three base64url parts of strict JSON are needed"))?;
     section(out, "header", &shown.header, None)?;
     section(out, "claims", &shown.claims, Some(env.clock.now()))?;
     if let Some(fault) = shown.fault {
@@ -293,7 +276,7 @@ mod tests {
         let line = Line::try_parse_from([&["token"], line].concat()).unwrap();
         let mut out = Vec::new();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let exit = runtime.block_on(run(line.command, &env, &mut out));
+        let exit = runtime.block_on(run(line.command, &env, &mut out)).unwrap_or_else(|stop| stop.exit);
         (String::from_utf8(out).unwrap(), exit)
     }
 

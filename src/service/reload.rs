@@ -1,7 +1,8 @@
 //! Takes up a changed policy while running, and tells how the proxy is.
 //!
 //! A policy that can't be read or does not validate changes nothing: the old one stays, and readiness warns.
-//! Each replacement is recorded before it takes effect. Not here: token, key and revocation files, which their
+//! A changed text counts when two looks in a row found it: a file that is being written in place may end, for a
+//! moment, before the rule that forbids. Each replacement is recorded before it takes effect. Not here: token, key and revocation files, which their
 //! stages watch.
 
 use std::path::PathBuf;
@@ -18,8 +19,15 @@ use crate::pipeline::Pipeline;
 /// How often the policy file is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What the last reload had to say, for readiness.
-pub(super) type Warning = Arc<Mutex<Option<String>>>;
+/// What the last reload had to say, for readiness. Anybody may read it there, so it quotes neither the policy
+/// nor a path; the log has the details.
+pub(super) type Warning = Arc<Mutex<Option<&'static str>>>;
+
+const UNREADABLE: &str =
+    "the policy file can't be read; the policy before stays in force, and the log says why";
+const NOT_GOOD: &str =
+    "the changed policy file is not good and not in force; `policy check` says what is wrong";
+const UNRECORDED: &str = "the changed policy is not in force: the change can't be recorded";
 
 /// Follows the policy file until the process stops.
 pub(super) async fn follow(
@@ -28,7 +36,7 @@ pub(super) async fn follow(
     warning: Warning,
     mut stop: watch::Receiver<bool>,
 ) {
-    let mut refused = None;
+    let mut looks = Looks::default();
     loop {
         tokio::select! {
             () = tokio::time::sleep(LOOK) => {}
@@ -37,50 +45,83 @@ pub(super) async fn follow(
         let path = file.clone();
         let read = tokio::task::spawn_blocking(move || authorize::read_policy(&path)).await;
         let Ok(read) = read else { continue };
-        if read.as_ref().is_ok_and(|text| refused.as_ref() == Some(text)) {
+        if !looks.settled(&read) {
             continue;
         }
-        match take_up(read, &pipeline, &mut refused).await {
+        match take_up(read, &pipeline).await {
             Ok(()) => set(&warning, None),
-            Err(what) => {
-                tracing::warn!(policy.file = %file.display(), policy.problem = %what, "the changed policy is not taken up");
-                set(&warning, Some(format!("the policy in the file is not in force: {what}")));
+            Err((told, why)) => {
+                looks.refused = told != UNRECORDED;
+                tracing::warn!(policy.file = %file.display(), policy.problem = %why, "the changed policy is not taken up");
+                set(&warning, Some(told));
             }
         }
     }
 }
 
-async fn take_up(
-    read: Result<String, String>,
-    pipeline: &Pipeline,
-    refused: &mut Option<String>,
-) -> Result<(), String> {
-    let text = read?;
+/// What the looks at the file found.
+#[derive(Debug, Default)]
+struct Looks {
+    last: Option<Result<String, String>>,
+    /// The last one is known to be bad, and stays so. A change that could not be recorded is tried again.
+    refused: bool,
+}
+
+impl Looks {
+    /// Whether a look found what the one before found, and that is worth a try.
+    fn settled(&mut self, read: &Result<String, String>) -> bool {
+        if self.last.as_ref() != Some(read) {
+            *self = Self { last: Some(read.clone()), refused: false };
+            return false;
+        }
+        !self.refused
+    }
+}
+
+async fn take_up(read: Result<String, String>, pipeline: &Pipeline) -> Result<(), (&'static str, String)> {
+    let text = read.map_err(|why| (UNREADABLE, why))?;
     let now = pipeline.authorizer();
     if authorize::digest_of(&text) == now.digest() {
-        *refused = None;
         return Ok(());
     }
-    let parse = text.clone();
-    let new =
-        tokio::task::spawn_blocking(move || Authorizer::new(&parse)).await.map_err(|e| e.to_string())?;
-    let new = match new {
-        Ok(new) => new,
-        Err(problems) => {
-            *refused = Some(text);
-            return Err(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
-        }
-    };
+    let new = tokio::task::spawn_blocking(move || Authorizer::new(&text)).await;
+    let new = new.map_err(|e| (NOT_GOOD, e.to_string()))?.map_err(|problems| {
+        (NOT_GOOD, problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    })?;
     let mut members = Object::new();
     members.set("policy_digest", new.digest());
     members.set("policy_digest_before", now.digest());
-    pipeline.auditor.note(Kind::Reloaded, members).await.map_err(|refusal| refusal.message())?;
+    let noted = pipeline.auditor.note(Kind::Reloaded, members).await;
+    noted.map_err(|refusal| (UNRECORDED, refusal.message()))?;
     tracing::info!(policy.digest = new.digest(), "a new policy is in force");
     *pipeline.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
-    *refused = None;
     Ok(())
 }
 
-fn set(warning: &Warning, what: Option<String>) {
+fn set(warning: &Warning, what: Option<&'static str>) {
     *warning.lock().unwrap_or_else(PoisonError::into_inner) = what;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_counts_when_it_was_found_twice_in_a_row() {
+        let mut looks = Looks::default();
+        let text = |text: &str| Ok(text.to_owned());
+        for (found, settled) in [
+            (text("permit"), false),
+            (text("permit, forbid"), false),
+            (text("permit, forbid"), true),
+            (Err("gone".to_owned()), false),
+            (text("permit, forbid"), false),
+            (text("permit, forbid"), true),
+        ] {
+            assert_eq!(looks.settled(&found), settled, "{found:?}");
+        }
+        looks.refused = true;
+        assert!(!looks.settled(&text("permit, forbid")), "what is bad is not tried again");
+        assert!(!looks.settled(&text("permit")) && looks.settled(&text("permit")));
+    }
 }

@@ -12,9 +12,7 @@
 mod crash;
 mod damage;
 mod harness;
-<<<<<<< HEAD
 mod refusals;
-=======
+mod reload;
 mod store_faults;
->>>>>>> w2-crash
 mod way;

@@ -1,11 +1,11 @@
 //! `audit list`: the entries that fit, as a table or byte for byte.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Database, open, unreadable};
-use crate::cli::{Env, Exit};
+use super::{Database, unreadable};
+use crate::cli::{Env, Exit, Stop};
 use crate::entry::Kind;
 use crate::inspect::{Line, heading, plain, read_entry};
 use crate::operation::Operation;
@@ -97,32 +97,16 @@ impl List {
     }
 }
 
-pub(super) async fn run(list: &List, env: &Env, out: &mut (dyn Write + Send)) -> io::Result<Exit> {
-    let given = list.filter(env.clock.now()).and_then(|filter| Ok((filter, list.database.path(env)?)));
-    let (filter, path) = match given {
-        Ok(given) => given,
-        Err(what) => {
-            writeln!(out, "{what}")?;
-            return Ok(Exit::Usage);
-        }
-    };
-    let reader = match open(&path, out).await? {
-        Ok(reader) => reader,
-        Err(exit) => return Ok(exit),
-    };
-    let mut seqs = match reader.find(&filter).await {
-        Ok(seqs) => seqs,
-        Err(error) => return unreadable(&error, out),
-    };
+pub(super) async fn run(list: &List, env: &Env, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
+    let filter = list.filter(env.clock.now()).map_err(Stop::usage)?;
+    let reader = list.database.open(env).await?;
+    let mut seqs = reader.find(&filter).await.map_err(|error| unreadable(&error))?;
     seqs.reverse();
     if !list.json {
         writeln!(out, "{}", heading())?;
     }
     for page in seqs.chunks(PAGE) {
-        let rows = match reader.entries(page).await {
-            Ok(rows) => rows,
-            Err(error) => return unreadable(&error, out),
-        };
+        let rows = reader.entries(page).await.map_err(|error| unreadable(&error))?;
         for row in rows {
             match read_entry(row.entry.as_bytes()) {
                 _ if list.json => writeln!(out, "{}", row.entry)?,

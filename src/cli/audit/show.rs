@@ -1,9 +1,9 @@
 //! `audit show`: everything that the record has of one call.
 
-use std::io::{self, Write};
+use std::io::Write;
 
-use super::{Database, open, unreadable};
-use crate::cli::{Env, Exit};
+use super::{Database, unreadable};
+use crate::cli::{Env, Exit, Stop};
 use crate::inspect::{plain, pretty, read_entry};
 
 /// Shows a call.
@@ -19,27 +19,15 @@ pub struct Show {
     pub json: bool,
 }
 
-pub(super) async fn run(show: &Show, env: &Env, out: &mut (dyn Write + Send)) -> io::Result<Exit> {
-    let path = match show.database.path(env) {
-        Ok(path) => path,
-        Err(what) => {
-            writeln!(out, "{what}")?;
-            return Ok(Exit::Usage);
-        }
-    };
-    let reader = match open(&path, out).await? {
-        Ok(reader) => reader,
-        Err(exit) => return Ok(exit),
-    };
-    let rows = match reader.get(&show.id).await {
-        Ok(rows) => rows,
-        Err(error) => return unreadable(&error, out),
-    };
+pub(super) async fn run(show: &Show, env: &Env, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
+    let reader = show.database.open(env).await?;
+    let rows = reader.get(&show.id).await.map_err(|error| unreadable(&error))?;
     reader.close().await;
     if rows.is_empty() {
         let id = plain(&show.id);
-        writeln!(out, "no entry has `{id}` as its id or request id; look for it with `audit list`")?;
-        return Ok(Exit::Failed);
+        return Err(Stop::failed(format_args!(
+            "no entry has `{id}` as its id or request id; look for it with `audit list`"
+        )));
     }
     for row in rows {
         match read_entry(row.entry.as_bytes()) {

@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cli::Env;
+use super::unreadable;
+use crate::cli::{Env, Stop};
 use crate::config::{self, Record};
 use crate::seal::{Signer, Verifier};
+use crate::store::Reader;
 
 /// Where the database is.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -19,37 +21,43 @@ pub struct Database {
 
 impl Database {
     /// The database's path.
-    pub(super) fn path(&self, env: &Env) -> Result<PathBuf, String> {
+    pub(super) fn path(&self, env: &Env) -> Result<PathBuf, Stop> {
         match (&self.database, self.named(env)?) {
             (Some(database), _) => Ok(database.clone()),
             (None, Some(named)) => Ok(named.database),
-            (None, None) => Err("give --database or --config".to_owned()),
+            (None, None) => Err(Stop::usage("give --database or --config")),
         }
     }
 
+    /// The database, open.
+    pub(super) async fn open(&self, env: &Env) -> Result<Reader, Stop> {
+        Reader::open(&self.path(env)?).await.map_err(|error| unreadable(&error))
+    }
+
     /// What the configuration says, if there is one.
-    pub(super) fn named(&self, env: &Env) -> Result<Option<Record>, String> {
-        let record = |config| config::record(config, &env.vars).map_err(|wrong| wrong.to_string());
+    pub(super) fn named(&self, env: &Env) -> Result<Option<Record>, Stop> {
+        let record = |config| config::record(config, &env.vars).map_err(Stop::usage);
         self.config.as_deref().map(record).transpose()
     }
 }
 
 /// A public key given as its text or as the file that holds it.
-pub(super) fn public_key(given: &str) -> Result<Verifier, String> {
+pub(super) fn public_key(given: &str) -> Result<Verifier, Stop> {
     if given.contains('+') && !Path::new(given).exists() {
-        return Verifier::new(given).map_err(|e| e.to_string());
+        return Verifier::new(given).map_err(Stop::usage);
     }
-    let text =
-        std::fs::read_to_string(given).map_err(|e| format!("can't read the public key `{given}`: {e}"))?;
-    Verifier::new(&text).map_err(|e| format!("`{given}`: {e}"))
+    let text = std::fs::read_to_string(given)
+        .map_err(|e| Stop::usage(format_args!("can't read the public key `{given}`: {e}")))?;
+    Verifier::new(&text).map_err(|e| Stop::usage(format_args!("`{given}`: {e}")))
 }
 
 /// The public key that belongs to a signing key's file.
-pub(super) fn public_half(signing_key_file: &Path) -> Result<Verifier, String> {
+pub(super) fn public_half(signing_key_file: &Path) -> Result<Verifier, Stop> {
     let shown = signing_key_file.display();
-    let text = std::fs::read_to_string(signing_key_file)
-        .map(crate::secret::SecretString::from)
-        .map_err(|e| format!("can't read the signing key `{shown}`: {e}; give --public-key instead"))?;
+    let text =
+        std::fs::read_to_string(signing_key_file).map(crate::secret::SecretString::from).map_err(|e| {
+            Stop::usage(format_args!("can't read the signing key `{shown}`: {e}; give --public-key instead"))
+        })?;
     let signer = Signer::new(crate::secret::ExposeSecret::expose_secret(&text));
-    signer.and_then(|signer| signer.verifier()).map_err(|e| format!("`{shown}`: {e}"))
+    signer.and_then(|signer| signer.verifier()).map_err(|e| Stop::usage(format_args!("`{shown}`: {e}")))
 }

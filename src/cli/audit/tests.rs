@@ -69,8 +69,12 @@ impl Bench {
         });
         let line = Line::try_parse_from(["audit".to_owned()].into_iter().chain(words)).unwrap();
         let mut out = Vec::new();
-        let exit = run(&line.command, &self.env, &mut out).await;
-        (exit, String::from_utf8(out).unwrap())
+        let done = run(&line.command, &self.env, &mut out).await;
+        let said = String::from_utf8(out).unwrap();
+        match done {
+            Ok(exit) => (exit, said),
+            Err(stop) => (stop.exit, said + &stop.what),
+        }
     }
 }
 
@@ -140,7 +144,7 @@ async fn a_verification_can_move_between_threads() {
     let bench = Bench::make().await;
     let verifier = crate::seal::Verifier::new(&bench.public_key).unwrap();
     let evidence = crate::inspect::Evidence { verifier, checkpoint: None };
-    let reader = check(Reader::open(&bench.path("audit.db"))).await.unwrap();
+    let reader = check(crate::store::Reader::open(&bench.path("audit.db"))).await.unwrap();
     let mut progress = |_: u64| {};
     assert!(check(crate::inspect::verify(&reader, &evidence, &mut progress)).await.unwrap().is_sound());
 }

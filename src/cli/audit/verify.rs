@@ -4,10 +4,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::source::{public_half, public_key};
-use super::{Database, open, unreadable};
-use crate::cli::{Env, Exit};
+use super::{Database, unreadable};
+use crate::cli::{Env, Exit, Stop};
 use crate::inspect::{self, Evidence, Report, VerifyError, plain};
-use crate::json::{Json, Object};
 
 /// Bytes of a checkpoint that are read: with many cosignatures it has a few KiB.
 const MAX_CHECKPOINT: u64 = 64 << 10;
@@ -29,51 +28,31 @@ pub struct Verify {
     pub json: bool,
 }
 
-pub(super) async fn run(verify: &Verify, env: &Env, out: &mut (dyn Write + Send)) -> io::Result<Exit> {
+pub(super) async fn run(verify: &Verify, env: &Env, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
     // The checkpoint is read before the database: one that is written meanwhile covers no less.
-    let (path, evidence) = match given(verify, env) {
-        Ok(given) => given,
-        Err(what) => {
-            writeln!(out, "{what}")?;
-            return Ok(Exit::Usage);
-        }
-    };
-    let reader = match open(&path, out).await? {
-        Ok(reader) => reader,
-        Err(exit) => return Ok(exit),
-    };
+    let evidence = evidence(verify, env)?;
+    let reader = verify.database.open(env).await?;
     let result = inspect::verify(&reader, &evidence, &mut |_| {}).await;
     reader.close().await;
-    match result {
-        Ok(report) => {
-            if verify.json {
-                writeln!(out, "{}", report.to_json())?;
-            } else {
-                write_text(&report, &evidence, &path, out)?;
-            }
-            Ok(if report.is_sound() { Exit::Good } else { Exit::Tampered })
-        }
-        Err(VerifyError::Open(error)) => unreadable(&error, out),
-        Err(error @ VerifyError::Read(_)) => {
-            if verify.json {
-                let error = [("error", Json::from(error.to_string()))];
-                writeln!(out, "{}", Json::from(error.into_iter().collect::<Object>()))?;
-            } else {
-                writeln!(out, "{error}")?;
-            }
-            Ok(Exit::Failed)
-        }
+    let report = result.map_err(|error| match error {
+        VerifyError::Open(error) => unreadable(&error),
+        error @ VerifyError::Read(_) => Stop::failed(error),
+    })?;
+    if verify.json {
+        writeln!(out, "{}", report.to_json())?;
+    } else {
+        write_text(&report, &evidence, &verify.database.path(env)?, out)?;
     }
+    Ok(if report.is_sound() { Exit::Good } else { Exit::Tampered })
 }
 
-/// The database and what to check it against.
-fn given(verify: &Verify, env: &Env) -> Result<(PathBuf, Evidence), String> {
+/// What to check against.
+fn evidence(verify: &Verify, env: &Env) -> Result<Evidence, Stop> {
     let named = verify.database.named(env)?;
-    let path = verify.database.path(env)?;
     let verifier = match (&verify.public_key, &named) {
         (Some(key), _) => public_key(key)?,
         (None, Some(named)) => public_half(&named.signing_key_file)?,
-        (None, None) => return Err("give --public-key or --config".to_owned()),
+        (None, None) => return Err(Stop::usage("give --public-key or --config")),
     };
     let checkpoint = match (&verify.checkpoint, named.and_then(|named| named.checkpoint_file)) {
         (Some(file), _) => Some(read_checkpoint(file)?),
@@ -83,12 +62,14 @@ fn given(verify: &Verify, env: &Env) -> Result<(PathBuf, Evidence), String> {
         }
         (None, _) => None,
     };
-    Ok((path, Evidence { verifier, checkpoint }))
+    Ok(Evidence { verifier, checkpoint })
 }
 
-fn read_checkpoint(file: &Path) -> Result<Vec<u8>, String> {
+fn read_checkpoint(file: &Path) -> Result<Vec<u8>, Stop> {
     use std::io::Read as _;
-    let failed = |e: &dyn std::fmt::Display| format!("can't read the checkpoint `{}`: {e}", file.display());
+    let failed = |e: &dyn std::fmt::Display| {
+        Stop::usage(format_args!("can't read the checkpoint `{}`: {e}", file.display()))
+    };
     let opened = std::fs::File::open(file).map_err(|e| failed(&e))?;
     let mut note = Vec::new();
     opened.take(MAX_CHECKPOINT + 1).read_to_end(&mut note).map_err(|e| failed(&e))?;

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::super::{Env, Exit};
+use super::super::{Env, Exit, Stop};
 use super::{PolicyFrom, caller, load};
 use crate::authorize::{Authorizer, Element, Question, Ruling};
 use crate::inspect::plain;
@@ -74,15 +74,12 @@ struct Explained {
     change: Option<Change>,
 }
 
-pub(super) fn run(explain: &Explain, env: &Env, out: &mut dyn Write) -> io::Result<Exit> {
-    let Some((authorizer, _)) = load(&explain.from, env, out)? else { return Ok(Exit::Usage) };
+pub(super) fn run(explain: &Explain, env: &Env, out: &mut dyn Write) -> Result<Exit, Stop> {
+    let authorizer = load(&explain.from, env)?;
     let (told, exit) = match decide(explain, &authorizer, env) {
         Ok(explained) => (explained.told(), Exit::Good),
         Err(Fault::NotTaken(refusal)) => (not_taken(&refusal), Exit::Failed),
-        Err(Fault::Usage(what)) => {
-            writeln!(out, "error: {what}")?;
-            return Ok(Exit::Usage);
-        }
+        Err(Fault::Usage(what)) => return Err(Stop::usage(what)),
     };
     if explain.json {
         writeln!(out, "{}", Json::Object(told))?

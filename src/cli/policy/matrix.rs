@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use clap::Args;
 
-use super::super::{Env, Exit};
+use super::super::{Env, Exit, Stop};
 use super::{PolicyFrom, caller, load};
 use crate::authorize::{Authorizer, Element, Question, Ruling};
 use crate::caller::Caller;
@@ -114,12 +114,10 @@ struct Row {
     cells: Vec<Cell>,
 }
 
-pub(super) fn run(matrix: &Matrix, env: &Env, out: &mut dyn Write) -> io::Result<Exit> {
-    let Some(account) = AccountId::parse(&matrix.account) else {
-        writeln!(out, "--account must be 1 to 32 lower-case hex digits")?;
-        return Ok(Exit::Usage);
-    };
-    let Some((authorizer, _)) = load(&matrix.from, env, out)? else { return Ok(Exit::Usage) };
+pub(super) fn run(matrix: &Matrix, env: &Env, out: &mut dyn Write) -> Result<Exit, Stop> {
+    let account = AccountId::parse(&matrix.account)
+        .ok_or_else(|| Stop::usage("--account must be 1 to 32 lower-case hex digits"))?;
+    let authorizer = load(&matrix.from, env)?;
     let mut roles: Vec<String> = matrix.role.clone();
     if roles.is_empty() {
         roles.extend(authorizer.roles().iter().cloned());

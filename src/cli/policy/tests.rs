@@ -23,9 +23,13 @@ fn told(line: &str, dir: &Path) -> (Exit, String) {
     let parsed = Line::try_parse_from(["policy"].into_iter().chain(line.split_whitespace())).unwrap();
     let env = Env { vars: BTreeMap::new(), clock: ManualClock::at(jiff::Timestamp::UNIX_EPOCH) };
     let mut out = Vec::new();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let exit = runtime.block_on(run(&parsed.command, &env, &mut out));
-    (exit, String::from_utf8(out).unwrap())
+    let done = run(&parsed.command, &env, &mut out);
+    let mut text = String::from_utf8(out).unwrap();
+    let exit = done.unwrap_or_else(|stop| {
+        text.push_str(&format!("error: {}\n", stop.what));
+        stop.exit
+    });
+    (exit, text)
 }
 
 #[track_caller]
@@ -61,7 +65,7 @@ fn check_says_all_that_is_wrong_and_exits_2() {
     check("check --policy {shipped}", Exit::Good, &["good, 9 policies"]);
     check("check --policy {dir}/wrong.cedar", Exit::Usage, &["line 1: no `@id`", "line 2: no `@id`"]);
     check("check --policy {dir}/missing.cedar", Exit::Usage, &["can't be read"]);
-    check("check --config {dir}/good.toml", Exit::Good, &["good.cedar: good, 1 policies"]);
+    check("check --config {dir}/good.toml", Exit::Good, &["good.cedar: good, 1 policy,"]);
 }
 
 #[test]

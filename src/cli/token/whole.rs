@@ -8,22 +8,24 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 
-use super::{Stop, usage, visible};
+use super::visible;
 use crate::caller::Caller;
-use crate::cli::{Env, Exit};
+use crate::cli::{Env, Exit, Stop};
 use crate::clock::rfc3339;
 use crate::config;
 use crate::identify::Identifier;
 
 /// Says whether the proxy of this configuration takes the token, and as whose.
 pub(super) async fn judge(token: &str, file: &Path, env: &Env, out: &mut dyn Write) -> Result<Exit, Stop> {
-    let config = config::load(file, &env.vars).map_err(|problems| usage(&problems.to_string()))?;
-    let identifier = Identifier::start(&config.issuers, &config.revocation, Arc::clone(&env.clock)).await?;
+    let config = config::load(file, &env.vars).map_err(Stop::usage)?;
+    let identifier = Identifier::start(&config.issuers, &config.revocation, Arc::clone(&env.clock))
+        .await
+        .map_err(Stop::failed)?;
     for trouble in identifier.health() {
         writeln!(out, "warning: {}", visible(&trouble))?;
     }
     let mut headers = HeaderMap::new();
-    let mut bearer = HeaderValue::from_str(&format!("Bearer {token}"))?;
+    let mut bearer = HeaderValue::from_str(&format!("Bearer {token}")).map_err(Stop::failed)?;
     bearer.set_sensitive(true);
     headers.insert(AUTHORIZATION, bearer);
     match identifier.identify(&headers).await {

@@ -1,0 +1,187 @@
+//! Files that change while the proxy runs: policy, upstream token, keys, revocations. A good one takes effect by
+//! itself; a bad one changes nothing and readiness says so.
+
+use http::Method;
+use tunnelwarden::config::Algorithm;
+use tunnelwarden::emulator::new_token;
+use tunnelwarden::identify::dev::DevKey;
+use tunnelwarden::json::Json;
+use tunnelwarden::secret::ExposeSecret as _;
+
+use crate::harness::{Answer, PATIENCE, Wishes, World};
+
+/// A policy under which viewers may do nothing but list.
+const LIST_ONLY: &str =
+    "@id(\"list-only\")\npermit (principal in Role::\"viewer\", action == Action::\"list\", resource);\n";
+
+impl World {
+    fn write(&self, name: &str, text: &str) {
+        // As editors and orchestrators do it: whole, and at once.
+        let (new, path) = (self.dir.path().join(format!("{name}.new")), self.dir.path().join(name));
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, path).unwrap();
+    }
+
+    /// Calls until the answer is as wanted.
+    async fn until(&self, what: &str, token: &str, path: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
+        let until = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let answer = self.try_call(token, Method::GET, path, None, &[]).await.unwrap();
+            if wanted(&answer) {
+                return answer;
+            }
+            assert!(
+                tokio::time::Instant::now() < until,
+                "never: {what}: {} {}",
+                answer.status,
+                answer.text()
+            );
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits for a warning in `/readyz`, or for none.
+    async fn warns(&self, part: Option<&str>) -> String {
+        let until = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let answer = self.admin("/readyz").await;
+            let json = answer.json();
+            let warnings = json.get("warnings").and_then(Json::as_array).unwrap();
+            let found = match part {
+                Some(part) => warnings.iter().any(|warning| warning.as_str().unwrap().contains(part)),
+                None => warnings.is_empty(),
+            };
+            if found {
+                // A warning is no reason to stop serving.
+                assert_eq!((answer.status, answer.text_at("/status").as_str()), (200, "ready"));
+                return answer.text();
+            }
+            assert!(tokio::time::Instant::now() < until, "never: {part:?} in {}", answer.text());
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_changed_policy_takes_effect_and_is_recorded_before_it_does() {
+    let world = World::start().await;
+    let viewer = world.token("viewer");
+    let before = world.until("allowed", &viewer, "/0f", |answer| answer.status == 404).await;
+    world.write("policy.cedar", LIST_ONLY);
+    let denied = world.until("denied", &viewer, "/0f", |answer| answer.status == 403).await;
+    let reloaded = world.entries().await.into_iter().filter(|entry| entry.text("/kind") == "reloaded");
+    let [reloaded] = &reloaded.collect::<Vec<_>>()[..] else { panic!("one reload is recorded once") };
+    let by = async |answer: &Answer| {
+        world.entries_of(&answer.header("x-request-id")).await[0].text("/policy_digest")
+    };
+    assert_eq!(reloaded.text("/policy_digest_before"), by(&before).await);
+    assert_eq!(reloaded.text("/policy_digest"), by(&denied).await);
+    assert_ne!(by(&before).await, by(&denied).await);
+    let order: Vec<String> = world.entries().await.iter().map(|entry| entry.text("/policy_digest")).collect();
+    let first = order.iter().position(|digest| *digest == reloaded.text("/policy_digest")).unwrap();
+    assert_eq!(world.entries().await[first].text("/kind"), "reloaded");
+}
+
+#[tokio::test]
+async fn a_broken_or_missing_policy_changes_nothing_and_readiness_warns() {
+    let world = World::start().await;
+    let viewer = world.token("viewer");
+    let good = std::fs::read_to_string(world.dir.path().join("policy.cedar")).unwrap();
+    let digest = world.entries().await[0].text("/policy_digest");
+    for text in [
+        "permit (principal, action, resource)",
+        "permit (principal, action, resource);",
+        "@id(\"hunter2\") permit (principal, action, resource) when { resource.hunter2 == 1 };",
+    ] {
+        world.write("policy.cedar", text);
+        let told = world.warns(Some("not in force")).await;
+        assert!(!told.contains("hunter2"), "anybody reads this: {told}");
+        let answer = world.until("served", &viewer, "", |answer| answer.status == 200).await;
+        let entries = world.entries_of(&answer.header("x-request-id")).await;
+        assert_eq!(entries[0].text("/policy_digest"), digest, "{text}");
+        // The same file again is good, and takes the warning away.
+        world.write("policy.cedar", &good);
+        world.warns(None).await;
+    }
+    std::fs::remove_file(world.dir.path().join("policy.cedar")).unwrap();
+    let told = world.warns(Some("can't be read")).await;
+    assert!(!told.contains(world.dir.path().to_str().unwrap()), "anybody reads this: {told}");
+    world.until("served", &viewer, "", |answer| answer.status == 200).await;
+    world.write("policy.cedar", &good);
+    world.warns(None).await;
+    assert!(world.entries().await.iter().all(|entry| entry.text("/kind") != "reloaded"));
+}
+
+#[tokio::test]
+async fn an_empty_policy_is_one_that_permits_nothing() {
+    let world = World::start().await;
+    world.write("policy.cedar", "");
+    world.until("locked", &world.token("admin"), "", |answer| answer.status == 403).await;
+    world.warns(None).await;
+}
+
+#[tokio::test]
+async fn a_changed_upstream_token_is_used_and_a_broken_one_is_not() {
+    let world = World::start().await;
+    let viewer = world.token("viewer");
+    let next = new_token().unwrap();
+    world.until("the first token is good", &viewer, "", |answer| answer.status == 200).await;
+    for broken in ["", "cfk_0123456789abcdef0123456789abcdef012345", "half a token\nand more"] {
+        world.write("upstream-token", broken);
+        let told = world.warns(Some("token")).await;
+        assert!(broken.is_empty() || !told.contains(broken), "{told}");
+        world.until("the last good token stays", &viewer, "", |answer| answer.status == 200).await;
+    }
+    // A token that the emulator does not know: that it is used shows by its refusal.
+    world.write("upstream-token", next.expose_secret());
+    world
+        .until("the new token is used", &viewer, "", |answer| answer.status == 502 || answer.status == 401)
+        .await;
+    world.write("upstream-token", world.upstream_token.expose_secret());
+    world.until("the old one is used again", &viewer, "", |answer| answer.status == 200).await;
+    world.warns(None).await;
+    assert!(!world.stderr().contains(next.expose_secret()));
+}
+
+#[tokio::test]
+async fn new_keys_are_taken_up_and_a_half_written_set_leaves_the_old_ones() {
+    let world = World::start().await;
+    let new = DevKey::generate(Algorithm::Es256).unwrap();
+    let (old_token, new_token) =
+        (world.token("viewer"), new.sign(&Json::Object(world.claims("viewer")), &[]).unwrap());
+    let status = async |token: &str| world.try_call(token, Method::GET, "", None, &[]).await.unwrap().status;
+    assert_eq!((status(&old_token).await, status(&new_token).await), (200, 401));
+    let new_set = new.jwks().to_string();
+    std::fs::write(world.dir.path().join("jwks.json"), &new_set[..new_set.len() / 2]).unwrap();
+    world.warns(Some("keys")).await;
+    assert_eq!((status(&old_token).await, status(&new_token).await), (200, 401));
+    std::fs::write(world.dir.path().join("jwks.json"), &new_set).unwrap();
+    world.until("the new key", &new_token, "", |answer| answer.status == 200).await;
+    // A token of a key that was taken away is out, though it was verified and cached before.
+    assert_eq!(status(&old_token).await, 401);
+    world.warns(None).await;
+}
+
+#[tokio::test]
+async fn revocations_take_effect_and_a_broken_file_lets_nobody_back_in() {
+    let file = ("revocation.file", "\"revoked\"".to_owned());
+    let world = World::with(Wishes { config: vec![file], ..Wishes::default() }).await;
+    let mut claims = world.claims("viewer");
+    claims.set("jti", "t-1");
+    let by_id = world.key.sign(&Json::Object(claims), &[]).unwrap();
+    let viewer = world.token("viewer");
+    let status = async |token: &str| world.try_call(token, Method::GET, "", None, &[]).await.unwrap().status;
+    assert_eq!((status(&by_id).await, status(&viewer).await), (200, 200));
+    world.write("revoked", "jti t-1\n");
+    world.until("by jti", &by_id, "", |answer| answer.status == 401).await;
+    assert_eq!(status(&viewer).await, 200);
+    world.write("revoked", "jti t-1\nsub https://idp.example viewer@test\n");
+    world.until("by subject", &viewer, "", |answer| answer.status == 401).await;
+    world.write("revoked", "everybody\n");
+    world.warns(Some("revocation")).await;
+    assert_eq!((status(&by_id).await, status(&viewer).await), (401, 401));
+    world.write("revoked", "jti t-1\n");
+    world.until("the subject is back", &viewer, "", |answer| answer.status == 200).await;
+    assert_eq!(status(&by_id).await, 401);
+    world.warns(None).await;
+}
