@@ -29,7 +29,7 @@ use crate::measure::{Metrics, Stage};
 use crate::operation::{Class, Route};
 use crate::refusal::Refusal;
 use crate::secret::{ExposeSecret, Fingerprinter};
-use crate::store::{Reader, Store};
+use crate::store::Store;
 use crate::tunnel::body::Asked;
 
 use call::Call;
@@ -84,11 +84,10 @@ impl Cleared<'_> {
 }
 
 impl Auditor {
-    /// Writes to `store`, which `reader` reads.
+    /// Writes to `store`.
     #[must_use]
     pub fn new(
         store: Arc<Store>,
-        reader: Reader,
         fingerprinter: Fingerprinter,
         ids: Arc<Ids>,
         clock: Arc<dyn Clock>,
@@ -96,7 +95,7 @@ impl Auditor {
         metrics: Metrics,
     ) -> Arc<Self> {
         let debts = Arc::new(Debts::default());
-        tokio::spawn(Arc::clone(&debts).pay(Arc::clone(&store), reader));
+        tokio::spawn(Arc::clone(&debts).pay(Arc::clone(&store), config.database.clone()));
         Arc::new(Self {
             store,
             redactor: Redactor::new(fingerprinter.clone()),

@@ -105,7 +105,6 @@ impl Running {
         let budget = Budget::new(&config.limits.upstream_budget, Arc::clone(&clock));
         let auditor = Auditor::new(
             Arc::clone(&store),
-            reader.clone(),
             fingerprinter.clone(),
             Arc::clone(&ids),
             Arc::clone(&clock),

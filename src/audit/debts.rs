@@ -5,6 +5,7 @@
 //! at the next start. Not here: writing (`store`), and who asks before it acts (`Auditor::admits`).
 
 use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -62,7 +63,7 @@ impl Debts {
     }
 
     /// Writes what is owed whenever the store takes it, for as long as the process lives.
-    pub(super) async fn pay(self: Arc<Self>, store: Arc<Store>, reader: Reader) {
+    pub(super) async fn pay(self: Arc<Self>, store: Arc<Store>, database: PathBuf) {
         loop {
             let Some(debt) = self.oldest() else {
                 self.paid.notify_waiters();
@@ -77,7 +78,7 @@ impl Debts {
                 Err(error) => error,
             };
             // An append that ran out of time may have come true, and then it is refused as the second one of its id.
-            if reader.get(&debt.id).await.is_ok_and(|found| !found.is_empty()) {
+            if is_stored(&database, &debt.id).await {
                 self.settle(None);
             } else if error == StoreError::Invalid {
                 tracing::error!(
@@ -120,6 +121,15 @@ impl Debts {
     }
 }
 
+/// Whether an entry stands in the record. The reader is let go of at once: while one is open, the database can't
+/// be closed into one file.
+async fn is_stored(database: &Path, id: &str) -> bool {
+    let Ok(reader) = Reader::open(database).await else { return false };
+    let found = reader.get(id).await;
+    reader.close().await;
+    found.is_ok_and(|found| !found.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,7 +159,7 @@ mod tests {
         let store = Arc::new(Store::open(settings.clone(), signer, SystemClock::new()).await.unwrap());
         let reader = Reader::open(&settings.database).await.unwrap();
         let debts = Arc::new(Debts::default());
-        tokio::spawn(Arc::clone(&debts).pay(Arc::clone(&store), reader.clone()));
+        tokio::spawn(Arc::clone(&debts).pay(Arc::clone(&store), settings.database.clone()));
         Record { store, reader, debts, _folder: folder }
     }
 

@@ -204,7 +204,7 @@ impl World {
     /// SIGTERM, and waits for the end.
     pub async fn stop(&mut self) {
         let mut proxy = self.proxy.take().expect("the proxy runs");
-        let pid = proxy.child.id().to_string();
+        let pid = proxy.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         let until = tokio::time::Instant::now() + PATIENCE;
         while proxy.child.try_wait().unwrap().is_none() {
@@ -345,7 +345,7 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         if let Some(mut proxy) = self.proxy.take() {
-            let pid = proxy.child.id().to_string();
+            let pid = proxy.id().to_string();
             let _ = Command::new("kill").args(["-TERM", &pid]).status();
             for _ in 0..500 {
                 if proxy.child.try_wait().is_ok_and(|ended| ended.is_some()) {

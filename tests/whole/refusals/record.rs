@@ -7,7 +7,7 @@ use std::time::Duration;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use crate::harness::{Answer, PATIENCE, Wishes, World, tunnel_body};
+use crate::harness::{Answer, PATIENCE, Wishes, World};
 
 use super::ask::{ask, ask_with, line};
 use super::row::{Group, Row};
@@ -17,9 +17,7 @@ pub(super) const GROUP: Group = Group {
     wishes: || Wishes { config: vec![("audit.append_timeout", "\"400ms\"".to_owned())], ..Wishes::default() },
     rows: &[
         Row::new("audit_unavailable", 503, 99500, |w| {
-            Box::pin(locked(w, async move {
-                ask(w, "operator", &line("POST", ""), Some(&tunnel_body("a", 1))).await
-            }))
+            Box::pin(locked(w, async move { ask(w, "viewer", &line("GET", ""), None).await }))
         })
         .come_back()
         .unrecorded(),

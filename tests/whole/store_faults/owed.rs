@@ -76,3 +76,26 @@ async fn an_outcome_that_is_owed_when_the_program_dies_is_found_out_by_the_next(
     assert_eq!(resolved.text("/resolution"), "applied", "{}", resolved.raw);
     assert_eq!(create(&world, 3).await.status, 200);
 }
+
+#[tokio::test]
+async fn a_write_that_could_not_be_recorded_is_told_of_later_as_not_sent() {
+    let world = World::with(wishes(None)).await;
+    let held = Held::take(world.database()).await;
+    let refused = create(&world, 1).await;
+    assert_eq!((refused.status, refused.error_code()), (503, AUDIT_UNAVAILABLE), "{}", refused.text());
+    held.release().await;
+    let request_id = refused.header("x-request-id");
+    let ends = |all: &[crate::harness::Stored]| {
+        let of_call = all.iter().filter(|entry| entry.text("/request_id") == request_id);
+        of_call.filter(|entry| entry.text("/kind") == "outcome").cloned().collect::<Vec<_>>()
+    };
+    let entries = world.wait_for("the outcome", |all| !ends(all).is_empty()).await;
+    let outcome = ends(&entries).remove(0);
+    assert_eq!(
+        (outcome.text("/sent").as_str(), outcome.number("/status")),
+        ("no", Some(503)),
+        "{}",
+        outcome.raw
+    );
+    assert!(world.emulator.effects().is_empty());
+}
