@@ -9,5 +9,6 @@
     reason = "a test stops at the first thing that is wrong"
 )]
 
+mod canary;
 mod harness;
 mod way;
