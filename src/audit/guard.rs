@@ -4,7 +4,8 @@
 //! upstream quotes in an error message, that a client put into a description, or that stands in a path. It
 //! looks for a secret as it is and under the usual encodings (`guard::views`), two of them on top of each other
 //! included. In free texts, which may cut an echo short, it also masks each run of [`RUN`] bytes or more that a
-//! secret has in common with the text.
+//! secret has in common with the text. Tokens that are known by their looks (`guard::shapes`) are masked in every
+//! call.
 //!
 //! A secret of fewer than [`SHORT`] bytes is masked only where it is a whole text: anyone may choose `a` as a
 //! `psk`, and a record in which every `a` is masked tells nothing.
@@ -15,6 +16,7 @@
 //! Not here: redaction by place (`audit::redact`).
 
 mod place;
+mod shapes;
 #[cfg(test)]
 mod tests;
 mod views;
@@ -75,17 +77,8 @@ impl Guard {
         Self { finder, shortest, short, runs }
     }
 
-    /// Whether there is nothing to look for.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.finder.is_none() && self.short.is_empty() && self.shortest == usize::MAX
-    }
-
     /// Masks every secret in a finished entry. Says whether there was one.
     pub fn mask(&self, entry: &mut Json) -> bool {
-        if self.is_empty() {
-            return false;
-        }
         let mut found = false;
         self.mask_value(entry, Place::ENTRY, &mut found);
         found
@@ -155,11 +148,18 @@ impl Guard {
         if self.short.iter().any(|secret| secret == text) {
             return Some(MASK.to_owned());
         }
-        let shortest = if free { self.shortest.min(RUN) } else { self.shortest };
+        // Where there are no runs, there is nothing that a free text could have in part.
+        let shortest = if free && !self.runs.is_empty() { self.shortest.min(RUN) } else { self.shortest };
+        let shortest = shortest.min(shapes::SHORTEST);
         if text.len() < shortest {
             return None;
         }
-        cut(text, views::search(text.as_bytes(), shortest, &|view| self.find(view, free)))
+        let find = |view: &[u8]| {
+            let mut found = self.find(view, free);
+            found.extend(shapes::tokens(view));
+            found
+        };
+        cut(text, views::search(text.as_bytes(), shortest, &find))
     }
 
     /// Where secrets stand in these bytes.

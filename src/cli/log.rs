@@ -1,8 +1,18 @@
 //! The trace log: for those who run the process. It goes to standard error and is never the record.
+//!
+//! Whatever the filter says, the libraries below us tell no more than [`LIBRARIES`]: beyond it they quote what
+//! they were sent. `h2` at `debug` writes a path or an authority that it can't read, with the secrets in it.
 
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::Log;
+
+/// The most that code other than ours may tell: up to it libraries speak of themselves, not of their data.
+const LIBRARIES: Level = Level::INFO;
 
 /// Starts it, once a process.
 ///
@@ -10,8 +20,16 @@ use crate::config::Log;
 /// A filter that can't be read.
 pub fn start(log: &Log) -> Result<(), String> {
     let filter = EnvFilter::try_new(&log.filter).map_err(|e| format!("log.filter: {e}"))?;
-    let log_builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log_builder = tracing_subscriber::registry().with(filter).with(filter_fn(may_be_told));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     // A second start in one process keeps the first.
-    let _ = if log.json { log_builder.json().try_init() } else { log_builder.try_init() };
+    let _ =
+        if log.json { log_builder.with(lines.json()).try_init() } else { log_builder.with(lines).try_init() };
     Ok(())
+}
+
+/// Whether it is ours, or within what libraries may tell.
+fn may_be_told(about: &Metadata<'_>) -> bool {
+    let module = about.target().split("::").next();
+    module == Some(env!("CARGO_CRATE_NAME")) || *about.level() <= LIBRARIES
 }

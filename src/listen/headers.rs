@@ -3,7 +3,7 @@
 //! Not here: the token (`identify`), the path (`operation`), `If-Match` (`state`).
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, PROXY_AUTHORIZATION};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName};
 
 use super::{Body, Form, Target};
@@ -11,22 +11,19 @@ use crate::operation::{Class, Operation};
 use crate::refusal::Refusal;
 use crate::secret::SecretString;
 
-/// Headers whose values are credentials: ours, Cloudflare's other ones, and those of anybody in between.
-const CREDENTIALS: [HeaderName; 6] = [
-    AUTHORIZATION,
-    PROXY_AUTHORIZATION,
-    COOKIE,
-    HeaderName::from_static("x-auth-key"),
-    HeaderName::from_static("x-auth-user-service-key"),
-    HeaderName::from_static("cf-access-token"),
-];
+/// Words that stand in the names of headers whose values are credentials: ours, Cloudflare's other ones
+/// (`X-Auth-Key`, `CF-Access-Client-Secret`), and those of anybody in between. A word too many costs nothing, as
+/// no header but the user agent is stored.
+const CREDENTIALS: [&str; 8] =
+    ["auth", "token", "secret", "key", "cookie", "assertion", "credential", "password"];
 
 const NEW_HC_TARGET: HeaderName = HeaderName::from_static("x-magic-new-hc-target");
 
 /// The values that must never be stored, whatever becomes of the call.
 #[must_use]
 pub fn credentials(headers: &HeaderMap) -> Vec<SecretString> {
-    let values = headers.iter().filter(|(name, _)| CREDENTIALS.contains(name)).map(|(_, value)| value);
+    let secret = |name: &HeaderName| CREDENTIALS.iter().any(|word| name.as_str().contains(word));
+    let values = headers.iter().filter(|(name, _)| secret(name)).map(|(_, value)| value);
     let texts = values.filter_map(|value| std::str::from_utf8(value.as_bytes()).ok());
     texts
         .map(|text| match text.split_once(' ') {
@@ -134,9 +131,10 @@ mod tests {
         headers.append("authorization", "Bearer aaa.bbb.ccc".parse().unwrap());
         headers.append("authorization", "Basic ddd".parse().unwrap());
         headers.append("x-auth-key", "eee".parse().unwrap());
+        headers.append("cf-access-jwt-assertion", "fff".parse().unwrap());
         headers.append("accept", "application/json".parse().unwrap());
         let found: Vec<String> = credentials(&headers).iter().map(|s| s.expose_secret().to_owned()).collect();
-        assert_eq!(found, ["aaa.bbb.ccc", "ddd", "eee"]);
+        assert_eq!(found, ["aaa.bbb.ccc", "ddd", "eee", "fff"]);
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub struct Wishes {
     pub unlimited: bool,
     /// Set where the test leaves the log in a state that need not verify or has open intents.
     pub unchecked: bool,
+    /// Speak TLS, and so HTTP/2, with the upstream.
+    pub upstream_tls: bool,
 }
 
 pub struct World {
@@ -108,9 +110,14 @@ impl World {
         if wishes.unlimited {
             options.rate = None;
         }
+        let dir = tempfile::tempdir().unwrap();
+        let mut wishes = wishes;
+        if wishes.upstream_tls {
+            options.tls = Some(tls(&dir.path().join("roots.pem")));
+            wishes.config.push(("upstream.ca_file", format!("{:?}", "roots.pem")));
+        }
         let ids = Arc::new(Ids::new(clock.clone()));
         let emulator = Emulator::start(options, clock.clone(), ids).await.unwrap();
-        let dir = tempfile::tempdir().unwrap();
         let key = DevKey::generate(Algorithm::Es256).unwrap();
         let database = wishes.database.clone().unwrap_or_else(|| dir.path().join("audit.db"));
         let file = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
@@ -447,6 +454,22 @@ pub fn tunnel_body(name: &str, n: u8) -> String {
     format!(
         r#"{{"name":"{name}","cloudflare_endpoint":"203.0.113.1","customer_endpoint":"198.51.100.{n}","interface_address":"10.1.{n}.0/31","replay_protection":true}}"#
     )
+}
+
+/// TLS for 127.0.0.1, by an authority whose certificate is written to `roots`.
+fn tls(roots: &Path) -> rustls::ServerConfig {
+    let mut authority = rcgen::CertificateParams::default();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    std::fs::write(roots, authority.self_signed(&authority_key).unwrap().pem()).unwrap();
+    let issuer = rcgen::Issuer::new(authority, authority_key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap().der().clone();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let versions =
+        rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    versions.unwrap().with_no_client_auth().with_single_cert(vec![certificate], key.into()).unwrap()
 }
 
 fn addresses(log: &str) -> Option<(SocketAddr, SocketAddr)> {

@@ -115,10 +115,21 @@ fn a_secret_in_the_callers_identity_is_seen_beforehand() {
 }
 
 #[test]
-fn no_secret_means_no_work_and_no_change() {
-    let guard = Guard::new([""]);
-    assert!(guard.is_empty());
-    assert!(!guard.mask(&mut parse(r#"{"x":"anything"}"#)));
+fn no_secret_means_no_change() {
+    check(&[], r#"{"x":"anything"}"#, r#"{"x":"anything"}"#);
+    check(&[""], r#"{"x":"anything"}"#, r#"{"x":"anything"}"#);
+}
+
+#[test]
+fn a_token_is_masked_in_a_call_that_knows_of_none() {
+    let token = "cfut_0123456789abcdefghijklmnopqrstuvwxyz0123";
+    check(
+        &[],
+        &format!(r#"{{"user_agent":"a ({token})","x":"eyJhbGciOiJFUzI1NiJ9.e30.c2ln"}}"#),
+        r#"{"user_agent":"a (redacted:guard)","x":"redacted:guard"}"#,
+    );
+    check(&[], &format!(r#"{{"x":"{}"}}"#, HEXLOWER.encode(token.as_bytes())), r#"{"x":"redacted:guard"}"#);
+    check(&[], &format!(r#"{{"subject":"{token}"}}"#), &format!(r#"{{"subject":"{token}"}}"#));
 }
 
 fn each(secret: &str, write: impl Fn(&mut String, char, usize)) -> String {
