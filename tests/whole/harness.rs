@@ -146,7 +146,7 @@ impl World {
     /// Starts the proxy process and waits until it serves.
     pub async fn launch(&mut self) {
         let started = self.try_launch().await;
-        assert!(started, "the proxy did not start:\n{}", self.stderr());
+        assert!(started, "the proxy did not start:\n{}{}", self.stdout(), self.stderr());
     }
 
     /// The same, where it may fail; answers whether it serves.

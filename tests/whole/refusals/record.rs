@@ -7,7 +7,7 @@ use std::time::Duration;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use crate::harness::{Answer, PATIENCE, Wishes, World};
+use crate::harness::{Answer, PATIENCE, Wishes, World, tunnel_body};
 
 use super::ask::{ask, ask_with, line};
 use super::row::{Group, Row};
@@ -17,7 +17,7 @@ pub(super) const GROUP: Group = Group {
     wishes: || Wishes { config: vec![("audit.append_timeout", "\"400ms\"".to_owned())], ..Wishes::default() },
     rows: &[
         Row::new("audit_unavailable", 503, 99500, |w| {
-            Box::pin(locked(w, async move { ask(w, "viewer", &line("GET", ""), None).await }))
+            Box::pin(locked(w, async move { ask(w, "viewer", &line("POST", ""), Some(&tunnel_body("a", 1))).await }))
         })
         .come_back()
         .unrecorded(),
