@@ -12,8 +12,12 @@
 //! Not touched are [`PROTECTED`] members and our own vocabulary, lest a caller choose its own name, or the word
 //! `customer_endpoint`, as a `psk` and so blank it out of the record. [`secret_in_identity`] is the other half:
 //! such a request is refused before anything is stored or sent.
+//! Cost: a caller chooses up to 2000 secrets and the text that they are looked for in, so neither may multiply
+//! the other. Each reading of a text costs a few steps a byte whatever the secrets are (`guard::needles`), and
+//! all readings of a text hold some 70 bytes at most for each of its own (9 in a long one, `views::LONG`).
 //! Not here: redaction by place (`audit::redact`).
 
+mod needles;
 mod place;
 #[cfg(test)]
 mod tests;
@@ -22,12 +26,11 @@ mod views;
 use std::collections::HashSet;
 use std::ops::Range;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
-
 use crate::caller::Caller;
 use crate::json::{Json, Object};
 use crate::operation::{AccountId, TunnelId};
 
+use needles::Needles;
 pub use place::PROTECTED;
 use place::Place;
 
@@ -42,12 +45,12 @@ pub const RUN: usize = 8;
 
 /// The secrets of one call, ready to be looked for.
 pub struct Guard {
-    /// Finds secrets of [`SHORT`] bytes and more; none where there are none.
-    finder: Option<AhoCorasick>,
-    /// The length of the shortest secret that `finder` finds. No encoding makes a text shorter.
+    /// Finds secrets of [`SHORT`] bytes and more.
+    needles: Needles,
+    /// The length of the shortest of these. No encoding makes a text shorter.
     shortest: usize,
     /// Secrets that are looked for as whole texts.
-    short: Vec<String>,
+    short: HashSet<String>,
     /// Each [`RUN`] bytes of each secret.
     runs: HashSet<[u8; RUN]>,
 }
@@ -68,17 +71,13 @@ impl Guard {
         let windows = |secret: &&'a str| secret.as_bytes().windows(RUN).filter_map(|run| run.try_into().ok());
         let runs = long.iter().flat_map(windows).collect();
         let shortest = long.iter().map(|secret| secret.len()).min().unwrap_or(usize::MAX);
-        // The plain automaton is the quickest to build, and it is searched for a few kilobytes only. Building
-        // fails beyond 2^31 states; bodies are bounded by megabytes, and then nothing is let through (`find`).
-        let finder = AhoCorasick::builder().kind(Some(AhoCorasickKind::NoncontiguousNFA)).build(&long).ok();
-        let finder = finder.filter(|_| !long.is_empty());
-        Self { finder, shortest, short, runs }
+        Self { needles: Needles::new(&long), shortest, short, runs }
     }
 
     /// Whether there is nothing to look for.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.finder.is_none() && self.short.is_empty() && self.shortest == usize::MAX
+    pub fn is_empty(&self) -> bool {
+        self.short.is_empty() && self.shortest == usize::MAX
     }
 
     /// Masks every secret in a finished entry. Says whether there was one.
@@ -152,7 +151,7 @@ impl Guard {
 
     /// The text with what was found masked; `None` where nothing was.
     fn masked(&self, text: &str, free: bool) -> Option<String> {
-        if self.short.iter().any(|secret| secret == text) {
+        if self.short.contains(text) {
             return Some(MASK.to_owned());
         }
         let shortest = if free { self.shortest.min(RUN) } else { self.shortest };
@@ -162,17 +161,15 @@ impl Guard {
         cut(text, views::search(text.as_bytes(), shortest, &|view| self.find(view, free)))
     }
 
-    /// Where secrets stand in these bytes.
+    /// Where secrets stand in these bytes, and in free text parts of them: at most one range for each byte.
     fn find(&self, bytes: &[u8], free: bool) -> Vec<Range<usize>> {
-        let Some(finder) = &self.finder else {
-            // Either there is none to be found, or the automaton could not be built: then all is masked.
-            let whole = 0..bytes.len();
-            return if self.shortest == usize::MAX { Vec::new() } else { vec![whole] };
-        };
-        let mut found: Vec<_> = finder.find_overlapping_iter(bytes).map(|found| found.range()).collect();
+        let mut found = Vec::new();
+        self.needles.longest(bytes).for_each(|range| needles::add(&mut found, range));
         if free {
-            let windows = bytes.windows(RUN).enumerate();
-            found.extend(windows.filter(|(_, run)| self.runs.contains(*run)).map(|(at, _)| at..at + RUN));
+            let mut shared = Vec::new();
+            let windows = bytes.windows(RUN).enumerate().filter(|(_, run)| self.runs.contains(*run));
+            windows.for_each(|(at, _)| needles::add(&mut shared, at..at + RUN));
+            found.append(&mut shared);
         }
         found
     }

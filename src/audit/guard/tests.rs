@@ -68,6 +68,15 @@ fn a_truncated_echo_in_free_text_is_masked() {
 }
 
 #[test]
+fn secrets_within_each_other_are_masked_whole_in_a_long_entry() {
+    let nested: Vec<String> = (6..506).map(|length| "a".repeat(length)).collect();
+    let (text, name) = ("a".repeat(200_000), "a".repeat(500));
+    let mut entry = parse(&format!(r#"{{"user_agent":"{text}-","x":["{name}"],"y":"aaaaa"}}"#));
+    assert!(Guard::new(nested.iter().map(String::as_str)).mask(&mut entry));
+    assert_eq!(entry.to_string(), r#"{"user_agent":"redacted:guard-","x":["redacted:guard"],"y":"aaaaa"}"#);
+}
+
+#[test]
 fn nobody_blanks_a_name_out_of_the_record() {
     let entry = r#"{"kind":"intent","subject":"mallory","teams":["mallory"],"operation":"set_psks","account":"abcdef01","tunnels":[{"id":"abcdef01","name":"x"}],"policies":["mallory"],"changed":["customer_endpoint"],"request":{"size":123456,"digest":"mallory","body":{"customer_endpoint":null}},"before_after_diff":[{"tunnel":"abcdef01","patch":[{"op":"replace","path":"/customer_endpoint","value":1}]}]}"#;
     check(
