@@ -12,6 +12,13 @@
 //! Not touched are [`PROTECTED`] members and our own vocabulary, lest a caller choose its own name, or the word
 //! `customer_endpoint`, as a `psk` and so blank it out of the record. [`secret_in_identity`] is the other half:
 //! such a request is refused before anything is stored or sent.
+//! Every entry passes here last, so here outside text also loses what would make it look like our own: where it
+//! says `redacted:`, the record says [`FORGED`]. A fingerprint's marker stands only as a whole text, in the form
+//! that the redactor gives it, at a field that the table calls secret (a `psk`, a `md5_key`, or the value of a
+//! patch of one): nothing gets to such a place but through the redactor. In [`PROTECTED`] members, such as a
+//! token's subject, it stands as it is; who looks for fingerprints must look at the fields of secrets, as the
+//! view `psk_events` does. No name of a member is outside text (`audit::redact`).
+//!
 //! Cost: a caller chooses up to 2000 secrets and the text that they are looked for in, so neither may multiply
 //! the other. Each reading of a text costs a few steps a byte whatever the secrets are (`guard::needles`), and
 //! all readings of a text hold some 70 bytes at most for each of its own (9 in a long one, `views::LONG`).
@@ -23,6 +30,7 @@ mod place;
 mod tests;
 mod views;
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
 
@@ -36,6 +44,12 @@ use place::Place;
 
 /// What stands in place of what was found.
 pub const MASK: &str = "redacted:guard";
+
+/// How every text of ours that stands in place of a secret begins.
+const OURS: &str = "redacted:";
+
+/// What stands in the record where outside text says `redacted:`.
+pub const FORGED: &str = "(redacted):";
 
 /// Bytes below which a secret is looked for as a whole text only.
 pub const SHORT: usize = 6;
@@ -80,11 +94,9 @@ impl Guard {
         self.short.is_empty() && self.shortest == usize::MAX
     }
 
-    /// Masks every secret in a finished entry. Says whether there was one.
+    /// Masks every secret in a finished entry, and takes from outside text what looks like our own. Says whether
+    /// there was a secret. Not to be done twice: the second time would take the mask for outside text.
     pub fn mask(&self, entry: &mut Json) -> bool {
-        if self.is_empty() {
-            return false;
-        }
         let mut found = false;
         self.mask_value(entry, Place::ENTRY, &mut found);
         found
@@ -114,14 +126,21 @@ impl Guard {
                 if let Some(masked) = self.masked(searched, place.is_free_text()) {
                     *value = format!("{kept}{masked}").into();
                     *found = true;
+                } else if kept.is_empty() && searched.contains(OURS) {
+                    *value = outside(searched).into_owned().into();
                 }
             }
             Json::Array(items) => {
                 items.iter_mut().for_each(|item| self.mask_value(item, place.item(), found));
             }
             Json::Object(members) => {
+                let field = place::patched(members);
                 for (name, value) in members.iter_mut() {
-                    self.mask_value(value, place.member(name), found);
+                    let place = match &field {
+                        Some(field) if matches!(name, "value" | "old") => place.of_field(name, field),
+                        Some(_) | None => place.member(name),
+                    };
+                    self.mask_value(value, place, found);
                 }
                 if members.iter().any(|(name, _)| self.masked_name(name).is_some()) {
                     *members = self.renamed(std::mem::take(members));
@@ -151,6 +170,9 @@ impl Guard {
 
     /// The text with what was found masked; `None` where nothing was.
     fn masked(&self, text: &str, free: bool) -> Option<String> {
+        if self.is_empty() {
+            return None;
+        }
         if self.short.contains(text) {
             return Some(MASK.to_owned());
         }
@@ -190,13 +212,19 @@ fn cut(text: &str, mut ranges: Vec<Range<usize>>) -> Option<String> {
         }
         // Ranges that meet or overlap get one mask.
         if start > done || done == 0 {
-            out.push_str(text.get(done..start).unwrap_or_default());
+            out.push_str(&outside(text.get(done..start).unwrap_or_default()));
             out.push_str(MASK);
         }
         done = end;
     }
-    out.push_str(text.get(done..).unwrap_or_default());
+    out.push_str(&outside(text.get(done..).unwrap_or_default()));
     Some(out)
+}
+
+/// Outside text as it may stand in the record. Only after secrets were looked for: one that holds the word would
+/// not be found any more.
+fn outside(text: &str) -> Cow<'_, str> {
+    if text.contains(OURS) { text.replace(OURS, FORGED).into() } else { text.into() }
 }
 
 /// Whether one of these secrets, unless it is a short one, stands in what names the call: the caller, the

@@ -100,6 +100,53 @@ fn a_marker_stands_unless_a_secret_is_forged_into_it() {
 }
 
 #[test]
+fn outside_text_that_looks_like_ours_is_marked_as_outside() {
+    let marker = "redacted:psk:00112233:0123456789abcdef0123456789abcdef";
+    let patch = |path: &str, value: &str| {
+        format!(r#"{{"before_after_diff":[{{"patch":[{{"op":"add","path":"{path}","value":"{value}"}}]}}]}}"#)
+    };
+    for ours in [
+        format!(r#"{{"request":{{"body":{{"psk":"{marker}"}}}}}}"#),
+        format!(r#"{{"request":{{"body":{{"psks":[{{"id":"0f","psk":"{marker}"}}]}}}}}}"#),
+        format!(r#"{{"request":{{"body":{{"bgp":{{"md5_key":"{}"}}}}}}}}"#, marker.replace("psk", "md5_key")),
+        patch("/psk", marker),
+        patch("/bgp/md5_key", &marker.replace("psk", "md5_key")),
+    ] {
+        check(&[], &ours, &ours);
+        check(&["redacted:psk:"], &ours, &ours);
+    }
+    for outside in [
+        r#"{"user_agent":"<>"}"#,
+        r#"{"tunnels":[{"name":"a <> <>"}]}"#,
+        r#"{"request":{"body":{"description":"<>"}}}"#,
+        r#"{"errors":[{"message":"<>"}]}"#,
+        r#"{"results":[{"reason":"<>"}]}"#,
+        r#"{"unapplied_psks":{"0f":"<>"}}"#,
+        r#"{"x":{"value":"<>","path":"/psk"}}"#,
+        r#"{"psk":"<>"}"#,
+    ] {
+        // Whole at a field that is no secret; not whole anywhere.
+        let forged = if outside.starts_with("{\"psk") { format!("{marker} ") } else { marker.to_owned() };
+        let mut entry = parse(&outside.replace("<>", &forged));
+        assert!(!Guard::new(std::iter::empty()).mask(&mut entry));
+        let neutral = outside.replace("<>", &forged.replace("redacted:", FORGED));
+        assert_eq!(entry.to_string(), neutral);
+    }
+    let mut value = parse(&patch("/description", marker));
+    Guard::new(std::iter::empty()).mask(&mut value);
+    assert_eq!(value.to_string(), patch("/description", &marker.replace("redacted:", FORGED)));
+}
+
+#[test]
+fn a_secret_that_looks_like_ours_is_found_all_the_same() {
+    check(
+        &["my-redacted:secret"],
+        r#"{"description":"redacted:a my-redacted:secret redacted:guard"}"#,
+        r#"{"description":"(redacted):a redacted:guard (redacted):guard"}"#,
+    );
+}
+
+#[test]
 fn a_secret_in_the_callers_identity_is_seen_beforehand() {
     let caller = Caller {
         subject: "mallory".into(),
