@@ -13,28 +13,45 @@
 //! Not touched are [`PROTECTED`] members and our own vocabulary, lest a caller choose its own name, or the word
 //! `customer_endpoint`, as a `psk` and so blank it out of the record. [`secret_in_identity`] is the other half:
 //! such a request is refused before anything is stored or sent.
+//! Every entry passes here last, so here outside text also loses what would make it look like our own: where it
+//! says `redacted:`, the record says [`FORGED`]. A fingerprint's marker stands only as a whole text, in the form
+//! that the redactor gives it, at a field that the table calls secret (a `psk`, a `md5_key`, or the value of a
+//! patch of one): nothing gets to such a place but through the redactor. In [`PROTECTED`] members, such as a
+//! token's subject, it stands as it is; who looks for fingerprints must look at the fields of secrets, as the
+//! view `psk_events` does. No name of a member is outside text (`audit::redact`).
+//!
+//! Cost: a caller chooses up to 2000 secrets and the text that they are looked for in, so neither may multiply
+//! the other. Each reading of a text costs a few steps a byte whatever the secrets are (`guard::needles`), and
+//! all readings of a text hold some 70 bytes at most for each of its own (9 in a long one, `views::LONG`).
 //! Not here: redaction by place (`audit::redact`).
 
+mod needles;
 mod place;
 mod shapes;
 #[cfg(test)]
 mod tests;
 mod views;
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
-
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
 
 use crate::caller::Caller;
 use crate::json::{Json, Object};
 use crate::operation::{AccountId, TunnelId};
 
+use needles::Needles;
 pub use place::PROTECTED;
 use place::Place;
 
 /// What stands in place of what was found.
 pub const MASK: &str = "redacted:guard";
+
+/// How every text of ours that stands in place of a secret begins.
+const OURS: &str = "redacted:";
+
+/// What stands in the record where outside text says `redacted:`.
+pub const FORGED: &str = "(redacted):";
 
 /// Bytes below which a secret is looked for as a whole text only.
 pub const SHORT: usize = 6;
@@ -44,12 +61,12 @@ pub const RUN: usize = 8;
 
 /// The secrets of one call, ready to be looked for.
 pub struct Guard {
-    /// Finds secrets of [`SHORT`] bytes and more; none where there are none.
-    finder: Option<AhoCorasick>,
-    /// The length of the shortest secret that `finder` finds. No encoding makes a text shorter.
+    /// Finds secrets of [`SHORT`] bytes and more.
+    needles: Needles,
+    /// The length of the shortest of these. No encoding makes a text shorter.
     shortest: usize,
     /// Secrets that are looked for as whole texts.
-    short: Vec<String>,
+    short: HashSet<String>,
     /// Each [`RUN`] bytes of each secret.
     runs: HashSet<[u8; RUN]>,
 }
@@ -70,14 +87,11 @@ impl Guard {
         let windows = |secret: &&'a str| secret.as_bytes().windows(RUN).filter_map(|run| run.try_into().ok());
         let runs = long.iter().flat_map(windows).collect();
         let shortest = long.iter().map(|secret| secret.len()).min().unwrap_or(usize::MAX);
-        // The plain automaton is the quickest to build, and it is searched for a few kilobytes only. Building
-        // fails beyond 2^31 states; bodies are bounded by megabytes, and then nothing is let through (`find`).
-        let finder = AhoCorasick::builder().kind(Some(AhoCorasickKind::NoncontiguousNFA)).build(&long).ok();
-        let finder = finder.filter(|_| !long.is_empty());
-        Self { finder, shortest, short, runs }
+        Self { needles: Needles::new(&long), shortest, short, runs }
     }
 
-    /// Masks every secret in a finished entry. Says whether there was one.
+    /// Masks every secret in a finished entry, and takes from outside text what looks like our own. Says whether
+    /// there was a secret. Not to be done twice: the second time would take the mask for outside text.
     pub fn mask(&self, entry: &mut Json) -> bool {
         let mut found = false;
         self.mask_value(entry, Place::ENTRY, &mut found);
@@ -108,14 +122,21 @@ impl Guard {
                 if let Some(masked) = self.masked(searched, place.is_free_text()) {
                     *value = format!("{kept}{masked}").into();
                     *found = true;
+                } else if kept.is_empty() && searched.contains(OURS) {
+                    *value = outside(searched).into_owned().into();
                 }
             }
             Json::Array(items) => {
                 items.iter_mut().for_each(|item| self.mask_value(item, place.item(), found));
             }
             Json::Object(members) => {
+                let field = place::patched(members);
                 for (name, value) in members.iter_mut() {
-                    self.mask_value(value, place.member(name), found);
+                    let place = match &field {
+                        Some(field) if matches!(name, "value" | "old") => place.of_field(name, field),
+                        Some(_) | None => place.member(name),
+                    };
+                    self.mask_value(value, place, found);
                 }
                 if members.iter().any(|(name, _)| self.masked_name(name).is_some()) {
                     *members = self.renamed(std::mem::take(members));
@@ -145,7 +166,7 @@ impl Guard {
 
     /// The text with what was found masked; `None` where nothing was.
     fn masked(&self, text: &str, free: bool) -> Option<String> {
-        if self.short.iter().any(|secret| secret == text) {
+        if self.short.contains(text) {
             return Some(MASK.to_owned());
         }
         // Where there are no runs, there is nothing that a free text could have in part.
@@ -162,17 +183,15 @@ impl Guard {
         cut(text, views::search(text.as_bytes(), shortest, &find))
     }
 
-    /// Where secrets stand in these bytes.
+    /// Where secrets stand in these bytes, and in free text parts of them: at most one range for each byte.
     fn find(&self, bytes: &[u8], free: bool) -> Vec<Range<usize>> {
-        let Some(finder) = &self.finder else {
-            // Either there is none to be found, or the automaton could not be built: then all is masked.
-            let whole = 0..bytes.len();
-            return if self.shortest == usize::MAX { Vec::new() } else { vec![whole] };
-        };
-        let mut found: Vec<_> = finder.find_overlapping_iter(bytes).map(|found| found.range()).collect();
+        let mut found = Vec::new();
+        self.needles.longest(bytes).for_each(|range| needles::add(&mut found, range));
         if free {
-            let windows = bytes.windows(RUN).enumerate();
-            found.extend(windows.filter(|(_, run)| self.runs.contains(*run)).map(|(at, _)| at..at + RUN));
+            let mut shared = Vec::new();
+            let windows = bytes.windows(RUN).enumerate().filter(|(_, run)| self.runs.contains(*run));
+            windows.for_each(|(at, _)| needles::add(&mut shared, at..at + RUN));
+            found.append(&mut shared);
         }
         found
     }
@@ -193,13 +212,19 @@ fn cut(text: &str, mut ranges: Vec<Range<usize>>) -> Option<String> {
         }
         // Ranges that meet or overlap get one mask.
         if start > done || done == 0 {
-            out.push_str(text.get(done..start).unwrap_or_default());
+            out.push_str(&outside(text.get(done..start).unwrap_or_default()));
             out.push_str(MASK);
         }
         done = end;
     }
-    out.push_str(text.get(done..).unwrap_or_default());
+    out.push_str(&outside(text.get(done..).unwrap_or_default()));
     Some(out)
+}
+
+/// Outside text as it may stand in the record. Only after secrets were looked for: one that holds the word would
+/// not be found any more.
+fn outside(text: &str) -> Cow<'_, str> {
+    if text.contains(OURS) { text.replace(OURS, FORGED).into() } else { text.into() }
 }
 
 /// Whether one of these secrets, unless it is a short one, stands in what names the call: the caller, the

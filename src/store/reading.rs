@@ -59,7 +59,8 @@ impl Log {
 }
 
 fn entries() -> Vec<String> {
-    let ann = r#""subject":"ann","teams":["net","core"],"roles":["admin"],"account":"abc","policies":["p1"]"#;
+    // The identity provider may let people choose what they are called.
+    let ann = r#""subject":"ann","teams":["net","core"],"roles":["admin","redacted:psk:0011:ffff"],"account":"abc","policies":["p1"]"#;
     let berlin = format!(r#""tunnels":[{{"id":"{BERLIN}","name":"berlin"}}]"#);
     let both = format!(r#""tunnels":[{{"id":"{OSLO}"}},{{"id":"{BERLIN}","name":"berlin"}}]"#);
     let description = r#"{"op":"replace","path":"/description","old":"a","value":"b"}"#;
@@ -67,7 +68,7 @@ fn entries() -> Vec<String> {
     let patch = format!(r#"[{{"tunnel":"{BERLIN}","patch":[{description},{protection}]}}]"#);
     let psk = "redacted:psk:0011:aabb";
     let ended = |n: u32| format!(r#""intent_id":"{}","status":200"#, id(n));
-    let bodies = format!(r#""request":{{"body":{{"psk":"{psk}"}}}},"response":{{"x":["{psk}"]}}"#);
+    let bodies = format!(r#""request":{{"body":{{"psk":"{psk}"}}}},"response":{{"body":{{"psk":"{psk}"}}}}"#);
     vec![
         entry("started", 1, 1, 0, r#""version":"0""#),
         entry("intent", 2, 10, 1, &format!(r#"{ann},"operation":"update",{berlin}"#)),

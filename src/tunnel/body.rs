@@ -1,7 +1,7 @@
 //! The bodies of requests, parsed into what they ask for.
 //!
 //! A body is taken only in a shape that is known, whole: a name, type or shape outside the field table is
-//! refused with a pointer to it. What goes upstream is written anew from the elements that were parsed, so it
+//! refused with a pointer to it, and a `null` is a field left out. What goes upstream is written anew from the elements that were parsed, so it
 //! is what was authorized. Names are compared as they are: an upstream that folded case would read `PSK` as
 //! `psk`, and here it is an unknown name.
 //! Not here: whether the values are good (the upstream says so), what they change (`tunnel::change`).
@@ -89,7 +89,7 @@ pub struct Element {
     pub tunnel: Option<TunnelId>,
     /// RFC 6901 pointer to the element in the body.
     pub pointer: String,
-    /// The members as sent, `id` among them where it was.
+    /// The members as sent, `id` among them where it was; none is `null`.
     pub fields: Object,
 }
 

@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod tests;
 
+use jiff::Timestamp;
+
 use crate::json::{Json, Object};
 use crate::operation::{Operation, TunnelId};
 
@@ -54,10 +56,15 @@ pub fn normalized(state: &Object) -> Object {
     normalized_members(state, TUNNEL)
 }
 
-/// When the key was last replaced, by anyone: `psk_metadata.last_generated_on`.
+/// When the key was last replaced, by anyone: `psk_metadata.last_generated_on`. None unless it is a time as RFC
+/// 3339 section 5.6 writes it and nothing beside: it is the upstream's text, and it stands in the record where
+/// no secret is looked for.
 #[must_use]
 pub fn key_generated_on(state: &Object) -> Option<&str> {
-    state.get("psk_metadata")?.get("last_generated_on")?.as_str()
+    let text = state.get("psk_metadata")?.get("last_generated_on")?.as_str()?;
+    // The parser takes more: annotations in brackets, fractions with a comma.
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit() || b"-+:.TZ".contains(&byte));
+    (plain && text.parse::<Timestamp>().is_ok()).then_some(text)
 }
 
 /// A text that is the same for equal states only: what an `ETag` is made from. It holds `bgp.md5_key`, so it

@@ -3,6 +3,7 @@
 //! Not here: what is looked for in the rest (`guard`).
 
 use crate::audit::redact::record_pointer;
+use crate::json::Object;
 use crate::tunnel::fields::is_name;
 
 /// Members of an entry that the guard leaves as they are, by their path (`[]` for each item): ours, or a verified token's, or checked to be an id.
@@ -126,11 +127,14 @@ pub(super) struct Place<'a> {
     /// The nearest name, and the one above it.
     name: &'a str,
     above: &'a str,
+    /// The name of the field whose value it is: the nearest name but in a patch.
+    field: &'a str,
 }
 
 impl<'a> Place<'a> {
     /// The entry itself.
-    pub(super) const ENTRY: Place<'static> = Place { steps: [""; 4], depth: 0, name: "", above: "" };
+    pub(super) const ENTRY: Place<'static> =
+        Place { steps: [""; 4], depth: 0, name: "", above: "", field: "" };
 
     fn step(self, name: &'a str) -> Self {
         let mut steps = self.steps;
@@ -145,7 +149,15 @@ impl<'a> Place<'a> {
         'a: 'b,
     {
         let stepped: Place<'b> = self.step(name);
-        Place { name, above: self.name, ..stepped }
+        Place { name, above: self.name, field: name, ..stepped }
+    }
+
+    /// The member of a patch's operation that holds a value of `field`.
+    pub(super) fn of_field<'b>(self, name: &'b str, field: &'b str) -> Place<'b>
+    where
+        'a: 'b,
+    {
+        Place { field, ..self.member(name) }
     }
 
     pub(super) fn item(self) -> Self {
@@ -178,14 +190,25 @@ impl<'a> Place<'a> {
             "pointer" | "path" => self.depth > 1 && record_pointer(text) == text,
             _ => false,
         };
-        if ours { None } else { Some(text.split_at(marker(text))) }
+        if ours { None } else { Some(text.split_at(marker(self.field, text))) }
     }
 }
 
-/// How much of a text is the fixed front of a fingerprint's marker. Only that front stands: a client may write
-/// the rest itself.
-fn marker(text: &str) -> usize {
-    let rest = ["redacted:psk:", "redacted:md5_key:"].iter().find_map(|front| text.strip_prefix(front));
+/// The field that an operation of a patch is about: the last name in its `path`; none for other objects. No
+/// outside object has these members, since redaction lets only the field table's names through.
+pub(super) fn patched(members: &Object) -> Option<String> {
+    let path = members.get("path")?.as_str()?;
+    members.get("op")?;
+    path.rsplit_once('/').map(|(_, field)| field.to_owned())
+}
+
+/// How much of a text is the fixed front of the marker of a fingerprint; none of it where `field` is no secret.
+/// Only that front stands: a client may have sent the rest as a secret itself.
+fn marker(field: &str, text: &str) -> usize {
+    if !matches!(field, "psk" | "md5_key") {
+        return 0;
+    }
+    let rest = text.strip_prefix("redacted:").and_then(|rest| rest.strip_prefix(field)?.strip_prefix(':'));
     let well_formed = rest.and_then(|rest| rest.split_once(':')).is_some_and(|(key, print)| {
         let hex = |part: &str| part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         key.len() == 8 && print.len() == 32 && hex(key) && hex(print)

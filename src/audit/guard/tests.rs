@@ -68,6 +68,15 @@ fn a_truncated_echo_in_free_text_is_masked() {
 }
 
 #[test]
+fn secrets_within_each_other_are_masked_whole_in_a_long_entry() {
+    let nested: Vec<String> = (6..506).map(|length| "a".repeat(length)).collect();
+    let (text, name) = ("a".repeat(200_000), "a".repeat(500));
+    let mut entry = parse(&format!(r#"{{"user_agent":"{text}-","x":["{name}"],"y":"aaaaa"}}"#));
+    assert!(Guard::new(nested.iter().map(String::as_str)).mask(&mut entry));
+    assert_eq!(entry.to_string(), r#"{"user_agent":"redacted:guard-","x":["redacted:guard"],"y":"aaaaa"}"#);
+}
+
+#[test]
 fn nobody_blanks_a_name_out_of_the_record() {
     let entry = r#"{"kind":"intent","subject":"mallory","teams":["mallory"],"operation":"set_psks","account":"abcdef01","tunnels":[{"id":"abcdef01","name":"x"}],"policies":["mallory"],"changed":["customer_endpoint"],"request":{"size":123456,"digest":"mallory","body":{"customer_endpoint":null}},"before_after_diff":[{"tunnel":"abcdef01","patch":[{"op":"replace","path":"/customer_endpoint","value":1}]}]}"#;
     check(
@@ -88,6 +97,53 @@ fn a_marker_stands_unless_a_secret_is_forged_into_it() {
     let entry = format!("{{\"psk\":\"redacted:psk:00112233:{print}\"}}");
     check(&["redacted:psk:", "redacted"], &entry, &entry);
     check(&[print], &entry, r#"{"psk":"redacted:psk:00112233:redacted:guard"}"#);
+}
+
+#[test]
+fn outside_text_that_looks_like_ours_is_marked_as_outside() {
+    let marker = "redacted:psk:00112233:0123456789abcdef0123456789abcdef";
+    let patch = |path: &str, value: &str| {
+        format!(r#"{{"before_after_diff":[{{"patch":[{{"op":"add","path":"{path}","value":"{value}"}}]}}]}}"#)
+    };
+    for ours in [
+        format!(r#"{{"request":{{"body":{{"psk":"{marker}"}}}}}}"#),
+        format!(r#"{{"request":{{"body":{{"psks":[{{"id":"0f","psk":"{marker}"}}]}}}}}}"#),
+        format!(r#"{{"request":{{"body":{{"bgp":{{"md5_key":"{}"}}}}}}}}"#, marker.replace("psk", "md5_key")),
+        patch("/psk", marker),
+        patch("/bgp/md5_key", &marker.replace("psk", "md5_key")),
+    ] {
+        check(&[], &ours, &ours);
+        check(&["redacted:psk:"], &ours, &ours);
+    }
+    for outside in [
+        r#"{"user_agent":"<>"}"#,
+        r#"{"tunnels":[{"name":"a <> <>"}]}"#,
+        r#"{"request":{"body":{"description":"<>"}}}"#,
+        r#"{"errors":[{"message":"<>"}]}"#,
+        r#"{"results":[{"reason":"<>"}]}"#,
+        r#"{"unapplied_psks":{"0f":"<>"}}"#,
+        r#"{"x":{"value":"<>","path":"/psk"}}"#,
+        r#"{"psk":"<>"}"#,
+    ] {
+        // Whole at a field that is no secret; not whole anywhere.
+        let forged = if outside.starts_with("{\"psk") { format!("{marker} ") } else { marker.to_owned() };
+        let mut entry = parse(&outside.replace("<>", &forged));
+        assert!(!Guard::new(std::iter::empty()).mask(&mut entry));
+        let neutral = outside.replace("<>", &forged.replace("redacted:", FORGED));
+        assert_eq!(entry.to_string(), neutral);
+    }
+    let mut value = parse(&patch("/description", marker));
+    Guard::new(std::iter::empty()).mask(&mut value);
+    assert_eq!(value.to_string(), patch("/description", &marker.replace("redacted:", FORGED)));
+}
+
+#[test]
+fn a_secret_that_looks_like_ours_is_found_all_the_same() {
+    check(
+        &["my-redacted:secret"],
+        r#"{"description":"redacted:a my-redacted:secret redacted:guard"}"#,
+        r#"{"description":"(redacted):a redacted:guard (redacted):guard"}"#,
+    );
 }
 
 #[test]

@@ -45,13 +45,62 @@ fn a_tunnel_is_created_plain_or_in_a_legacy_wrapper() {
 }
 
 #[test]
-fn order_digits_nulls_and_read_only_fields_go_upstream_as_they_came() {
+fn order_digits_and_read_only_fields_go_upstream_as_they_came() {
     takes(
         Operation::Update,
-        r#"{"replay_protection":null,"name":"\u007f\"","id":"0f","bgp":{"md5_key":"k","customer_asn":4200000000},"health_check":{"target":{"saved":"","effective":"203.0.113.1"},"rate":"low"},"bgp_status":{"cf_speaker_port":179,"state":"BGP_UP","tcp_established":true},"created_on":"t","psk_metadata":{"last_generated_on":"t"},"allow_null_cipher":false}"#,
+        r#"{"replay_protection":true,"name":"\u007f\"","id":"0f","bgp":{"md5_key":"k","customer_asn":4200000000},"health_check":{"target":{"saved":"","effective":"203.0.113.1"},"rate":"low"},"bgp_status":{"cf_speaker_port":179,"state":"BGP_UP","tcp_established":true},"created_on":"t","psk_metadata":{"last_generated_on":"t"},"allow_null_cipher":false}"#,
         &[(Some(ID), "")],
     );
     takes(Operation::Update, r#"{"health_check":{"target":"203.0.113.1"}}"#, &[(Some(ID), "")]);
+}
+
+#[track_caller]
+fn leaves_out(operation: Operation, body: &str, sent: &str) {
+    let asked = asked(operation, Some(body)).unwrap_or_else(|fault| panic!("{body}: {fault:?}"));
+    assert_eq!(asked.upstream_body().as_deref(), Some(sent), "{body}");
+    assert!(asked.secrets().is_empty() && asked.elements().iter().all(|element| element.psk().is_none()));
+    assert!(asked.elements().iter().all(|element| element.fields.iter().all(|(_, v)| *v != Json::Null)));
+}
+
+#[test]
+fn a_null_is_a_field_left_out_and_never_sent() {
+    leaves_out(Operation::Update, r#"{"psk":null,"name":"a"}"#, r#"{"name":"a"}"#);
+    leaves_out(Operation::Update, r#"{"id":null,"bgp":null,"replay_protection":null}"#, "{}");
+    leaves_out(
+        Operation::Update,
+        r#"{"bgp":{"customer_asn":1,"md5_key":null},"health_check":{"target":{"saved":null}}}"#,
+        r#"{"bgp":{"customer_asn":1},"health_check":{"target":{}}}"#,
+    );
+    leaves_out(Operation::BulkUpdate, r#"[{"id":"a","psk":null}]"#, r#"[{"id":"a"}]"#);
+    leaves_out(Operation::Create, r#"{"ipsec_tunnel":{"psk":null,"id":null}}"#, r#"{"ipsec_tunnel":{}}"#);
+}
+
+#[test]
+fn texts_and_lists_in_a_tunnel_are_bounded() {
+    let text = |length: usize| format!("\"{}\"", "x".repeat(length));
+    let list = |length: usize| format!("[{}]", vec!["\"203.0.113.0/24\""; length].join(","));
+    for (field, most, value) in [
+        ("/description", 4096, &text as &dyn Fn(usize) -> String),
+        ("/name", 512, &text),
+        ("/customer_endpoint", 512, &text),
+        ("/health_check/target", 512, &text),
+        ("/health_check/target/saved", 512, &text),
+        ("/custom_remote_identities/fqdn_id", 512, &text),
+        ("/bgp_status/state", 512, &text),
+        ("/bgp/md5_key", 512, &text),
+        ("/bgp/extra_prefixes", 256, &list),
+    ] {
+        let body = |value: String| {
+            field
+                .rsplit('/')
+                .filter(|name| !name.is_empty())
+                .fold(value, |v, name| format!("{{\"{name}\":{v}}}"))
+        };
+        assert!(asked(Operation::Update, Some(&body(value(most)))).is_ok(), "{field}");
+        refuses(Operation::Update, &body(value(most + 1)), field);
+    }
+    let item = format!("{{\"bgp\":{{\"extra_prefixes\":[\"\",{}]}}}}", text(513));
+    refuses(Operation::Update, &item, "/bgp/extra_prefixes/1");
 }
 
 #[test]

@@ -143,3 +143,26 @@ fn the_settings_of_a_put_are_foretold_whole() {
     assert_ne!(settings(&before), settings(&after));
     assert_ne!(settings(&saved), settings(r#"{"id":"1"}"#));
 }
+
+#[test]
+fn only_a_time_says_when_a_key_was_made() {
+    let generated = |text: &str| {
+        let state = parse(&format!(r#"{{"psk_metadata":{{"last_generated_on":"{text}"}}}}"#));
+        key_generated_on(state.as_object().unwrap()).map(str::to_owned)
+    };
+    for time in ["2024-01-02T03:04:05Z", "2024-01-02T03:04:05.678901+00:00"] {
+        assert_eq!(generated(time).as_deref(), Some(time));
+    }
+    for other in [
+        "",
+        "hunter2-hunter2",
+        "2024-01-02",
+        "2024-01-02T03:04:05",
+        "2024-13-02T03:04:05Z",
+        "2024-01-02T03:04:05Z hunter2",
+        "2024-01-02T03:04:05Z[hunter2]",
+        "2024-01-02T03:04:05Z[u-ca=hunter2]",
+    ] {
+        assert_eq!(generated(other), None, "{other}");
+    }
+}

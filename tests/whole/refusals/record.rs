@@ -17,7 +17,9 @@ pub(super) const GROUP: Group = Group {
     wishes: || Wishes { config: vec![("audit.append_timeout", "\"400ms\"".to_owned())], ..Wishes::default() },
     rows: &[
         Row::new("audit_unavailable", 503, 99500, |w| {
-            Box::pin(locked(w, async move { ask(w, "viewer", &line("POST", ""), Some(&tunnel_body("a", 1))).await }))
+            Box::pin(locked(w, async move {
+                ask(w, "viewer", &line("POST", ""), Some(&tunnel_body("a", 1))).await
+            }))
         })
         .come_back()
         .unrecorded(),
