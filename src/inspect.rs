@@ -4,6 +4,7 @@
 //! (`cli::audit`), how entries are stored (`store`).
 
 mod scan;
+mod story;
 mod table;
 mod text;
 mod verify;
@@ -11,7 +12,8 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-pub use table::{Line, WIDTHS, heading};
+pub use story::story;
+pub use table::{Line, Table};
 pub use text::{plain, pretty};
 pub use verify::{Bad, Evidence, Report, VerifyError, verify};
 
