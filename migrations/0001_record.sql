@@ -44,7 +44,8 @@ CREATE TABLE entries (
     status     INTEGER AS (json_extract(entry, '$.status')) VIRTUAL,
     refusal    TEXT AS (json_extract(entry, '$.refusal.name')) VIRTUAL,
     intent_id  TEXT AS (json_extract(entry, '$.intent_id')) VIRTUAL,
-    request_key TEXT AS (json_extract(entry, '$.request_key')) VIRTUAL
+    request_key TEXT AS (json_extract(entry, '$.request_key')) VIRTUAL,
+    ambiguous  INTEGER AS (json_extract(entry, '$.ambiguous')) VIRTUAL
 ) STRICT;
 
 -- Ids begin with their time (UUIDv7), as `time` does, so these three grow at their right edge, which is cheap.
@@ -58,6 +59,7 @@ CREATE INDEX entries_tunnel ON entries (tunnel) WHERE tunnel IS NOT NULL;
 CREATE INDEX entries_bulk ON entries (tunnel_count) WHERE tunnel_count > 1;
 CREATE INDEX entries_intent_id ON entries (intent_id) WHERE intent_id IS NOT NULL;
 CREATE INDEX entries_intents ON entries (id) WHERE kind = 'intent';
+CREATE INDEX entries_ambiguous ON entries (intent_id) WHERE ambiguous;
 CREATE INDEX entries_one_shot ON entries (time) WHERE request_key IS NOT NULL;
 
 CREATE TRIGGER entries_follow BEFORE INSERT ON entries

@@ -12,6 +12,7 @@ mod debts;
 pub mod guard;
 pub mod one_shot;
 mod outcome;
+mod owed;
 pub mod redact;
 
 use std::sync::Arc;
@@ -21,23 +22,24 @@ use uuid::Uuid;
 
 use crate::authorize::Permit;
 use crate::clock::{Clock, Ids};
-use crate::config::Bodies;
+use crate::config::{self, Bodies};
 use crate::entry::{Entry, Kind};
 use crate::json::{Json, Object};
 use crate::measure::{Metrics, Stage};
 use crate::operation::{Class, Route};
 use crate::refusal::Refusal;
 use crate::secret::{ExposeSecret, Fingerprinter};
-use crate::store::Store;
+use crate::store::{Reader, Store};
 use crate::tunnel::body::Asked;
 
 use call::Call;
-use debts::Debts;
+use debts::{Debt, Debts};
 use guard::Guard;
 use one_shot::{Fate, OneShots};
 use redact::Redactor;
 
 pub use outcome::{End, Heard, Sent};
+pub use owed::{Owed, Plan};
 
 /// Writes the record.
 #[derive(Debug)]
@@ -75,53 +77,34 @@ pub struct Cleared<'a> {
     _owner: std::marker::PhantomData<&'a ()>,
 }
 
-/// What a write is about: what is asked, of which state, and how to tell later whether it came about.
-#[derive(Debug)]
-pub struct Plan {
-    /// The body.
-    pub asked: Asked,
-    /// The tunnels as they were read, before the change; empty where nothing was read.
-    pub before: Vec<Object>,
-    /// The member `expected`: what the tunnels will look like if it happens.
-    pub expected: Vec<Object>,
-}
-
-/// A write whose intent is on disk and whose outcome is not. Dropping it without an outcome records that the
-/// call was abandoned.
-#[derive(Debug)]
-#[must_use = "its outcome must be recorded"]
-pub struct Owed {
-    auditor: Arc<Auditor>,
-    plan: Plan,
-    route: Route,
-    intent_id: Uuid,
-    intent: Json,
-    key: Option<String>,
-    closed: bool,
+impl Cleared<'_> {
+    const fn new() -> Self {
+        Self { _owner: std::marker::PhantomData }
+    }
 }
 
 impl Auditor {
-    /// Writes to `store`; `window` is how long a repeated one-shot call is recognised.
+    /// Writes to `store`, which `reader` reads.
     #[must_use]
     pub fn new(
         store: Arc<Store>,
+        reader: Reader,
         fingerprinter: Fingerprinter,
         ids: Arc<Ids>,
         clock: Arc<dyn Clock>,
-        bodies: Bodies,
-        window: Duration,
+        config: &config::Audit,
         metrics: Metrics,
     ) -> Arc<Self> {
         let debts = Arc::new(Debts::default());
-        tokio::spawn(Arc::clone(&debts).pay(Arc::clone(&store)));
+        tokio::spawn(Arc::clone(&debts).pay(Arc::clone(&store), reader));
         Arc::new(Self {
             store,
             redactor: Redactor::new(fingerprinter.clone()),
             fingerprinter,
             ids,
-            one_shots: OneShots::new(Arc::clone(&clock), window),
+            one_shots: OneShots::new(Arc::clone(&clock), config.one_shot_window),
             clock,
-            bodies,
+            bodies: config.bodies,
             debts,
             metrics,
         })
@@ -151,12 +134,13 @@ impl Auditor {
     /// did.
     pub fn remember(&self, intent: &Json, ending: Option<&Json>, now: jiff::Timestamp) {
         let text = |entry: &Json, name: &str| entry.get(name).and_then(Json::as_str).map(str::to_owned);
-        let Some(key) = text(intent, "request_key") else { return };
-        let Some(request_id) = text(intent, "request_id").and_then(|id| id.parse().ok()) else { return };
-        let Some(made) = text(intent, "time").and_then(|time| time.parse().ok()) else { return };
-        let age = Duration::try_from(now.duration_since(made)).unwrap_or_default();
         let fate = ending.map_or(Fate::Open, outcome::recorded_fate);
-        self.one_shots.remember(&key, request_id, fate, age);
+        let id = text(intent, "request_id").and_then(|id| id.parse().ok());
+        let made = text(intent, "time").and_then(|time| time.parse().ok());
+        if let (Some(key), Some(id), Some(made)) = (text(intent, "request_key"), id, made) {
+            let age = Duration::try_from(now.duration_since(made)).unwrap_or_default();
+            self.one_shots.remember(&key, id, fate, age);
+        }
     }
 
     /// The one-shot calls of the last while.
@@ -218,7 +202,7 @@ impl Auditor {
     #[must_use]
     pub fn clear_read<'a>(&self, call: &Call, _permit: &'a Permit) -> Option<Cleared<'a>> {
         let is_read = call.operation().is_some_and(|operation| !operation.is_write());
-        is_read.then_some(Cleared { _owner: std::marker::PhantomData })
+        is_read.then(Cleared::new)
     }
 
     /// Records a read and how it ended.
@@ -266,9 +250,11 @@ impl Auditor {
         let intent = self.finish_as(Kind::Intent, intent_id, call, members);
         if let Err(refusal) = self.append(&intent).await {
             if let Some(key) = &key {
-                // An append that ran out of time may still come true, but nothing was sent.
                 self.one_shots.settle(key, call.request_id, Fate::Nothing);
             }
+            // An append that ran out of time may still come true; then the record must say that nothing was sent.
+            let outcome = owed::bare_outcome(self, &intent, &refusal, Sent::No);
+            self.debts.owe(Debt::new(outcome.into_json(), None));
             return Err(refusal);
         }
         call.passed(Stage::Intent);
@@ -339,97 +325,6 @@ impl Auditor {
         self.metrics.append(self.clock.monotonic().saturating_sub(began), stored.is_ok());
         stored.map_err(|error| Refusal::AuditUnavailable { why: error.why() })
     }
-}
-
-impl Owed {
-    /// Leave to send this write.
-    #[must_use]
-    pub const fn cleared(&self) -> Cleared<'_> {
-        Cleared { _owner: std::marker::PhantomData }
-    }
-
-    /// What was planned.
-    #[must_use]
-    pub const fn plan(&self) -> &Plan {
-        &self.plan
-    }
-
-    /// The call as its path says it.
-    #[must_use]
-    pub const fn route(&self) -> &Route {
-        &self.route
-    }
-
-    /// The intent as it stands in the record.
-    #[must_use]
-    pub const fn intent(&self) -> &Json {
-        &self.intent
-    }
-
-    /// Records how it ended. If the store can't take it, the outcome is owed, and the answer may go all the
-    /// same: it may hold the only copy of a key.
-    pub async fn close(mut self, call: &mut Call, end: &End<'_>, client_gone: bool) -> Recorded {
-        self.closed = true;
-        call.passed(Stage::Forward);
-        let auditor = &self.auditor;
-        let mut members = call.members();
-        decision(&mut members, call, None);
-        members.set("intent_id", self.intent_id.to_string());
-        if let Some(request) = &call.request {
-            members.set("request", request.clone());
-        }
-        outcome::members(
-            &mut members,
-            &auditor.redactor,
-            self.route.operation,
-            end,
-            auditor.keeps(&self.route),
-        );
-        if let End::Answered(Heard { json: Some(json), .. }) = end {
-            outcome::effects(&mut members, &auditor.redactor, &self.route, &self.plan, json);
-        }
-        if client_gone {
-            members.set("client_gone", true);
-        }
-        call.time_members(&mut members);
-        let entry = auditor.finish(Kind::Outcome, call, members);
-        if auditor.append(&entry).await.is_err() {
-            auditor.debts.owe(late(entry));
-        }
-        if let Some(key) = &self.key {
-            auditor.one_shots.settle(key, call.request_id, end.fate());
-        }
-        Recorded { request_id: call.request_id }
-    }
-}
-
-/// Members of an intent that its outcome does not repeat.
-const INTENT_ONLY: [&str; 7] =
-    ["kind", "id", "time", "request_id", "request_key", "state_before", "expected"];
-
-impl Drop for Owed {
-    /// The call was cut off in the middle by a fault of ours: nobody knows how it ended.
-    fn drop(&mut self) {
-        let (false, Some(intent)) = (self.closed, self.intent.as_object()) else { return };
-        let known = intent.iter().filter(|(name, _)| !INTENT_ONLY.contains(name));
-        let mut members: Object = known.map(|(name, value)| (name, value.clone())).collect();
-        members.set("intent_id", self.intent_id.to_string());
-        members.set("status", Refusal::Internal.terms().status.as_u16());
-        members.set("sent", Sent::Unknown.name());
-        members.set("refusal", Refusal::Internal.record());
-        let request_id =
-            intent.get("request_id").and_then(|id| id.as_str()?.parse().ok()).unwrap_or_default();
-        let (id, time) = (self.auditor.ids.next(), self.auditor.clock.now());
-        let entry = Entry { kind: Kind::Outcome, id, time, request_id, members };
-        self.auditor.debts.owe(late(entry.into_json()));
-    }
-}
-
-fn late(mut entry: Json) -> String {
-    if let Some(members) = entry.as_object_mut() {
-        members.set("recorded_late", true);
-    }
-    entry.to_string()
 }
 
 fn decision(members: &mut Object, call: &Call, refusal: Option<&Refusal>) {

@@ -116,6 +116,8 @@ pub struct Upstream {
     pub read_timeout: Duration,
     /// For a whole write.
     pub write_timeout: Duration,
+    /// How long a call waits for others on the same tunnel.
+    pub turn_timeout: Duration,
     /// How long an unused connection is kept.
     pub idle_timeout: Duration,
     /// Bytes of an answer, after decoding.
@@ -281,9 +283,9 @@ pub struct Audit {
     pub bodies: Bodies,
     /// How long an append may take before it counts as failed.
     pub append_timeout: Duration,
-    /// How long a repeated one-shot call is recognised.
+    /// How long a repeated one-shot call is recognized.
     pub one_shot_window: Duration,
-    /// How old a lost call must be before the upstream's state tells what became of it.
+    /// How long after a lost call the upstream may still act on it; then its state tells what became of the call.
     pub resolve_after: Duration,
 }
 

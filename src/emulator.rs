@@ -19,6 +19,7 @@ mod logs;
 mod operations;
 mod route;
 mod serve;
+mod shared;
 mod tunnels;
 
 use std::collections::BTreeMap;
@@ -31,12 +32,12 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use self::call::{Shared, lock};
 pub use self::fault::{Fault, Place, Rule};
 use self::fields::TargetForm;
 use self::gate::Gate;
 pub use self::gate::Token;
 pub use self::journal::{Call, Effect};
+use self::shared::{Shared, lock};
 use crate::clock::{Clock, Ids};
 use crate::json::Json;
 use crate::operation::{AccountId, Operation, TunnelId};

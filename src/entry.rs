@@ -13,7 +13,7 @@
 //! | `decision`, `policies`, `policy_digest` | calls | `allow` or `deny`, the deciding policies' ids, and of which policy text |
 //! | `changed`, `weakened` | writes | names of the fields that the call would change, and of those that weaken security |
 //! | `request` | calls | `{size, digest, body?}`, the body redacted |
-//! | `request_key` | one-shot intents | keyed digest by which a repeat is recognised |
+//! | `request_key` | one-shot intents | keyed digest by which a repeat is recognized |
 //! | `state_before` | intents | array of redacted tunnels as read before the change |
 //! | `intent_id` | outcomes and resolutions of writes | the `id` of the intent |
 //! | `sent` | outcomes | `yes`, `no`, `unknown`: whether the call may have reached the upstream |
@@ -25,6 +25,7 @@
 //! | `before_after_diff` | outcomes of writes | array of `{tunnel, patch}`: what changed, with `old` |
 //! | `results` | bulk and set PSKs | array of `{tunnel, applied, reason?, psk?}` |
 //! | `client_gone` | outcomes | `true` where the client had hung up before its answer was ready |
+//! | `ambiguous` | outcomes of writes | `true` where the upstream may have acted without our knowing; a `resolved` entry follows |
 //! | `recorded_late` | outcomes | `true` where the store could not take it when it happened |
 //! | `duration_us`, `stages_us` | outcomes, refusals | microseconds, in all and by stage |
 //! | `resolution`, `evidence` | resolutions | `applied`, `not applied` or `can't tell`, and what it rests on |

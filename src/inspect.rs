@@ -3,6 +3,8 @@
 //! Uses the store's read side and `seal` only, so nothing here can write. Not here: the commands' flags
 //! (`cli::audit`), how entries are stored (`store`).
 
+mod notes;
+mod report;
 mod scan;
 mod story;
 mod table;
@@ -12,10 +14,11 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
+pub use report::{Bad, Report, VerifyError};
 pub use story::story;
 pub use table::{Line, Table};
 pub use text::{plain, pretty};
-pub use verify::{Bad, Evidence, Report, VerifyError, verify};
+pub use verify::{Evidence, verify};
 
 use crate::json;
 

@@ -1,4 +1,5 @@
-//! tunnelwarden
+#![doc = include_str!("ARCHITECTURE.md")]
+
 pub mod audit;
 pub mod authorize;
 pub mod caller;

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::json;
 use crate::operation::{Class, RouteError};
 
-pub use terms::{Retry, Terms};
+pub use terms::{Retry, Terms, whole_seconds};
 
 /// Why a call is not made, or why its answer can't be given. Texts in it are ours; those that hold a client's
 /// words say so.
@@ -36,8 +36,6 @@ pub enum Refusal {
         /// When to come back.
         retry_after: Duration,
     },
-    /// The process is stopping.
-    Draining,
     /// The path is not spelled in the one way that is served.
     TargetSpelling(&'static str),
     /// No operation has this path.

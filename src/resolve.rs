@@ -9,119 +9,88 @@ mod intent;
 pub mod judge;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::audit::Auditor;
 use crate::audit::one_shot::Fate;
-use crate::clock::Clock;
 use crate::entry::Kind;
 use crate::json::{Json, Object};
 use crate::limit::Budget;
-use crate::operation::Operation;
+use crate::operation::{AccountId, Operation};
 use crate::refusal::Refusal;
 use crate::state::States;
 
 use intent::Intent;
-use judge::{Present, Resolution, Verdict, judge, together};
+use judge::{Expected, Present, Resolution, Verdict, judge, together};
 
-/// Looks into lost calls, one at a time.
+/// Looks into lost calls.
 #[derive(Debug)]
 pub struct Resolver {
     auditor: Arc<Auditor>,
     states: Arc<States>,
     budget: Budget,
-    clock: Arc<dyn Clock>,
     settle: Duration,
-    queue: mpsc::UnboundedSender<Intent>,
-    open: Arc<Mutex<usize>>,
-    /// The last intent of ours on each tunnel: a call that another one followed can't be judged by the state.
-    last: Mutex<HashMap<String, Uuid>>,
+    open: AtomicUsize,
+    /// The last call of ours on each tunnel: one that another followed can't be judged by the state.
+    last: Mutex<HashMap<Mark, Uuid>>,
 }
 
 /// The first and the longest pause after the upstream's state could not be read.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
+/// How often the upstream's state is asked for: with the pauses above, for a little over an hour.
+const TRIES: usize = 66;
+
+/// Tunnels that are remembered while no lost call is open, when nobody needs them.
+const REMEMBERED: usize = 10_000;
+
 impl Resolver {
-    /// Starts the task that looks into lost calls; `settle` is how old one must be before it is judged.
+    /// `settle` is how long to wait from a call's end (or from the start, for one of an earlier run) before it is
+    /// judged: as long as the upstream may take to act on what it has received.
     #[must_use]
-    pub fn start(
-        auditor: Arc<Auditor>,
-        states: Arc<States>,
-        budget: Budget,
-        clock: Arc<dyn Clock>,
-        settle: Duration,
-    ) -> Arc<Self> {
-        let (queue, mut lost) = mpsc::unbounded_channel();
-        let resolver = Arc::new(Self {
-            auditor,
-            states,
-            budget,
-            clock,
-            settle,
-            queue,
-            open: Arc::default(),
-            last: Mutex::default(),
-        });
-        let weak = Arc::downgrade(&resolver);
-        tokio::spawn(async move {
-            while let Some(intent) = lost.recv().await {
-                let Some(resolver) = weak.upgrade() else { break };
-                resolver.resolve(&intent).await;
-                *resolver.open.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-            }
-        });
-        resolver
+    pub fn new(auditor: Arc<Auditor>, states: Arc<States>, budget: Budget, settle: Duration) -> Arc<Self> {
+        Arc::new(Self { auditor, states, budget, settle, open: AtomicUsize::new(0), last: Mutex::default() })
     }
 
     /// How many lost calls are not resolved yet.
     #[must_use]
     pub fn open(&self) -> usize {
-        *self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.load(Ordering::SeqCst)
     }
 
-    /// Notes that a write is about to touch these tunnels.
-    pub fn touched(&self, request_id: Uuid, tunnels: impl IntoIterator<Item = String>) {
+    /// Notes that a call with this intent is about to be made. To be told of intents in their order, and of each
+    /// before anything is sent.
+    pub fn touched(&self, intent: &Json) {
+        // One that can't be read is reported where it is looked into.
+        let Some(intent) = Intent::read(intent) else { return };
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.extend(tunnels.into_iter().map(|tunnel| (tunnel, request_id)));
+        if last.len() > REMEMBERED && self.open() == 0 {
+            last.clear();
+        }
+        last.extend(intent.expected.iter().map(|expected| (mark(&intent, expected), intent.request_id)));
     }
 
-    /// Takes the intent of a lost call to look into.
-    pub fn look_into(&self, intent: &Json) {
+    /// Takes the intent of a lost call to look into, in a task of its own.
+    pub fn look_into(self: &Arc<Self>, intent: &Json) {
         let Some(intent) = Intent::read(intent) else {
             tracing::error!("an intent in the record can't be read; it stays open");
             return;
         };
-        *self.open.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        // The receiver lives as long as this does.
-        let _ = self.queue.send(intent);
+        self.open.fetch_add(1, Ordering::SeqCst);
+        let resolver = Arc::clone(self);
+        tokio::spawn(async move {
+            resolver.resolve(&intent).await;
+            resolver.open.fetch_sub(1, Ordering::SeqCst);
+        });
     }
 
     async fn resolve(&self, intent: &Intent) {
-        let age = self.clock.now().duration_since(intent.time);
-        if let Ok(wait) =
-            Duration::try_from(jiff::SignedDuration::try_from(self.settle).unwrap_or_default() - age)
-        {
-            tokio::time::sleep(wait).await;
-        }
-        let mut pause = PAUSE.0;
-        let verdicts = loop {
-            match self.verdicts(intent).await {
-                Ok(verdicts) => break verdicts,
-                Err(refusal) => {
-                    tracing::warn!(
-                        request.id = %intent.request_id,
-                        refusal.name = refusal.name(),
-                        "what became of a lost call can't be found out yet"
-                    );
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(PAUSE.1);
-                }
-            }
-        };
+        tokio::time::sleep(self.settle).await;
+        let verdicts = self.patient_verdicts(intent).await;
         let resolution = together(&verdicts);
         while self.auditor.note(Kind::Resolved, members(intent, resolution, &verdicts)).await.is_err() {
             tokio::time::sleep(PAUSE.0).await;
@@ -141,6 +110,27 @@ impl Resolver {
         );
     }
 
+    /// Asks again and again, with longer and longer pauses, and gives up in the end: a call in an account that can't
+    /// be read any more must not stay open for ever.
+    async fn patient_verdicts(&self, intent: &Intent) -> Vec<Verdict> {
+        let mut pause = PAUSE.0;
+        for _ in 0..TRIES {
+            let refusal = match self.verdicts(intent).await {
+                Ok(verdicts) => return verdicts,
+                Err(refusal) => refusal,
+            };
+            tracing::warn!(
+                request.id = %intent.request_id,
+                refusal.name = refusal.name(),
+                "what became of a lost call can't be found out yet"
+            );
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE.1);
+        }
+        let because = "the tunnels of this account could not be read for too long";
+        intent.expected.iter().map(|_| cant_tell(because)).collect()
+    }
+
     async fn verdicts(&self, intent: &Intent) -> Result<Vec<Verdict>, Refusal> {
         if intent.validate_only {
             return Ok(vec![Verdict {
@@ -150,7 +140,7 @@ impl Resolver {
         }
         let taken = self.budget.take_own()?;
         let all = self.states.all(&taken, intent.account, intent.request_id).await?;
-        let verdict = |expected: &judge::Expected| {
+        let verdict = |expected: &Expected| {
             let named = |tunnel: &&Object| {
                 if intent.operation == Operation::Create {
                     text(tunnel, "name") == expected.name
@@ -159,11 +149,7 @@ impl Resolver {
                 }
             };
             if self.followed(intent, expected) {
-                let because = "a later call of ours was made on the same tunnel";
-                return Verdict {
-                    resolution: Resolution::CantTell,
-                    evidence: Object::from_iter([("because", Json::from(because))]),
-                };
+                return cant_tell("a later call of ours was made on the same tunnel");
             }
             let present = all.iter().find(named).map(|tunnel| self.present(tunnel));
             judge(intent.operation, intent.time, expected, present.as_ref())
@@ -171,19 +157,35 @@ impl Resolver {
         Ok(intent.expected.iter().map(verdict).collect())
     }
 
-    fn followed(&self, intent: &Intent, expected: &judge::Expected) -> bool {
+    fn followed(&self, intent: &Intent, expected: &Expected) -> bool {
+        // The order of turns, not that of request ids: a call that came early may have waited for long.
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let touched = expected.tunnel.as_ref().and_then(|tunnel| last.get(tunnel));
-        touched.is_some_and(|request_id| *request_id > intent.request_id)
+        last.get(&mark(intent, expected)).is_some_and(|request_id| *request_id != intent.request_id)
     }
 
     fn present(&self, tunnel: &Object) -> Present {
         Present {
-            etag: self.states.etag(tunnel),
+            settings: self.states.settings(tunnel),
             name: text(tunnel, "name"),
             created_on: text(tunnel, "created_on"),
+            modified_on: text(tunnel, "modified_on"),
             key_generated_on: crate::tunnel::state::key_generated_on(tunnel).map(str::to_owned),
         }
+    }
+}
+
+/// Where a call had its turn: an account, and a tunnel's id or the name of one to be created.
+type Mark = (AccountId, Option<String>, Option<String>);
+
+fn mark(intent: &Intent, expected: &Expected) -> Mark {
+    let name = expected.name.clone().filter(|_| expected.tunnel.is_none());
+    (intent.account, expected.tunnel.clone(), name)
+}
+
+fn cant_tell(because: &str) -> Verdict {
+    Verdict {
+        resolution: Resolution::CantTell,
+        evidence: Object::from_iter([("because", Json::from(because))]),
     }
 }
 

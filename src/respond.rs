@@ -4,8 +4,6 @@
 //! section 3. Not here: what a refusal says (`refusal`), what the upstream answered (`forward`), rate-limit
 //! fields (`pipeline`).
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
@@ -17,7 +15,7 @@ use crate::forward::{Answer, Failure};
 use crate::json::{Json, Object};
 use crate::limit::Standing;
 use crate::operation::Operation;
-use crate::refusal::{Refusal, Retry};
+use crate::refusal::{Refusal, Retry, whole_seconds};
 
 /// What the official SDKs ask before they retry.
 pub const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
@@ -61,7 +59,7 @@ pub fn set_request_id(headers: &mut HeaderMap, request_id: Uuid) {
 fn set_retry(headers: &mut HeaderMap, retry: Retry, operation: Option<Operation>) {
     let should = match retry {
         Retry::After(wait) => {
-            headers.insert(RETRY_AFTER, HeaderValue::from(seconds(wait)));
+            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
             Some(true)
         }
         Retry::Useless => Some(false),
@@ -72,12 +70,6 @@ fn set_retry(headers: &mut HeaderMap, retry: Retry, operation: Option<Operation>
         let value = HeaderValue::from_static(if should { "true" } else { "false" });
         headers.insert(X_SHOULD_RETRY, value);
     }
-}
-
-/// Whole seconds, rounded up: a client that waits so long is not early. Never 0, which SDKs take for none.
-fn seconds(wait: Duration) -> u64 {
-    let up = u64::from(wait.subsec_nanos() > 0);
-    wait.as_secs().saturating_add(up).max(1)
 }
 
 fn body(refusal: &Refusal, code: u32) -> Json {

@@ -6,7 +6,7 @@ mod keys;
 mod reload;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -23,6 +23,7 @@ use crate::json::{Json, Object};
 use crate::limit::{AddressGate, Budget, Limiter};
 use crate::listen::{Drained, Listener};
 use crate::measure::Metrics;
+use crate::operation::AccountId;
 use crate::ops::{self, Health};
 use crate::pipeline::Pipeline;
 use crate::refusal::Refusal;
@@ -51,13 +52,19 @@ pub struct StartError {
     why: String,
 }
 
-fn failed<E: std::fmt::Display>(doing: &'static str) -> impl FnOnce(E) -> StartError {
-    move |why| StartError { doing, why: why.to_string() }
+/// Says the whole chain: of a file that can't be opened, only the last link says why.
+fn failed<E: Into<Box<dyn std::error::Error>>>(doing: &'static str) -> impl FnOnce(E) -> StartError {
+    move |error| {
+        let error = error.into();
+        let mut why = error.to_string();
+        let mut source = error.source();
+        while let Some(error) = source {
+            why += &format!(": {error}");
+            source = error.source();
+        }
+        StartError { doing, why }
+    }
 }
-
-/// How long a call waits for its turn at a tunnel: two whole writes of the default deadline would be longer
-/// than any client waits.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Running {
     /// Starts everything that the configuration names; when this returns, calls are served.
@@ -98,19 +105,19 @@ impl Running {
         let budget = Budget::new(&config.limits.upstream_budget, Arc::clone(&clock));
         let auditor = Auditor::new(
             Arc::clone(&store),
+            reader.clone(),
             fingerprinter.clone(),
             Arc::clone(&ids),
             Arc::clone(&clock),
-            config.audit.bodies,
-            config.audit.one_shot_window,
+            &config.audit,
             metrics.clone(),
         );
-        let states = Arc::new(States::new(Arc::clone(&upstream), fingerprinter, PATIENCE));
-        let resolver = Resolver::start(
+        let states =
+            Arc::new(States::new(Arc::clone(&upstream), fingerprinter, config.upstream.turn_timeout));
+        let resolver = Resolver::new(
             Arc::clone(&auditor),
             Arc::clone(&states),
             budget.clone(),
-            Arc::clone(&clock),
             config.audit.resolve_after,
         );
         resume(&reader, &auditor, &resolver, clock.as_ref(), config.audit.one_shot_window).await?;
@@ -142,9 +149,13 @@ impl Running {
         let policy = config.policy.file.clone();
         tokio::spawn(reload::follow(policy, Arc::clone(&pipeline), Arc::clone(&warning), stopped.clone()));
         tokio::spawn(upkeep(metrics.clone(), stopped.clone()));
+        let token = TokenCheck::default();
+        let of = config.upstream.token.iter().map(|_| None);
+        let of = of.chain(config.upstream.accounts.keys().copied().map(Some)).collect();
+        tokio::spawn(check_tokens(of, Arc::clone(&pipeline), Arc::clone(&token), stopped.clone()));
         let health = Health {
             problems: findings(&pipeline, problems),
-            warnings: findings(&pipeline, move |pipeline| warnings(pipeline, &warning)),
+            warnings: findings(&pipeline, move |pipeline| warnings(pipeline, &warning, &token)),
             metrics,
         };
         let admin = ops::serve(config.admin.address, health, stopped.clone())
@@ -193,7 +204,7 @@ impl Running {
 async fn resume(
     reader: &Reader,
     auditor: &Auditor,
-    resolver: &Resolver,
+    resolver: &Arc<Resolver>,
     clock: &dyn Clock,
     window: Duration,
 ) -> Result<(), StartError> {
@@ -206,7 +217,15 @@ async fn resume(
         auditor.remember(&intent, ending.as_ref().and_then(read).as_ref(), now);
     }
     let open = reader.intents_without_outcome().await.map_err(failed("reading the audit store"))?;
-    open.iter().filter_map(read).for_each(|intent: Json| resolver.look_into(&intent));
+    let ambiguous = reader.intents_ambiguous().await.map_err(failed("reading the audit store"))?;
+    let lost: Vec<Json> = open.iter().chain(&ambiguous).filter_map(read).collect();
+    // The ids begin with their time, so the least is the oldest.
+    let oldest = lost.iter().filter_map(|intent| intent.get("id")?.as_str()).min();
+    if let Some(oldest) = oldest {
+        let since = reader.intents_from(oldest).await.map_err(failed("reading the audit store"))?;
+        since.iter().filter_map(read).for_each(|intent| resolver.touched(&intent));
+    }
+    lost.iter().for_each(|intent| resolver.look_into(intent));
     Ok(())
 }
 
@@ -216,6 +235,36 @@ const UPKEEP: Duration = Duration::from_secs(5);
 async fn upkeep(metrics: Metrics, mut stop: watch::Receiver<bool>) {
     while tokio::time::timeout(UPKEEP, stop.wait_for(|stop| *stop)).await.is_err() {
         metrics.upkeep();
+    }
+}
+
+/// What the upstream said of our tokens when it was asked at the start; nothing where it was content.
+type TokenCheck = Arc<Mutex<Vec<String>>>;
+
+/// How long to wait after the token could not be checked, or was refused: it may be mended meanwhile.
+const CHECK_AGAIN: Duration = Duration::from_secs(30);
+
+/// Asks the upstream about our tokens until it is content with it once. From then on each answer tells.
+async fn check_tokens(
+    of: Vec<Option<AccountId>>,
+    pipeline: Arc<Pipeline>,
+    found: TokenCheck,
+    mut stop: watch::Receiver<bool>,
+) {
+    loop {
+        let mut wrong = Vec::new();
+        for account in &of {
+            let checked = match pipeline.budget.take_own() {
+                Ok(taken) => pipeline.upstream.verify_token(&taken, *account, pipeline.ids.next()).await,
+                Err(refusal) => Err(refusal.message()),
+            };
+            wrong.extend(checked.err());
+        }
+        let good = wrong.is_empty();
+        *found.lock().unwrap_or_else(PoisonError::into_inner) = wrong;
+        if good || tokio::time::timeout(CHECK_AGAIN, stop.wait_for(|stop| *stop)).await.is_ok() {
+            return;
+        }
     }
 }
 
@@ -233,9 +282,10 @@ fn problems(pipeline: &Pipeline) -> Vec<String> {
 }
 
 /// What somebody should look at while calls are served.
-fn warnings(pipeline: &Pipeline, policy: &reload::Warning) -> Vec<String> {
+fn warnings(pipeline: &Pipeline, policy: &reload::Warning, token: &TokenCheck) -> Vec<String> {
     let mut warnings = pipeline.identifier.health();
     warnings.extend(pipeline.upstream.health());
+    warnings.extend(token.lock().unwrap_or_else(PoisonError::into_inner).clone());
     warnings.extend(policy.lock().unwrap_or_else(PoisonError::into_inner).map(str::to_owned));
     if pipeline.auditor.checkpoint_file_fault() {
         warnings.push("the checkpoint file can't be written".to_owned());

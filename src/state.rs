@@ -20,7 +20,7 @@ use crate::tunnel::state;
 
 use uuid::Uuid;
 
-use turns::{Turn, Turns};
+use turns::{At, Turn, Turns};
 
 /// Reads states, one call at a time on each tunnel.
 #[derive(Debug)]
@@ -38,16 +38,16 @@ impl States {
         Self { upstream, turns: Turns::default(), fingerprinter, patience }
     }
 
-    /// Waits for the turn at these tunnels.
+    /// Waits for the turn at these tunnels and names.
     ///
     /// # Errors
     /// [`Refusal::TunnelBusy`]
     pub async fn turn(
         &self,
         account: AccountId,
-        tunnels: impl IntoIterator<Item = TunnelId>,
+        places: impl IntoIterator<Item = At>,
     ) -> Result<Turn, Refusal> {
-        self.turns.take(account, tunnels, self.patience).await
+        self.turns.take(account, places, self.patience).await
     }
 
     /// The tunnels with these ids, in this order: one upstream call, whatever their number.
@@ -83,6 +83,12 @@ impl States {
     ) -> Result<Vec<Object>, Refusal> {
         let read = self.upstream.read_state(taken, account, None, Some(true), request_id).await?;
         Ok(state::tunnels_in(Operation::List, &read.json).into_iter().cloned().collect())
+    }
+
+    /// A keyed digest of what of a tunnel a request can ask for: equal for equal settings only.
+    #[must_use]
+    pub fn settings(&self, tunnel: &Object) -> String {
+        self.fingerprinter.of(state::settings_text(tunnel).as_bytes())
     }
 
     /// A tunnel's `ETag` (RFC 9110 section 8.8.3), with its quotes.

@@ -20,12 +20,15 @@ mod conformance;
 #[cfg(test)]
 mod double;
 mod error;
+mod fault;
 #[cfg(test)]
 mod faults;
 mod filter;
 mod lock;
 mod place;
 mod reader;
+#[cfg(test)]
+mod reading;
 mod schema;
 mod snapshot;
 mod sqlite;

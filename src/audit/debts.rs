@@ -10,12 +10,36 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::store::Store;
+use crate::json::Json;
+use crate::store::{Reader, Store, StoreError};
+
+/// An entry that is owed.
+#[derive(Clone, Debug)]
+pub(super) struct Debt {
+    id: String,
+    text: String,
+    /// What is written in its place if the store can never take it.
+    short: Option<Box<Debt>>,
+}
+
+impl Debt {
+    /// A finished entry, marked as late; `short` stands in for one that is too large.
+    pub(super) fn new(mut entry: Json, short: Option<Json>) -> Self {
+        if let Some(members) = entry.as_object_mut() {
+            members.set("recorded_late", true);
+        }
+        Self {
+            id: entry.get("id").and_then(Json::as_str).unwrap_or_default().to_owned(),
+            text: entry.to_string(),
+            short: short.map(|short| Box::new(Self::new(short, None))),
+        }
+    }
+}
 
 /// The entries that are owed, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Debts {
-    owed: Mutex<VecDeque<String>>,
+    owed: Mutex<VecDeque<Debt>>,
     more: Notify,
     paid: Notify,
 }
@@ -26,7 +50,7 @@ const AGAIN: Duration = Duration::from_millis(250);
 
 impl Debts {
     /// Adds a finished entry.
-    pub(super) fn owe(&self, entry: String) {
+    pub(super) fn owe(&self, entry: Debt) {
         self.owed.lock().unwrap_or_else(PoisonError::into_inner).push_back(entry);
         self.more.notify_one();
     }
@@ -38,27 +62,45 @@ impl Debts {
     }
 
     /// Writes what is owed whenever the store takes it, for as long as the process lives.
-    pub(super) async fn pay(self: Arc<Self>, store: Arc<Store>) {
+    pub(super) async fn pay(self: Arc<Self>, store: Arc<Store>, reader: Reader) {
         loop {
-            let Some(entry) = self.oldest() else {
+            let Some(debt) = self.oldest() else {
                 self.paid.notify_waiters();
                 self.more.notified().await;
                 continue;
             };
-            match store.append(vec![entry]).await {
+            let error = match store.append(vec![debt.text.clone()]).await {
                 Ok(()) => {
-                    self.owed.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                    self.settle(None);
+                    continue;
                 }
-                Err(error) => {
-                    tracing::warn!(
-                        audit.owed = self.count(),
-                        audit.error = error.why(),
-                        "an outcome is still owed"
-                    );
-                    tokio::time::sleep(AGAIN).await;
-                }
+                Err(error) => error,
+            };
+            // An append that ran out of time may have come true, and then it is refused as the second one of its id.
+            if reader.get(&debt.id).await.is_ok_and(|found| !found.is_empty()) {
+                self.settle(None);
+            } else if error == StoreError::Invalid {
+                tracing::error!(
+                    entry.id = debt.id,
+                    "the store can never take this outcome; a short one stands in"
+                );
+                self.settle(debt.short);
+            } else {
+                tracing::warn!(
+                    audit.owed = self.count(),
+                    audit.error = error.why(),
+                    "an outcome is still owed"
+                );
+                tokio::time::sleep(AGAIN).await;
             }
         }
+    }
+
+    /// Takes the oldest debt off, and puts another in its place if there is one.
+    fn settle(&self, instead: Option<Box<Debt>>) {
+        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        owed.pop_front();
+        owed.extend(instead.map(|debt| *debt));
     }
 
     /// Waits until nothing is owed, at most `patience`. Answers whether that came about.
@@ -73,7 +115,74 @@ impl Debts {
         true
     }
 
-    fn oldest(&self) -> Option<String> {
+    fn oldest(&self) -> Option<Debt> {
         self.owed.lock().unwrap_or_else(PoisonError::into_inner).front().cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock as _, Ids, SystemClock};
+    use crate::entry::{Entry, Kind};
+    use crate::json::Object;
+    use crate::seal::{Signer, generate_key};
+    use crate::secret::ExposeSecret as _;
+    use crate::store::{MAX_ENTRY, Settings};
+
+    struct Record {
+        store: Arc<Store>,
+        reader: Reader,
+        debts: Arc<Debts>,
+        _folder: tempfile::TempDir,
+    }
+
+    async fn record() -> Record {
+        let folder = tempfile::tempdir().unwrap();
+        let (key, _) = generate_key("tunnelwarden/debts").unwrap();
+        let settings = Settings {
+            database: folder.path().join("audit.db"),
+            checkpoint_file: None,
+            append_timeout: Duration::from_secs(5),
+        };
+        let signer = Arc::new(Signer::new(key.expose_secret()).unwrap());
+        let store = Arc::new(Store::open(settings.clone(), signer, SystemClock::new()).await.unwrap());
+        let reader = Reader::open(&settings.database).await.unwrap();
+        let debts = Arc::new(Debts::default());
+        tokio::spawn(Arc::clone(&debts).pay(Arc::clone(&store), reader.clone()));
+        Record { store, reader, debts, _folder: folder }
+    }
+
+    fn outcome(text: &str) -> Json {
+        let clock = SystemClock::new();
+        let id = Ids::new(clock.clone()).next();
+        let members = Object::from_iter([("note", text)]);
+        Entry { kind: Kind::Outcome, id, time: clock.now(), request_id: id, members }.into_json()
+    }
+
+    fn id(entry: &Json) -> &str {
+        entry.get("id").and_then(Json::as_str).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_outcome_that_came_true_after_all_is_not_owed_for_ever() {
+        let record = record().await;
+        let entry = outcome("");
+        record.store.append(vec![entry.to_string()]).await.unwrap();
+        record.debts.owe(Debt::new(entry.clone(), None));
+        assert!(record.debts.settled(Duration::from_secs(20)).await);
+        assert_eq!(record.reader.get(id(&entry)).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_short_outcome_stands_in_for_one_that_can_never_be_stored() {
+        let record = record().await;
+        let (long, short, next) = (outcome(&"x".repeat(MAX_ENTRY)), outcome("short"), outcome("next"));
+        record.debts.owe(Debt::new(long.clone(), Some(short.clone())));
+        record.debts.owe(Debt::new(next.clone(), None));
+        assert!(record.debts.settled(Duration::from_secs(20)).await);
+        for (entry, stored) in [(&long, 0), (&short, 1), (&next, 1)] {
+            assert_eq!(record.reader.get(id(entry)).await.unwrap().len(), stored);
+        }
     }
 }

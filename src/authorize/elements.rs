@@ -20,7 +20,8 @@ impl<'a> Element<'a> {
             sets_psk: element.psk().is_some(),
             change: changes.get(at).and_then(Option::as_ref),
             state: before.get(at),
-            pointer: Some(element.pointer.as_str()),
+            // To the whole of a body, or of none, points nothing.
+            pointer: Some(element.pointer.as_str()).filter(|pointer| !pointer.is_empty()),
         });
         each.collect()
     }

@@ -6,6 +6,8 @@
 mod list;
 mod show;
 mod source;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use std::io::Write;

@@ -21,7 +21,7 @@ use crate::secret::ExposeSecret as _;
 use crate::service::{Running, make_keys};
 
 use super::{Env, Exit, Stop, signals};
-use files::Files;
+use files::{Files, quoted};
 
 /// The roles of the shipped policy.
 const ROLES: [&str; 4] = ["viewer", "operator", "admin", "security"];
@@ -34,6 +34,9 @@ const TUNNELS: usize = 3;
 
 /// Options of `demo`.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  tunnelwarden demo
+  tunnelwarden demo --script --exit --dir ./demo")]
 pub struct Args {
     /// Where to keep database, keys and tokens [default: a new folder below the system's temporary one]
     #[arg(long)]
@@ -86,8 +89,9 @@ async fn demo(args: Args, env: &Env, out: &mut (dyn Write + Send)) -> Result<(),
     made(&config)?;
     let running = Running::start(&config, Arc::clone(&env.clock)).await.map_err(|e| e.to_string())?;
     let base = format!("http://{}/client/v4", running.api());
+    files.shell(&format!("{base}/accounts/{ACCOUNT}/magic/ipsec_tunnels"), &tunnel)?;
     files.environment(&base, &emulator.control_url(), ACCOUNT)?;
-    let told = tell(out, &files, &base, &tunnel, &running);
+    let told = tell(out, &files, &base, &running);
     if args.script && told.is_ok() {
         script::play(out, &base, &emulator, &files, ACCOUNT).await?;
     }
@@ -117,34 +121,27 @@ fn seed(emulator: &Emulator, account: AccountId) -> Result<String, String> {
     first.ok_or_else(|| "no tunnel".to_owned())
 }
 
-fn tell(
-    out: &mut dyn Write,
-    files: &Files,
-    base: &str,
-    tunnel: &str,
-    running: &Running,
-) -> std::io::Result<()> {
-    let dir = files.dir().display();
-    let collection = format!("$CLOUDFLARE_BASE_URL/accounts/{ACCOUNT}/magic/ipsec_tunnels");
+fn tell(out: &mut dyn Write, files: &Files, base: &str, running: &Running) -> std::io::Result<()> {
+    let shown = |path: PathBuf| path.display().to_string();
     writeln!(out, "tunnelwarden demo")?;
     writeln!(out, "  API       {base}")?;
     writeln!(out, "  health    http://{}/readyz", running.admin())?;
-    writeln!(out, "  record    {}", files.database().display())?;
-    writeln!(out, "  settings  {}", files.config().display())?;
+    writeln!(out, "  record    {}", shown(files.database()))?;
+    writeln!(out, "  settings  {}", shown(files.config()))?;
     writeln!(out, "\nPaste this into another terminal:\n")?;
-    writeln!(out, "  export CLOUDFLARE_BASE_URL={base}")?;
+    writeln!(out, "  . {}", quoted(&files.script()))?;
+    writeln!(out, "\n  # a viewer reads; nobody but an admin mints a key")?;
+    writeln!(out, "  as viewer $TUNNELS/$TUNNEL")?;
+    writeln!(out, "  as operator -X POST $TUNNELS/$TUNNEL/psk_generate")?;
+    writeln!(out, "  as admin -X POST $TUNNELS/$TUNNEL/psk_generate")?;
+    writeln!(out, "\n  # what the record knows of it, and that nobody edited it")?;
+    writeln!(out, "  tunnelwarden audit list --config \"$DEMO/tunnelwarden.toml\"")?;
+    writeln!(out, "  tunnelwarden audit verify --config \"$DEMO/tunnelwarden.toml\"")?;
     writeln!(
         out,
-        "  as() {{ curl -sS -H \"Authorization: Bearer $(cat {dir}/$1.token)\" \"${{@:2}}\"; echo; }}"
+        "\nThe first line tells that terminal where all this is, and makes `as ROLE` mean: curl, with that role's \
+         token.\nRoles are {}.",
+        ROLES.join(", ")
     )?;
-    writeln!(out, "\n  # a viewer reads; nobody but an admin mints a key")?;
-    writeln!(out, "  as viewer {collection}/{tunnel}")?;
-    writeln!(out, "  as operator -X POST {collection}/{tunnel}/psk_generate")?;
-    writeln!(out, "  as admin -X POST {collection}/{tunnel}/psk_generate")?;
-    writeln!(out, "\n  # what the record knows of it, and that nobody edited it")?;
-    let program =
-        std::env::current_exe().map_or_else(|_| "tunnelwarden".into(), |path| path.display().to_string());
-    writeln!(out, "  {program} audit list --config {dir}/tunnelwarden.toml")?;
-    writeln!(out, "  {program} audit verify --config {dir}/tunnelwarden.toml")?;
     out.flush()
 }

@@ -34,7 +34,7 @@ pub struct Args {
     /// The file with the token to accept. If there is none, a token is made and written there.
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// What goes wrong, as NAME[=ARG][@OPERATION][:TIMES]; may stand several times.
+    /// What goes wrong, as `NAME[=ARG][@OPERATION][:TIMES]`; may stand several times.
     #[arg(long = "fault", value_name = "FAULT", value_parser = Rule::parse)]
     pub faults: Vec<Rule>,
     /// Milliseconds that every call waits first.

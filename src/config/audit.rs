@@ -32,7 +32,8 @@ pub(super) fn read(section: &mut Section<'_>) -> Audit {
         ),
         resolve_after: section.duration(
             "resolve_after",
-            Duration::from_secs(5),
+            // Cloudflare's edge waits at most 100 seconds for what is behind it.
+            Duration::from_mins(2),
             Duration::from_millis(100)..=Duration::from_hours(1),
         ),
     };

@@ -49,6 +49,12 @@ pub(super) fn read(section: &mut Section<'_>, env: &BTreeMap<String, String>) ->
         ),
         read_timeout: section.duration("read_timeout", Duration::from_secs(30), short..=long),
         write_timeout: section.duration("write_timeout", Duration::from_mins(1), short..=long),
+        // Two whole writes of the default deadline would be longer than any client waits.
+        turn_timeout: section.duration(
+            "turn_timeout",
+            Duration::from_secs(10),
+            short..=Duration::from_mins(1),
+        ),
         idle_timeout: section.duration("idle_timeout", Duration::from_secs(15), short..=long),
         max_answer_bytes: section.size("max_answer_bytes", 16 << 20, 1 << 10..=256 << 20),
     }

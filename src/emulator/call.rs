@@ -2,12 +2,10 @@
 //!
 //! Not here: sockets (`serve`), each operation (`operations`), the endpoints for tests (`control`).
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
@@ -15,51 +13,17 @@ use jiff::Timestamp;
 
 use super::answer::{Answer, Problem, Refused};
 use super::control;
-use super::fault::{Fault, Plan, Queue};
+use super::fault::{Fault, Plan};
 use super::feed::{Broken, Feed};
 use super::fields::TargetForm;
 use super::gate::{self, Gate, Quota, Token};
-use super::journal::{Call, Effect, Journal};
-use super::logs::{Logs, Row, without_psk};
+use super::journal::{Call, Effect};
+use super::logs::{Row, without_psk};
 use super::operations::Ask;
 use super::route::{self, Asked};
+use super::shared::{Arrived, Shared, lock};
 use super::tunnels::Tunnels;
-use crate::clock::{Clock, Ids};
 use crate::json::{MAX_DEPTH, read};
-use crate::operation::AccountId;
-
-/// Everything that the emulator remembers.
-pub(super) struct Shared {
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) ids: Arc<Ids>,
-    pub(super) gate: Mutex<Gate>,
-    pub(super) accounts: Mutex<BTreeMap<AccountId, Tunnels>>,
-    pub(super) journal: Mutex<Journal>,
-    pub(super) logs: Mutex<Logs>,
-    pub(super) faults: Mutex<Queue>,
-    pub(super) latency: Duration,
-}
-
-/// Shows nothing: tunnels and bodies hold keys.
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").finish_non_exhaustive()
-    }
-}
-
-/// A lock whose holder can't leave it broken: each change is one assignment or push.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A request, read to its end.
-pub(super) struct Arrived {
-    pub(super) head: http::request::Parts,
-    /// Empty where it did not come whole.
-    pub(super) body: Bytes,
-    whole: bool,
-    pub(super) peer: SocketAddr,
-}
 
 /// 4 MiB: over every limit of the product, so that it is the product's limit that a test meets.
 const BODY_MAX: usize = 4 << 20;

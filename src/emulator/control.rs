@@ -5,9 +5,9 @@
 use http::{Method, StatusCode, header};
 
 use super::answer::{Answer, Problem, Refused, object};
-use super::call::{Arrived, Shared, lock};
 use super::fault::{Fault, Place, Rule};
 use super::fields::TargetForm;
+use super::shared::{Arrived, Shared, lock};
 use crate::json::{Json, MAX_DEPTH, Object, read};
 use crate::operation::Operation;
 

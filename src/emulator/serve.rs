@@ -16,7 +16,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::call::{self, Shared};
+use super::call;
+use super::shared::Shared;
 
 /// A TLS handshake over loopback takes milliseconds.
 const HANDSHAKE: Duration = Duration::from_secs(10);

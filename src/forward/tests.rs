@@ -32,6 +32,7 @@ fn config(base: &str) -> config::Upstream {
         connect_timeout: Duration::from_secs(20),
         read_timeout: Duration::from_secs(20),
         write_timeout: Duration::from_secs(20),
+        turn_timeout: Duration::from_secs(20),
         idle_timeout: Duration::from_secs(20),
         max_answer_bytes: 64 * 1024,
     }

@@ -5,13 +5,12 @@
 //! together with its hashes shows at the next signed root; then the first entry is named that no good signature
 //! covers. Not here: signatures, schema (`inspect::verify`).
 
-use std::collections::VecDeque;
-
-use super::verify::found;
+use super::notes::Notes;
+use super::report::found;
 use super::{Bad, Report, VerifyError, read_entry};
 use crate::entry::Kind;
 use crate::json::Json;
-use crate::seal::{self, Checkpoint, Hash, TILE, Tile, Tree, Verifier};
+use crate::seal::{self, Checkpoint, Hash, TILE, Tile, Tree};
 use crate::store::{MAX_ENTRY, RawEntry, Snapshot};
 
 /// Entries between two reports of progress.
@@ -20,16 +19,13 @@ const PROGRESS_EVERY: u64 = 8192;
 pub(super) struct Scan<'a> {
     snapshot: &'a mut Snapshot,
     report: &'a mut Report,
-    verifier: &'a Verifier,
+    notes: &'a mut Notes,
     head: Option<Checkpoint>,
     edge: Vec<u8>,
     kept: Option<Checkpoint>,
     tree: Tree,
     /// The hashes that the present tile is said to have.
     tile: Option<Vec<Hash>>,
-    /// Signed roots to come, by size.
-    ahead: VecDeque<(Checkpoint, String)>,
-    next_checkpoint: Option<i64>,
     /// How many entries a good signed root covers.
     proven: u64,
 }
@@ -38,26 +34,15 @@ impl<'a> Scan<'a> {
     pub(super) fn new(
         snapshot: &'a mut Snapshot,
         report: &'a mut Report,
-        verifier: &'a Verifier,
+        notes: &'a mut Notes,
         head: Option<Checkpoint>,
         edge: Vec<u8>,
         kept: Option<Checkpoint>,
     ) -> Self {
-        Self {
-            snapshot,
-            report,
-            verifier,
-            head,
-            edge,
-            kept,
-            tree: Tree::new(),
-            tile: None,
-            ahead: VecDeque::new(),
-            next_checkpoint: Some(i64::MIN),
-            proven: 0,
-        }
+        Self { snapshot, report, notes, head, edge, kept, tree: Tree::new(), tile: None, proven: 0 }
     }
 
+    /// Walks to the end or to the first bad entry.
     pub(super) async fn run(mut self, progress: &mut (dyn FnMut(u64) + Send)) -> Result<(), VerifyError> {
         let mut from = i64::MIN;
         loop {
@@ -176,11 +161,9 @@ impl<'a> Scan<'a> {
     /// Compares the tree with every root that was signed at this size; false where one differs.
     async fn check_roots(&mut self) -> Result<bool, VerifyError> {
         let size = self.tree.size();
-        self.look_ahead().await?;
-        let mut signed: Vec<(Checkpoint, String)> = Vec::new();
-        while let Some(next) = self.ahead.pop_front_if(|(checkpoint, _)| checkpoint.size <= size) {
-            signed.push(next);
-        }
+        let passed = self.notes.up_to(size, self.snapshot, self.report).await?;
+        let named = |(checkpoint, n): (Checkpoint, i64)| (checkpoint, format!("checkpoint {n}"));
+        let mut signed: Vec<(Checkpoint, String)> = passed.into_iter().map(named).collect();
         signed.extend(self.head.map(|head| (head, "the head".to_owned())));
         signed.extend(self.kept.map(|kept| (kept, "the checkpoint file".to_owned())));
         signed.retain(|(checkpoint, _)| checkpoint.size == size);
@@ -201,29 +184,14 @@ impl<'a> Scan<'a> {
         Ok(true)
     }
 
-    /// Reads on in the checkpoints until one is at hand that lies ahead.
-    async fn look_ahead(&mut self) -> Result<(), VerifyError> {
-        while self.ahead.is_empty() {
-            let Some(from) = self.next_checkpoint else { return Ok(()) };
-            let page = self.snapshot.checkpoints(from).await;
-            let page = found(page, "the checkpoints", self.report)?.unwrap_or_default();
-            self.next_checkpoint = page.last().and_then(|last| last.n.checked_add(1));
-            for stored in page {
-                // A bad note was reported before; what it says counts for nothing here.
-                if let Ok(signed) = Checkpoint::open(&stored.note, self.verifier) {
-                    self.ahead.push_back((signed, format!("checkpoint {}", stored.n)));
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Behind the last entry: is anything missing that was signed?
     async fn end(&mut self) -> Result<(), VerifyError> {
         let size = self.tree.size();
-        self.look_ahead().await?;
+        // What was read ahead is over more entries than there are, and so would be all behind it. An empty log
+        // has read nothing yet.
+        self.notes.up_to(size, self.snapshot, self.report).await?;
         let mut signed: Vec<(u64, String)> = Vec::new();
-        signed.extend(self.ahead.iter().map(|(checkpoint, name)| (checkpoint.size, name.clone())));
+        signed.extend(self.notes.next().map(|(checkpoint, n)| (checkpoint.size, format!("checkpoint {n}"))));
         signed.extend(self.head.map(|head| (head.size, "the head".to_owned())));
         signed.extend(self.kept.map(|kept| (kept.size, "the checkpoint file".to_owned())));
         if let Some((more, name)) = signed.into_iter().find(|(covered, _)| *covered > size) {

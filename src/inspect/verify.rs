@@ -5,13 +5,11 @@
 //! signatures must be the key's, and the schema and the indexes must be as this version makes them. The log is read
 //! once from the front, so memory does not grow with it. Not here: the walk over the entries (`inspect::scan`).
 
+use super::notes::Notes;
+use super::report::{Report, VerifyError, found};
 use super::scan::Scan;
-use crate::json::{Json, Object};
-use crate::seal::{Chain, Checkpoint, Verifier};
-use crate::store::{ReadError, Reader, Snapshot, StoreError};
-
-/// Problems that are listed; where there are more, the record is lost anyway.
-const MAX_PROBLEMS: usize = 50;
+use crate::seal::{Checkpoint, Verifier};
+use crate::store::{Reader, Snapshot};
 
 /// What a record is checked against.
 #[derive(Debug)]
@@ -20,77 +18,6 @@ pub struct Evidence {
     pub verifier: Verifier,
     /// The text of a checkpoint that was kept elsewhere.
     pub checkpoint: Option<Vec<u8>>,
-}
-
-/// The first entry that is not as it was recorded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bad {
-    /// Its place in the log, from 0.
-    pub seq: u64,
-    /// The id in the entry that stands there, where it can be read.
-    pub id: Option<String>,
-    /// What is wrong.
-    pub what: String,
-}
-
-/// What a verification found.
-#[derive(Clone, Debug, Default)]
-pub struct Report {
-    /// Entries that are stored and were found to be as recorded.
-    pub good: u64,
-    /// The root over these, in base64.
-    pub root: String,
-    /// Checkpoints with a good signature.
-    pub checkpoints: u64,
-    /// The first bad entry.
-    pub first_bad: Option<Bad>,
-    /// Everything else that is wrong, one line each.
-    pub problems: Vec<String>,
-}
-
-/// A verification that could not be made: this says nothing of the record.
-#[derive(Debug, thiserror::Error)]
-pub enum VerifyError {
-    /// The database can't be opened.
-    #[error(transparent)]
-    Open(#[from] ReadError),
-    /// The database can't be read any further.
-    #[error("can't read the audit database to its end: {0}")]
-    Read(StoreError),
-}
-
-impl Report {
-    /// Whether nothing is wrong.
-    #[must_use]
-    pub const fn is_sound(&self) -> bool {
-        self.first_bad.is_none() && self.problems.is_empty()
-    }
-
-    /// The report as JSON.
-    #[must_use]
-    pub fn to_json(&self) -> Json {
-        let bad = self.first_bad.as_ref().map(|bad| {
-            let mut object = Object::new();
-            object.set("seq", bad.seq);
-            object.set("id", bad.id.clone());
-            object.set("what", bad.what.clone());
-            object
-        });
-        let mut object = Object::new();
-        object.set("sound", self.is_sound());
-        object.set("good_entries", self.good);
-        object.set("root", self.root.clone());
-        object.set("good_checkpoints", self.checkpoints);
-        object.set("first_bad_entry", bad);
-        object.set("problems", self.problems.clone());
-        object.into()
-    }
-
-    pub(super) fn problem(&mut self, line: impl Into<String>) {
-        if self.problems.len() < MAX_PROBLEMS {
-            self.problems.push(line.into());
-        }
-    }
 }
 
 /// Checks a whole record as it is now; `progress` is told the number of entries done from time to time.
@@ -107,7 +34,10 @@ pub async fn verify(
     check_schema(&mut snapshot, &mut report).await?;
     let kept = kept(evidence, &mut report);
     let (head, edge) = check_head(&mut snapshot, evidence, &mut report).await?;
-    let chain = check_notes(&mut snapshot, evidence, &mut report).await?;
+    let mut notes = Notes::new(evidence.verifier.clone());
+    let scan = Scan::new(&mut snapshot, &mut report, &mut notes, head, edge, kept);
+    scan.run(progress).await?;
+    let chain = notes.rest(&mut snapshot, &mut report).await?;
     if let Some(expected) = head.and_then(|head| head.chain)
         && expected != chain
     {
@@ -117,31 +47,11 @@ pub async fn verify(
             expected.count, chain.count
         ));
     }
-    let scan = Scan::new(&mut snapshot, &mut report, &evidence.verifier, head, edge, kept);
-    scan.run(progress).await?;
     if let Some(lines) = found(snapshot.integrity().await, "the database's own check", &mut report)? {
         lines.into_iter().for_each(|line| report.problem(format!("the database's own check: {line}")));
     }
     snapshot.end().await;
     Ok(report)
-}
-
-/// Separates damage, which goes to the report, from a database that can't be read now.
-pub(super) fn found<T>(
-    result: Result<T, sqlx::Error>,
-    what: &str,
-    report: &mut Report,
-) -> Result<Option<T>, VerifyError> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) => match Snapshot::is_unreadable(&error) {
-            Some(fault) => Err(VerifyError::Read(fault)),
-            None => {
-                report.problem(format!("{what}: {error}"));
-                Ok(None)
-            }
-        },
-    }
 }
 
 async fn check_schema(snapshot: &mut Snapshot, report: &mut Report) -> Result<(), VerifyError> {
@@ -180,42 +90,4 @@ async fn check_head(
         Err(e) => report.problem(format!("the head: {e}")),
     }
     Ok((None, head.edge.clone()))
-}
-
-/// Signature, order and number of the stored checkpoints; whether their roots are right is seen by the scan.
-async fn check_notes(
-    snapshot: &mut Snapshot,
-    evidence: &Evidence,
-    report: &mut Report,
-) -> Result<Chain, VerifyError> {
-    let mut chain = Chain::new();
-    let (mut from, mut last) = (i64::MIN, 0u64);
-    loop {
-        let page = snapshot.checkpoints(from).await;
-        let page = found(page, "the checkpoints", report)?.unwrap_or_default();
-        let Some(end) = page.last() else { return Ok(chain) };
-        let next = end.n.checked_add(1);
-        for stored in &page {
-            let place = format!("checkpoint {} (over {} entries)", stored.n, stored.size);
-            if u64::try_from(stored.n) != Ok(chain.count) {
-                report.problem(format!("{place}: number {} was expected", chain.count));
-            }
-            chain.push(&stored.note);
-            match Checkpoint::open(&stored.note, &evidence.verifier) {
-                Err(e) => report.problem(format!("{place}: {e}")),
-                Ok(signed) if u64::try_from(stored.size) != Ok(signed.size) || signed.chain.is_some() => {
-                    report.problem(format!("{place}: its note is over {} entries", signed.size));
-                }
-                Ok(signed) if signed.size <= last => report.problem(format!("{place}: out of order")),
-                Ok(signed) => {
-                    last = signed.size;
-                    report.checkpoints += 1;
-                }
-            }
-        }
-        match next {
-            Some(next) => from = next,
-            None => return Ok(chain),
-        }
-    }
 }

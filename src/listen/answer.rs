@@ -20,9 +20,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use super::body::Body;
 use super::line::{Line, Open};
 use super::request;
-use super::server::COME_BACK;
 use super::{Gone, Service};
 use crate::refusal::Refusal;
+
+/// What an overloaded listener tells a client to wait for.
+pub(super) const COME_BACK: Duration = Duration::from_secs(1);
 
 /// Held by whatever must end before the listener may: when all are dropped, the drain is done.
 #[derive(Clone, Debug)]

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::answer::{Alive, Calls, Room, caught};
+use super::answer::{Alive, COME_BACK, Calls, Room, caught};
 use super::line::Line;
 use super::stream::Stream;
 use super::tls::{self, Certificate, TlsError};
@@ -28,9 +28,6 @@ const TURNED_AWAY_AT_ONCE: usize = 16;
 
 /// How long one of those may take, handshake and all.
 const TURN_AWAY: Duration = Duration::from_secs(2);
-
-/// What is told to wait for.
-pub(super) const COME_BACK: Duration = Duration::from_secs(1);
 
 /// After a failed accept (no file descriptor is free, say), how long to wait for things to get better.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn other_spellings_are_refused_and_never_normalised() {
+    fn other_spellings_are_refused_and_never_normalized() {
         let spelling = |path: &str| {
             let got = route(&Method::GET, path, None);
             assert!(matches!(got, Err(RouteError::Spelling(_))), "{path}: {got:?}");

@@ -1,10 +1,14 @@
 //! From an arrived request to a call that is identified, understood and within its quota.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+
+use http::HeaderMap;
 
 use crate::audit::call::{Call, Named};
 use crate::audit::guard;
 use crate::caller::Caller;
+use crate::identify::Identified;
 use crate::json;
 use crate::limit::{Admitted, Refused};
 use crate::listen::{Arrived, Gone, headers as request};
@@ -41,10 +45,7 @@ impl Pipeline {
         let route =
             request::check(&target).and_then(|()| Ok(route(&method, &target.path, target.query.as_deref())?));
         call.route = route.as_ref().ok().copied();
-        self.gate.check(call.origin.address)?;
-        let identified = self.identifier.identify(&headers).await.inspect_err(|_| {
-            self.gate.failed(call.origin.address);
-        })?;
+        let identified = self.identify(call.origin.address, &headers).await?;
         let caller = Arc::clone(identified.caller());
         call.caller = Some(Arc::clone(&caller));
         call.passed(Stage::Identify);
@@ -88,6 +89,18 @@ impl Pipeline {
         }
         call.passed(Stage::Body);
         Ok(Within { caller, route, asked, if_match, new_hc_target, gone })
+    }
+}
+
+impl Pipeline {
+    /// A token that was verified before costs next to nothing, so its bearer is not held up by what others at the
+    /// same address did; all other work, and every refusal's record, counts against the address.
+    async fn identify(&self, address: IpAddr, headers: &HeaderMap) -> Result<Identified, Refusal> {
+        if let Some(known) = self.identifier.recall(headers) {
+            return Ok(known);
+        }
+        self.gate.check(address)?;
+        self.identifier.examine(headers).await.inspect_err(|_| self.gate.failed(address))
     }
 }
 

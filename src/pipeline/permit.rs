@@ -1,14 +1,14 @@
 //! From a call within its limits to a permitted one: by the policy alone where that is enough, else by the
 //! state before, read in the call's turn.
 
-use crate::audit::call::Call;
+use crate::audit::call::{Call, Named};
 use crate::authorize::{Element, Permit, Question, Ruling};
 use crate::json::{Json, Object};
 use crate::measure::Stage;
 use crate::operation::{Class, Operation, TunnelId};
 use crate::refusal::Refusal;
 use crate::respond::Extras;
-use crate::state::turns::Turn;
+use crate::state::turns::{At, Turn};
 use crate::tunnel::Change;
 
 use super::Pipeline;
@@ -46,7 +46,11 @@ impl Pipeline {
         let turn = match operation.class() {
             Class::Read => Turn::default(),
             Class::Write | Class::Secret => {
-                self.states.turn(known.route.account, ids.iter().copied()).await?
+                let at = |named: &Named| match named.id {
+                    Some(id) => Some(At::Tunnel(id)),
+                    None => named.name.clone().map(At::Name),
+                };
+                self.states.turn(known.route.account, call.tunnels.iter().filter_map(at)).await?
             }
         };
         if let (Some(permit), false, None) = (&permit, operation.replaces_state(), &known.if_match) {

@@ -30,9 +30,8 @@ impl Pipeline {
         let taken = self.budget.take(&caller)?;
         call.secrets.extend(self.upstream.secrets());
         let expected = self.expected(call, &asked, &before);
-        let touched = call.tunnels.iter().filter_map(|tunnel| tunnel.id.map(|id| id.to_string()));
-        self.resolver.touched(call.request_id, touched);
         let owed = self.auditor.open(call, &permit, Plan { asked, before, expected }).await?;
+        self.resolver.touched(owed.intent());
         let outgoing = Outgoing {
             route: owed.route(),
             body: owed.plan().asked.upstream_body(),
@@ -71,12 +70,10 @@ impl Pipeline {
             };
             set("tunnel", named.and_then(|named| named.id).map(|id| id.to_string()));
             set("name", named.and_then(|named| named.name.clone()));
-            set("before", before.map(|tunnel| self.states.etag(tunnel)));
+            set("before", before.map(|tunnel| self.states.settings(tunnel)));
             if matches!(operation, Operation::Update | Operation::BulkUpdate) {
-                set(
-                    "after",
-                    before.map(|tunnel| self.states.etag(&state::after_put(tunnel, &element.fields))),
-                );
+                let after = before.map(|tunnel| state::after_put(tunnel, &element.fields));
+                set("after", after.map(|after| self.states.settings(&after)));
             }
             set("key_before", before.and_then(|tunnel| state::key_generated_on(tunnel)).map(str::to_owned));
             item.set("replaces_key", element.psk().is_some() || operation == Operation::GeneratePsk);

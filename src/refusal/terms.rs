@@ -32,6 +32,14 @@ pub enum Retry {
     MayRepeat,
 }
 
+/// What a client is told to wait: whole seconds, rounded up, so that who waits so long is not early. Never 0, which
+/// SDKs take for none.
+#[must_use]
+pub fn whole_seconds(wait: Duration) -> u64 {
+    let up = u64::from(wait.subsec_nanos() > 0);
+    wait.as_secs().saturating_add(up).max(1)
+}
+
 /// What is told to wait for where nothing better is known.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -47,7 +55,6 @@ impl Refusal {
                 (StatusCode::TOO_MANY_REQUESTS, 99102, After(*retry_after))
             }
             Self::Overloaded { retry_after } => (StatusCode::SERVICE_UNAVAILABLE, 99103, After(*retry_after)),
-            Self::Draining => (StatusCode::SERVICE_UNAVAILABLE, 99104, After(SOON)),
             Self::TargetSpelling(_) => (StatusCode::BAD_REQUEST, 99110, Useless),
             Self::UnknownRoute => (StatusCode::NOT_FOUND, 99111, Useless),
             Self::MethodNotAllowed { .. } => (StatusCode::METHOD_NOT_ALLOWED, 99112, Useless),

@@ -1,7 +1,7 @@
 //! What a refusal says: to the client, what is wrong and what to do; to the auditor, the same without a
 //! client's own words.
 
-use super::{Forbidden, Refusal, TokenFault};
+use super::{Forbidden, Refusal, TokenFault, whole_seconds};
 use crate::json::Object;
 
 impl Refusal {
@@ -14,10 +14,9 @@ impl Refusal {
             Self::HeadersTooLarge => "the request's headers are too large; send fewer or shorter ones".into(),
             Self::AddressLimited { retry_after } => format!(
                 "too many unidentified requests from this address; wait {} s",
-                retry_after.as_secs().max(1)
+                whole_seconds(*retry_after)
             ),
             Self::Overloaded { .. } => "too many connections at once; try again shortly".into(),
-            Self::Draining => "this proxy is stopping; try again, on a new connection".into(),
             Self::TargetSpelling(what) => format!("the path holds {what}; it must be spelled exactly as documented"),
             Self::UnknownRoute => "no such route; this proxy serves \
                 /client/v4/accounts/{account_id}/magic/ipsec_tunnels and what is below it"
@@ -49,11 +48,11 @@ impl Refusal {
             Self::QuotaSpent { of, class, retry_after } => format!(
                 "the {of}'s quota of {} calls is spent; wait {} s",
                 class.name(),
-                retry_after.as_secs().max(1)
+                whole_seconds(*retry_after)
             ),
             Self::BudgetSpent { retry_after } => format!(
                 "the budget of upstream calls that all callers share is spent; wait {} s",
-                retry_after.as_secs().max(1)
+                whole_seconds(*retry_after)
             ),
             Self::Forbidden(forbidden) => forbidden_message(forbidden),
             Self::StateUnreadable { why } => {
@@ -95,7 +94,6 @@ impl Refusal {
             | Self::HeadersTooLarge
             | Self::AddressLimited { .. }
             | Self::Overloaded { .. }
-            | Self::Draining
             | Self::TargetSpelling(_)
             | Self::UnknownRoute
             | Self::MethodNotAllowed { .. }

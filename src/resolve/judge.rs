@@ -39,9 +39,9 @@ pub struct Expected {
     pub tunnel: Option<String>,
     /// The tunnel's name.
     pub name: Option<String>,
-    /// `ETag` of the state before, where it was read.
+    /// Digest of the settings before, where they were read.
     pub before: Option<String>,
-    /// `ETag` of the state asked for, where it can be foretold.
+    /// Digest of the settings asked for, where they can be foretold.
     pub after: Option<String>,
     /// Whether a key would be replaced.
     pub replaces_key: bool,
@@ -52,12 +52,14 @@ pub struct Expected {
 /// One tunnel as it is now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Present {
-    /// Its `ETag`.
-    pub etag: String,
+    /// Digest of its settings.
+    pub settings: String,
     /// Its name.
     pub name: Option<String>,
     /// `created_on`
     pub created_on: Option<String>,
+    /// `modified_on`
+    pub modified_on: Option<String>,
     /// `psk_metadata.last_generated_on`
     pub key_generated_on: Option<String>,
 }
@@ -124,26 +126,49 @@ fn created(intended: Timestamp, present: Option<&Present>) -> Verdict {
         Some(created) if created + SKEW < intended => {
             evidence(Resolution::NotApplied, "the tunnel of that name is older than the call")
         }
-        Some(_) => evidence(Resolution::Applied, "a tunnel of that name was created since"),
+        Some(created) if created >= intended => {
+            evidence(Resolution::Applied, "a tunnel of that name was created since")
+        }
+        // An earlier call's, or ours by a clock that is behind.
+        Some(_) => {
+            evidence(Resolution::CantTell, "a tunnel of that name was created at about the time of the call")
+        }
     }
 }
 
 fn replaced(intended: Timestamp, expected: &Expected, now: &Present) -> Verdict {
-    let etags = |resolution, what: &str| {
+    let settings = |resolution, what: &str| {
         let mut verdict = verdict(resolution, what);
         verdict.evidence.set("before", expected.before.clone());
         verdict.evidence.set("expected", expected.after.clone());
-        verdict.evidence.set("present", now.etag.as_str());
+        verdict.evidence.set("present", now.settings.as_str());
         verdict
     };
-    let is = |etag: &Option<String>| etag.as_deref() == Some(now.etag.as_str());
+    let is = |digest: &Option<String>| digest.as_deref() == Some(now.settings.as_str());
     match (is(&expected.before), is(&expected.after)) {
-        (true, true) if expected.replaces_key => key(intended, expected, now),
-        (true, true) => etags(Resolution::CantTell, "the call would have changed nothing"),
-        (true, false) => etags(Resolution::NotApplied, "the state is the one before"),
-        (false, true) => etags(Resolution::Applied, "the state is the one asked for"),
+        // A replace is whole or not at all: where the settings don't tell, the key tells of all of it.
+        (true, true) | (false, false) if expected.replaces_key => key(intended, expected, now),
+        (true, true) => {
+            let touched = |resolution, what: &str| {
+                let mut verdict = settings(resolution, what);
+                verdict.evidence.set("modified_on", now.modified_on.clone());
+                verdict
+            };
+            match now.modified_on.as_deref().and_then(time) {
+                Some(modified) if modified + SKEW < intended => {
+                    touched(Resolution::NotApplied, "the tunnel was last modified before the call")
+                }
+                Some(modified) if modified >= intended => touched(
+                    Resolution::Applied,
+                    "the tunnel has the settings asked for and was modified since",
+                ),
+                _ => touched(Resolution::CantTell, "the call would have changed nothing"),
+            }
+        }
+        (true, false) => settings(Resolution::NotApplied, "the state is the one before"),
+        (false, true) => settings(Resolution::Applied, "the state is the one asked for"),
         (false, false) => {
-            etags(Resolution::CantTell, "the state is neither the one before nor the one asked for")
+            settings(Resolution::CantTell, "the state is neither the one before nor the one asked for")
         }
     }
 }
@@ -155,7 +180,9 @@ fn key(intended: Timestamp, expected: &Expected, now: &Present) -> Verdict {
         verdict.evidence.set("key_generated_on", now.key_generated_on.clone());
         verdict
     };
-    if expected.key_before.is_some() && expected.key_before == now.key_generated_on {
+    let before = expected.key_before.as_deref().and_then(time);
+    // Whole seconds name one key only if the call was not made within the same second.
+    if expected.key_before == now.key_generated_on && before.is_some_and(|before| before + SKEW < intended) {
         return times(Resolution::NotApplied, "the key is the one before");
     }
     match now.key_generated_on.as_deref().and_then(time) {
@@ -205,6 +232,7 @@ mod tests {
         check(Operation::Create, &asked, None, Resolution::NotApplied);
         check(Operation::Create, &asked, aged(1), Resolution::Applied);
         check(Operation::Create, &asked, aged(-60), Resolution::NotApplied);
+        check(Operation::Create, &asked, aged(-1), Resolution::CantTell);
         check(Operation::Create, &asked, Some(Present::default()), Resolution::CantTell);
     }
 
@@ -218,7 +246,7 @@ mod tests {
     #[test]
     fn an_update_is_judged_by_state() {
         let asked = Expected { before: Some("b".into()), after: Some("a".into()), ..Expected::default() };
-        let now = |etag: &str| Some(Present { etag: etag.into(), ..Present::default() });
+        let now = |digest: &str| Some(Present { settings: digest.into(), ..Present::default() });
         for operation in [Operation::Update, Operation::BulkUpdate] {
             check(operation, &asked, now("a"), Resolution::Applied);
             check(operation, &asked, now("b"), Resolution::NotApplied);
@@ -227,6 +255,10 @@ mod tests {
         }
         let same = Expected { after: Some("b".into()), ..asked.clone() };
         check(Operation::Update, &same, now("b"), Resolution::CantTell);
+        let modified = |second| now("b").map(|now| Present { modified_on: text(second), ..now });
+        check(Operation::Update, &same, modified(1), Resolution::Applied);
+        check(Operation::Update, &same, modified(-1), Resolution::CantTell);
+        check(Operation::Update, &same, modified(-60), Resolution::NotApplied);
     }
 
     #[test]
@@ -238,12 +270,18 @@ mod tests {
             check(operation, &unread, now(-60), Resolution::NotApplied);
             check(operation, &unread, now(-1), Resolution::CantTell);
             check(operation, &unread, Some(Present::default()), Resolution::NotApplied);
-            let read = Expected { key_before: text(-1), ..unread.clone() };
-            check(operation, &read, now(-1), Resolution::NotApplied);
+            let read = Expected { key_before: text(-60), ..unread.clone() };
+            check(operation, &read, now(-60), Resolution::NotApplied);
+            let just = Expected { key_before: text(-1), ..unread.clone() };
+            check(operation, &just, now(-1), Resolution::CantTell);
         }
         let only_key = Expected { before: Some("b".into()), after: Some("b".into()), ..unread };
-        let present = Present { etag: "b".into(), key_generated_on: text(1), ..Present::default() };
-        check(Operation::Update, &only_key, Some(present), Resolution::Applied);
+        let present = Present { settings: "b".into(), key_generated_on: text(1), ..Present::default() };
+        check(Operation::Update, &only_key, Some(present.clone()), Resolution::Applied);
+        let settings_too = Expected { after: Some("a".into()), ..only_key };
+        check(Operation::Update, &settings_too, Some(present.clone()), Resolution::NotApplied);
+        let unforeseen = Present { settings: "c".into(), ..present };
+        check(Operation::Update, &settings_too, Some(unforeseen), Resolution::Applied);
     }
 
     #[test]

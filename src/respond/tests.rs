@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use http_body_util::BodyExt;
 
 use super::*;
@@ -41,7 +43,7 @@ async fn the_pointer_stands_in_the_source() {
 
 #[test]
 fn every_answer_names_the_call_and_is_not_cached() {
-    for refusal in [Refusal::UnknownRoute, Refusal::Internal, Refusal::Draining] {
+    for refusal in [Refusal::UnknownRoute, Refusal::Internal, Refusal::TokenRevoked] {
         assert_eq!(
             header(&refusal, None, "x-request-id").as_deref(),
             Some("019ae000-0000-7000-8000-000000000001")

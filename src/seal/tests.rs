@@ -168,8 +168,8 @@ fn a_checkpoint_of_another_key_or_with_more_signatures_is_not_ours() {
     assert_eq!(Checkpoint::open(both.as_bytes(), &verifier), Err(NoteError::Malformed));
     assert_eq!(Checkpoint::open_cosigned(both.as_bytes(), &verifier), Ok(checkpoint));
 
-    let mut twice = checkpoint.sign(&ours).unwrap();
-    twice.push_str(&twice.rsplit_once("\n\n").unwrap().1.to_owned());
+    let once = checkpoint.sign(&ours).unwrap();
+    let twice = format!("{once}{}", once.rsplit_once("\n\n").unwrap().1);
     assert_eq!(Checkpoint::open(twice.as_bytes(), &verifier), Err(NoteError::Malformed));
 }
 

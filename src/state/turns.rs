@@ -1,7 +1,8 @@
-//! One call at a time on each tunnel that is being changed.
+//! One call at a time on each tunnel that is being changed, and on each name that is being created.
 //!
-//! The state before a change is true only if nobody changes the tunnel between the reading and the change. A
-//! call takes its turn on all its tunnels at once, in one order, so two calls can't wait for each other.
+//! The state before a change is true only if nobody changes the tunnel between the reading and the change. Of two
+//! creations of one name that are lost together nobody could tell which made the tunnel. A call takes its turn
+//! on all its tunnels at once, in one order, so two calls can't wait for each other.
 //! Not here: changes that bypass this proxy; those show in the next state that is read.
 
 use std::collections::HashMap;
@@ -14,7 +15,16 @@ use tokio::time::{Instant, timeout_at};
 use crate::operation::{AccountId, TunnelId};
 use crate::refusal::Refusal;
 
-type Key = (AccountId, TunnelId);
+/// What a turn is had at.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum At {
+    /// A tunnel.
+    Tunnel(TunnelId),
+    /// The name of a tunnel to be created.
+    Name(String),
+}
+
+type Key = (AccountId, At);
 
 /// Who is at a tunnel, and who waits.
 #[derive(Debug, Default)]
@@ -40,10 +50,10 @@ impl Turns {
     pub async fn take(
         &self,
         account: AccountId,
-        tunnels: impl IntoIterator<Item = TunnelId>,
+        places: impl IntoIterator<Item = At>,
         patience: Duration,
     ) -> Result<Turn, Refusal> {
-        let mut keys: Vec<Key> = tunnels.into_iter().map(|tunnel| (account, tunnel)).collect();
+        let mut keys: Vec<Key> = places.into_iter().map(|at| (account, at)).collect();
         keys.sort_unstable();
         keys.dedup();
         let until = Instant::now() + patience;
@@ -64,7 +74,7 @@ impl Turns {
             .map(|key| {
                 gates.get(key).and_then(Weak::upgrade).unwrap_or_else(|| {
                     let gate = Arc::new(Gate::new(()));
-                    gates.insert(*key, Arc::downgrade(&gate));
+                    gates.insert(key.clone(), Arc::downgrade(&gate));
                     gate
                 })
             })
@@ -76,8 +86,8 @@ impl Turns {
 mod tests {
     use super::*;
 
-    fn id(text: &str) -> TunnelId {
-        TunnelId::parse(text).unwrap()
+    fn id(text: &str) -> At {
+        At::Tunnel(TunnelId::parse(text).unwrap())
     }
 
     #[tokio::test]
@@ -90,6 +100,8 @@ mod tests {
         assert!(matches!(busy, Err(Refusal::TunnelBusy { .. })));
         let other = turns.take(account, [id("3")], Duration::ZERO).await;
         assert!(other.is_ok(), "a call that gave up holds nothing");
+        let named = turns.take(account, [At::Name("1".to_owned())], Duration::ZERO).await;
+        assert!(named.is_ok(), "a name is no tunnel");
         drop(first);
         assert!(turns.take(account, [id("2"), id("1")], Duration::ZERO).await.is_ok());
     }

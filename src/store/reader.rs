@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 
+use super::fault::classify;
 use super::lock::beside;
-use super::sqlite::{classify, narrow, options, unsigned};
+use super::sqlite::{narrow, options, unsigned};
 use super::{Filter, Row, Snapshot, StoreError};
 use crate::clock::rfc3339;
 
@@ -80,6 +81,30 @@ impl Reader {
         let open = "SELECT entry FROM entries AS intent WHERE kind = 'intent'
                     AND NOT EXISTS (SELECT 1 FROM entries WHERE intent_id = intent.id) ORDER BY seq";
         let rows = sqlx::query(open).fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
+        rows.iter().map(|row| row.try_get(0).map_err(|e| self.failed(e))).collect()
+    }
+
+    /// The intents whose outcome says that nobody knows what became of the call, and which were not resolved since.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub async fn intents_ambiguous(&self) -> Result<Vec<String>, ReadError> {
+        let ambiguous = "SELECT intent.entry FROM entries AS outcome JOIN entries AS intent ON intent.id = outcome.intent_id
+                         WHERE outcome.ambiguous AND NOT EXISTS (SELECT 1 FROM entries AS later
+                             WHERE later.intent_id = outcome.intent_id AND later.kind = 'resolved')
+                         ORDER BY intent.seq";
+        let rows = sqlx::query(ambiguous).fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
+        rows.iter().map(|row| row.try_get(0).map_err(|e| self.failed(e))).collect()
+    }
+
+    /// The intents from this one on, in their order, without the bodies and states that they hold.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub async fn intents_from(&self, id: &str) -> Result<Vec<String>, ReadError> {
+        let intents = "SELECT json_remove(entry, '$.request', '$.state_before') FROM entries
+                       WHERE kind = 'intent' AND id >= ? ORDER BY seq";
+        let rows = sqlx::query(intents).bind(id).fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
         rows.iter().map(|row| row.try_get(0).map_err(|e| self.failed(e))).collect()
     }
 

@@ -9,8 +9,8 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 
-use super::sqlite::classify;
-use super::{OpenError, StoreError};
+use super::OpenError;
+use super::fault::classify;
 
 /// The migrations in `migrations/`.
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -24,7 +24,8 @@ pub(super) async fn migrate(connection: &mut SqliteConnection, path: &str) -> Re
     if objects > 0 && ours == 0 {
         return Err(OpenError::NotOurs(path.to_owned()));
     }
-    match MIGRATIONS.run(&mut *connection).await {
+    // `run` itself gives a future that can't move between threads.
+    match MIGRATIONS.run_direct(None, &mut *connection, false).await {
         Ok(()) => Ok(()),
         Err(MigrateError::Execute(e) | MigrateError::ExecuteMigration(e, _)) => Err(unusable(&e)),
         Err(other) => Err(OpenError::Schema(other.to_string())),
@@ -35,7 +36,7 @@ pub(super) async fn migrate(connection: &mut SqliteConnection, path: &str) -> Re
 pub(super) async fn differences(connection: &mut SqliteConnection) -> Result<Vec<String>, sqlx::Error> {
     let options = SqliteConnectOptions::new().in_memory(true).disable_statement_logging();
     let mut fresh = options.connect().await?;
-    MIGRATIONS.run(&mut fresh).await.map_err(|e| sqlx::Error::Migrate(Box::new(e)))?;
+    MIGRATIONS.run_direct(None, &mut fresh, false).await.map_err(|e| sqlx::Error::Migrate(Box::new(e)))?;
     let mut expected = objects(&mut fresh).await?;
     fresh.close().await?;
     let mut lines = Vec::new();
@@ -69,15 +70,4 @@ pub(super) async fn check(connection: &mut SqliteConnection) -> Result<(), OpenE
     let unusable = |e: sqlx::Error| OpenError::Schema(classify(&e).why().to_owned());
     let lines = differences(connection).await.map_err(unusable)?;
     if lines.is_empty() { Ok(()) } else { Err(OpenError::Schema(lines.join(", "))) }
-}
-
-impl From<OpenError> for StoreError {
-    fn from(error: OpenError) -> Self {
-        match error {
-            OpenError::Unusable { fault, .. } => fault,
-            OpenError::InUse(_) => Self::Locked,
-            OpenError::File { .. } => Self::Unopenable,
-            OpenError::NotOurs(_) | OpenError::Schema(_) | OpenError::Disagrees(_) => Self::Foreign,
-        }
-    }
 }

@@ -7,7 +7,7 @@
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Connection as _, Row as _};
 
-use super::sqlite::classify;
+use super::fault::classify;
 use super::{MAX_ENTRY, StoreError, schema};
 
 /// Entries that are read at once: few, because each may have [`MAX_ENTRY`] characters.

@@ -11,6 +11,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, Sq
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 
 use super::backend::{Backend, Batch, CommitError, Head, Row, Stored};
+use super::fault::classify;
 use super::place::{Identity, Place, check_home};
 use super::{StoreError, schema};
 use crate::seal::{self, Hash, Tree};
@@ -245,39 +246,4 @@ pub(super) fn narrow(n: u64) -> Result<i64, sqlx::Error> {
 
 pub(super) fn unsigned(n: i64) -> Result<u64, sqlx::Error> {
     u64::try_from(n).map_err(|e| sqlx::Error::Decode(e.into()))
-}
-
-/// What a fault of the database means to us. The codes: <https://sqlite.org/rescode.html>.
-pub(super) fn classify(error: &sqlx::Error) -> StoreError {
-    use sqlx::Error;
-    if matches!(error, Error::ColumnDecode { .. } | Error::Decode(_) | Error::RowNotFound) {
-        return StoreError::Corrupt;
-    }
-    let Error::Database(error) = error else {
-        return if matches!(error, Error::PoolTimedOut) { StoreError::Timeout } else { StoreError::Io };
-    };
-    let code: i32 = error.code().and_then(|code| code.parse().ok()).unwrap_or(0);
-    match (code, code & 0xff) {
-        // SQLITE_READONLY_DBMOVED
-        (1032, _) => StoreError::Moved,
-        // SQLITE_CONSTRAINT_TRIGGER, _PRIMARYKEY, _ROWID: somebody else's rows stand where ours were to go.
-        (1811 | 1555 | 2579, _) => StoreError::Foreign,
-        // SQLITE_FULL
-        (_, 13) => StoreError::Full,
-        // SQLITE_PERM, SQLITE_READONLY
-        (_, 3 | 8) => StoreError::ReadOnly,
-        // SQLITE_BUSY, SQLITE_LOCKED
-        (_, 5 | 6) => StoreError::Locked,
-        // SQLITE_CORRUPT, SQLITE_NOTADB
-        (_, 11 | 26) => StoreError::Corrupt,
-        // SQLITE_CANTOPEN
-        (_, 14) => StoreError::Unopenable,
-        // SQLITE_TOOBIG, SQLITE_CONSTRAINT and its other kinds, SQLITE_MISMATCH
-        (_, 18..=20) => StoreError::Invalid,
-        // What a generated column says of a text before any CHECK sees it.
-        (_, 1) if error.message() == "malformed JSON" => StoreError::Invalid,
-        // SQLITE_ERROR: a table or column is missing, so the tables are not those that we made.
-        (_, 1) => StoreError::Foreign,
-        _ => StoreError::Io,
-    }
 }

@@ -67,6 +67,28 @@ pub fn etag_text(state: &Object) -> String {
     Json::Object(normalized(state)).to_string()
 }
 
+/// A text that is the same for equal settings only: for what of a state a request can ask for. Unlike the rest,
+/// all of it can be foretold of a `PUT`: the upstream adds nothing. It holds `bgp.md5_key`, so it must be keyed
+/// before anybody sees it, and never a `psk`, as no state that is read does.
+#[must_use]
+pub fn settings_text(state: &Object) -> String {
+    let mut settings = settings(state, TUNNEL);
+    settings.remove("psk");
+    Json::Object(normalized(&settings)).to_string()
+}
+
+fn settings(state: &Object, table: &'static [Field]) -> Object {
+    let asked = table.iter().filter(|field| field.sent != Sent::ReadOnly);
+    let value = |field: &'static Field| match (field.kind, state.get(field.name)?) {
+        // What is effective follows from other settings where nothing is saved.
+        (Kind::Group(inner) | Kind::TextOr(inner), Json::Object(parts)) => {
+            Some((field.name, Json::Object(settings(parts, inner))))
+        }
+        (_, value) => Some((field.name, value.clone())),
+    };
+    asked.filter_map(value).collect()
+}
+
 /// The state that a full replace asks for: a field left out falls back to its default, what is the upstream's
 /// own stays as it was. `psk` is there only where it is asked for. With an empty `before`, the state that a
 /// *create* asks for.

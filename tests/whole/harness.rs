@@ -40,6 +40,8 @@ pub struct Wishes {
     pub database: Option<PathBuf>,
     /// Environment variables of the proxy.
     pub env: Vec<(String, String)>,
+    /// Whether the emulator limits nobody.
+    pub unlimited: bool,
     /// Set where the test leaves the log in a state that need not verify or has open intents.
     pub unchecked: bool,
 }
@@ -64,6 +66,13 @@ pub struct Proxy {
     pub admin: SocketAddr,
 }
 
+impl Proxy {
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+}
+
 /// What a client got.
 #[derive(Debug)]
 pub struct Answer {
@@ -75,6 +84,7 @@ pub struct Answer {
 /// One entry of the record.
 #[derive(Debug, Clone)]
 pub struct Stored {
+    pub seq: u64,
     pub raw: String,
     pub json: Json,
 }
@@ -94,7 +104,10 @@ impl World {
     pub async fn prepared(wishes: Wishes) -> Self {
         let clock = SystemClock::new();
         let upstream_token = new_token().unwrap();
-        let options = Options::new(vec![Token::user(upstream_token.clone())]);
+        let mut options = Options::new(vec![Token::user(upstream_token.clone())]);
+        if wishes.unlimited {
+            options.rate = None;
+        }
         let ids = Arc::new(Ids::new(clock.clone()));
         let emulator = Emulator::start(options, clock.clone(), ids).await.unwrap();
         let dir = tempfile::tempdir().unwrap();
@@ -290,6 +303,19 @@ impl World {
         stored(&self.database).await
     }
 
+    /// The record behind its first `count` entries, oldest first.
+    pub async fn entries_after(&self, count: u64) -> Vec<Stored> {
+        stored_after(&self.database, count).await
+    }
+
+    /// The intents that nothing has ended yet.
+    pub async fn open_intents(&self) -> Vec<String> {
+        let reader = Reader::open(&self.database).await.unwrap();
+        let open = reader.intents_without_outcome().await.unwrap();
+        reader.close().await;
+        open
+    }
+
     /// The entries of one call.
     pub async fn entries_of(&self, request_id: &str) -> Vec<Stored> {
         let all = self.entries().await;
@@ -393,12 +419,18 @@ impl Stored {
 }
 
 pub async fn stored(database: &Path) -> Vec<Stored> {
+    stored_after(database, 0).await
+}
+
+async fn stored_after(database: &Path, count: u64) -> Vec<Stored> {
     let reader = Reader::open(database).await.unwrap();
-    let mut rows = reader.list(&Filter { limit: None, ..Filter::default() }).await.unwrap();
+    let filter = Filter { after: count.checked_sub(1), limit: None, ..Filter::default() };
+    let mut rows = reader.list(&filter).await.unwrap();
     reader.close().await;
     rows.sort_by_key(|row| row.seq);
     rows.into_iter()
         .map(|row| Stored {
+            seq: row.seq,
             json: json::read(row.entry.as_bytes(), json::MAX_DEPTH).unwrap(),
             raw: row.entry,
         })

@@ -9,6 +9,10 @@
     reason = "a test stops at the first thing that is wrong"
 )]
 
+mod crash;
+mod damage;
 mod harness;
+mod refusals;
 mod reload;
+mod store_faults;
 mod way;

@@ -27,8 +27,11 @@ async fn what_changed_stands_in_the_record_with_the_old_value() {
     assert_eq!(put.status, 200, "{}", put.text());
     let entries = world.entries().await;
     let patch = entries.last().unwrap().json.pointer("/before_after_diff/0/patch").unwrap().to_string();
-    let want =
-        r#"[{"op":"replace","path":"/customer_endpoint","value":"198.51.100.99","old":"198.51.100.1"}]"#;
+    // The upstream's health check follows the endpoint, so both have changed.
+    let want = concat!(
+        r#"[{"op":"replace","path":"/customer_endpoint","value":"198.51.100.99","old":"198.51.100.1"},"#,
+        r#"{"op":"replace","path":"/health_check/target","value":"198.51.100.99","old":"198.51.100.1"}]"#
+    );
     assert_eq!(patch, want);
 }
 

@@ -54,6 +54,7 @@ pub const PROTECTED: &[&str] = &[
     "results[].applied",
     "client_gone",
     "recorded_late",
+    "ambiguous",
     "duration_us",
     "stages_us",
     "resolution",

@@ -68,7 +68,34 @@ impl Files {
         Ok(files)
     }
 
-    /// Writes what a shell or a test needs to use the demo: `demo.env`, complete when it is there.
+    /// Writes what makes a person's shell ready to paste commands into.
+    pub(super) fn shell(&self, tunnels: &str, tunnel: &str) -> Result<(), String> {
+        let program = std::env::current_exe().unwrap_or_else(|_| "tunnelwarden".into());
+        let text = format!(
+            r#"# made by `tunnelwarden demo`, for bash and zsh
+DEMO={dir}
+TUNNELS={tunnels}
+TUNNEL={tunnel}
+
+# as ROLE ARGUMENTS: curl with the role's token, which is read from a file so that no list of processes shows it.
+as() {{
+  local role=$1
+  shift
+  printf 'header = "Authorization: Bearer %s"\n' "$(cat "$DEMO/$role.token")" |
+    curl --silent --show-error --config - "$@" && echo
+}}
+
+tunnelwarden() {{
+  {program} "$@"
+}}
+"#,
+            dir = quoted(&self.dir),
+            program = quoted(&program),
+        );
+        self.write("demo.sh", &text)
+    }
+
+    /// Writes what a test needs to use the demo: `demo.env`, complete when it is there.
     pub(super) fn environment(&self, base: &str, emulator: &str, account: &str) -> Result<(), String> {
         let mut text = format!("DEMO_BASE_URL={base}\nDEMO_EMULATOR={emulator}\nDEMO_ACCOUNT={account}\n");
         for (role, token) in &self.tokens {
@@ -78,8 +105,8 @@ impl Files {
         std::fs::rename(self.dir.join("demo.env.new"), self.dir.join("demo.env")).map_err(|e| e.to_string())
     }
 
-    pub(super) fn dir(&self) -> &Path {
-        &self.dir
+    pub(super) fn script(&self) -> PathBuf {
+        self.dir.join("demo.sh")
     }
 
     pub(super) fn config(&self) -> PathBuf {
@@ -101,6 +128,13 @@ impl Files {
         file.and_then(|mut file| file.write_all(text.as_bytes()))
             .map_err(|e| format!("`{}` can't be written: {e}", path.display()))
     }
+}
+
+/// A path as a shell reads it back.
+pub(super) fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 fn claims(role: &str, clock: &dyn Clock) -> Json {
@@ -152,6 +186,24 @@ database = "sqlite:audit.db"
 signing_key_file = "audit-signing.key"
 fingerprint_key_file = "audit-fingerprint.key"
 checkpoint_file = "checkpoint.txt"
+resolve_after = "2s"
 "#
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(path: &str, expected: &str) {
+        assert_eq!(quoted(Path::new(path)), expected);
+    }
+
+    #[test]
+    fn a_path_is_quoted_where_a_shell_would_read_it_otherwise() {
+        check("/tmp/demo-1/x.y_z", "/tmp/demo-1/x.y_z");
+        check("/tmp/my demo", "'/tmp/my demo'");
+        check("/tmp/it's $HOME", r"'/tmp/it'\''s $HOME'");
+    }
 }

@@ -118,3 +118,28 @@ fn only_a_saved_target_is_replaced() {
         r#"{"health_check":{"target":"203.0.113.2"}}"#,
     );
 }
+
+#[test]
+fn the_settings_of_a_put_are_foretold_whole() {
+    #[track_caller]
+    fn check(before: &str, asked: &str, after: &str) {
+        let foretold = settings_text(&after_put(&object(before), &object(asked)));
+        assert_eq!(foretold, settings_text(&object(after)));
+    }
+    let target = |effective: &str, saved: &str| {
+        format!(r#""health_check":{{"target":{{"effective":"{effective}","saved":"{saved}"}}}}"#)
+    };
+    let before = format!(
+        r#"{{"id":"1","customer_endpoint":"e1",{},"psk_metadata":{{"last_generated_on":"t1"}}}}"#,
+        target("e1", "")
+    );
+    // The effective target follows the endpoint, and a new key shows in its metadata alone.
+    let after = format!(r#"{{"id":"1","customer_endpoint":"e2",{},"modified_on":"t2"}}"#, target("e2", ""));
+    check(&before, r#"{"customer_endpoint":"e2","psk":"x"}"#, &after);
+    let saved = format!(r#"{{"id":"1",{}}}"#, target("s", "s"));
+    check(&before, r#"{"health_check":{"target":"s"}}"#, &saved);
+    check(&saved, r#"{"health_check":{}}"#, r#"{"id":"1"}"#);
+    let settings = |text: &str| settings_text(&object(text));
+    assert_ne!(settings(&before), settings(&after));
+    assert_ne!(settings(&saved), settings(r#"{"id":"1"}"#));
+}

@@ -3,6 +3,8 @@
 Run by tests/sdk/run, which starts the demo and gives its addresses in the environment.
 """
 
+import datetime
+import itertools
 import json
 import os
 import unittest
@@ -10,9 +12,13 @@ import urllib.request
 
 import cloudflare
 from cloudflare import Cloudflare
+from cloudflare.types import magic_transit as types
 
 ACCOUNT = os.environ["DEMO_ACCOUNT"]
 EMULATOR = os.environ["DEMO_EMULATOR"]
+
+# Third bytes of addresses that no other test takes.
+THIRDS = itertools.count(20)
 
 
 def client(role, **options):
@@ -50,6 +56,8 @@ class Operations(unittest.TestCase):
     def test_all_eight_with_typed_results(self):
         api = tunnels("admin")
         made = api.create(**fields("py-1", 1), customer_endpoint="198.51.100.7", replay_protection=True)
+        self.assertIsInstance(made, types.IPSECTunnelCreateResponse)
+        self.assertIsInstance(made.created_on, datetime.datetime)
         self.assertEqual((made.name, made.replay_protection), ("py-1", True))
         other = api.create(**fields("py-2", 2))
 
@@ -74,7 +82,8 @@ class Operations(unittest.TestCase):
         minted = api.psk_generate(made.id, account_id=ACCOUNT)
         self.assertEqual(minted.ipsec_tunnel_id, made.id)
         self.assertGreaterEqual(len(minted.psk), 16)
-        self.assertIsNotNone(minted.psk_metadata.last_generated_on)
+        self.assertIsInstance(minted, types.IPSECTunnelPSKGenerateResponse)
+        self.assertIsInstance(minted.psk_metadata.last_generated_on, datetime.datetime)
 
         key = os.urandom(16).hex()
         set_ = api.psk_set(account_id=ACCOUNT, psks=[{"id": made.id, "psk": key}, {"id": "0" * 32, "psk": key}])
@@ -145,26 +154,57 @@ class Refusals(unittest.TestCase):
 
 
 class OneShots(unittest.TestCase):
-    """The SDK repeats a POST by itself; the upstream must see it once."""
+    """The SDK repeats a POST by itself; the upstream must see it once, and so must the proxy."""
 
     def setUp(self):
-        self.made = tunnels("admin").create(**fields(f"py-{self._testMethodName}", 7))
+        self.third = next(THIRDS)
+        self.made = tunnels("admin").create(**fields(f"py-{self.third}", self.third))
 
     def tearDown(self):
         tunnels("admin").delete(self.made.id, account_id=ACCOUNT)
 
-    def once(self, fault):
-        before = effects("generate_psk")
-        emulator("POST", "faults", {"fault": fault, "operation": "generate_psk", "times": 1})
-        with self.assertRaises(cloudflare.APIStatusError):
-            tunnels("admin", max_retries=5).psk_generate(self.made.id, account_id=ACCOUNT)
-        self.assertEqual(effects("generate_psk"), before + 1)
+    def once(self, fault, operation, call):
+        before = effects(operation)
+        emulator("POST", "faults", {"fault": fault, "operation": operation, "times": 1})
+        with self.assertRaises(cloudflare.APIStatusError) as caught:
+            call(tunnels("admin", max_retries=5))
+        answer = caught.exception.response
+        self.assertEqual(answer.status_code, 502)
+        self.assertEqual(answer.headers["x-should-retry"], "false")
+        self.assertEqual(answer.request.headers["x-stainless-retry-count"], "0")
+        self.assertEqual(effects(operation), before + 1)
 
-    def test_a_dropped_answer(self):
-        self.once("drop-after")
+    def test_a_minted_key_whose_answer_is_dropped(self):
+        self.once("drop-after", "generate_psk", lambda api: api.psk_generate(self.made.id, account_id=ACCOUNT))
 
-    def test_an_html_error_after_the_effect(self):
-        self.once("html-after")
+    def test_a_minted_key_whose_answer_is_html(self):
+        self.once("html-after", "generate_psk", lambda api: api.psk_generate(self.made.id, account_id=ACCOUNT))
+
+    def test_set_keys_whose_answer_is_dropped(self):
+        psks = [{"id": self.made.id, "psk": os.urandom(16).hex()}]
+        self.once("drop-after", "set_psks", lambda api: api.psk_set(account_id=ACCOUNT, psks=psks))
+
+    def test_a_created_tunnel_whose_answer_is_dropped(self):
+        third = next(THIRDS)
+        self.once("drop-after", "create", lambda api: api.create(**fields(f"py-lost-{third}", third)))
+        for tunnel in tunnels("admin").list(account_id=ACCOUNT).ipsec_tunnels:
+            if tunnel.name == f"py-lost-{third}":
+                tunnels("admin").delete(tunnel.id, account_id=ACCOUNT)
+
+
+class Retries(unittest.TestCase):
+    """Where a retry does no harm, the SDK makes it and its user sees nothing of the fault."""
+
+    def test_a_read_is_repeated(self):
+        emulator("POST", "faults", {"fault": "status=503", "operation": "list", "times": 1})
+        answer = client("viewer").magic_transit.ipsec_tunnels.with_raw_response.list(account_id=ACCOUNT)
+        self.assertEqual(answer.retries_taken, 1)
+        self.assertTrue(answer.parse().ipsec_tunnels)
+
+    def test_an_upstream_that_asks_to_wait_is_waited_for(self):
+        emulator("POST", "faults", {"fault": "throttle=1", "operation": "list", "times": 1})
+        answer = client("viewer").magic_transit.ipsec_tunnels.with_raw_response.list(account_id=ACCOUNT)
+        self.assertEqual(answer.retries_taken, 1)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,175 @@
+#!/usr/bin/env python3
+"""Runs the commands in README.md as a reader would, and compares what they print with what README shows.
+
+usage: readme.py test-command     print README's test command
+       readme.py demo             run the demo command, paste what it prints, then every `sh demo` block
+       readme.py deploy           run every `sh deploy` block in a home of its own, before an emulated upstream
+
+A `text output` block belongs to the `sh` block before it: each of its lines must be printed in that order, with
+anything at `…`. A block of any other kind is an error: a command that nobody runs rots.
+"""
+
+import contextlib
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+KINDS = ["mermaid", "sh", "sh demo", "sh deploy", "sh deploy background", "text output"]
+
+# Seconds. A build may come first; nothing else takes long.
+BUILD = 1500
+
+
+def blocks():
+    """(kind, text, line) of each fenced block."""
+    found, kind = [], None
+    for number, line in enumerate((ROOT / "README.md").read_text().splitlines(), 1):
+        if not line.startswith("```"):
+            if kind is not None:
+                text.append(line)
+        elif kind is None:
+            kind, text, start = line[3:].strip(), [], number
+            if kind not in KINDS:
+                sys.exit(f"README.md:{number}: a block of kind `{kind}`; known are {', '.join(KINDS)}")
+        else:
+            found.append((kind, "\n".join(text), start))
+            kind = None
+    return found
+
+
+def headlines():
+    """The two commands that README begins with: the demo's, the tests'."""
+    found = [text for kind, text, _ in blocks() if kind == "sh"]
+    if len(found) != 2 or any("\n" in text for text in found):
+        sys.exit("README.md must have two `sh` blocks of one line: the demo and the tests")
+    return found
+
+
+def script(place):
+    """The place's blocks as one script that says where it is, and what each must print."""
+    lines, expected, last = [], {}, None
+    for kind, text, line in blocks():
+        if kind.startswith("sh"):
+            last = line if kind.split()[1:2] == [place] else None
+        if kind == "text output" and last:
+            expected[last] = text
+        if last != line:
+            continue
+        lines.append(f"echo; echo '@@ {line}'")
+        if kind.endswith("background"):
+            lines += [
+                f"{{ {text}\n}} >../background.log 2>&1 &",
+                "until grep -q serving ../background.log; do",
+                "  kill -0 $! || { cat ../background.log; exit 1; }; sleep 0.1",
+                "done",
+                "trap 'kill -TERM %1; wait %1; cat ../background.log' EXIT",
+            ]
+        else:
+            lines.append(text)
+    return "\n".join(lines), expected
+
+
+def run(text, expected, **options):
+    """Runs a script in bash, shows what it prints, and compares."""
+    # Job control, so that what runs in the background gets its own signals.
+    text = f"set -euo pipefail\nset -m\n{text}\n"
+    ended = subprocess.run(
+        ["bash", "-c", text],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=BUILD,
+        **options,
+    )
+    print(re.sub(r"(?m)^", "  ", ended.stdout))
+    printed = re.split(r"(?m)^@@ (\d+)$", ended.stdout)
+    printed = dict(zip(map(int, printed[1::2]), printed[2::2]))
+    if ended.returncode != 0:
+        sys.exit(f"README.md:{max(printed, default=0)}: exit code {ended.returncode}")
+    for line, lines in expected.items():
+        parts = [".*".join(map(re.escape, shown.split("…"))) for shown in lines.splitlines()]
+        pattern = r"(?m)^" + r"$[\s\S]*^".join(parts) + "$"
+        if not re.search(pattern, printed[line]):
+            sys.exit(f"README.md:{line}: this was not printed:\n{lines}")
+    print(f"README.md: {len(printed)} blocks do what it says")
+
+
+@contextlib.contextmanager
+def started(command, ready, **options):
+    """Runs a command until it is no longer needed; gives what it printed until `ready`. Ctrl-C must end it well."""
+    with tempfile.NamedTemporaryFile("w+") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **options
+        )
+        try:
+            until = time.monotonic() + BUILD
+            while not re.search(ready, pathlib.Path(log.name).read_text()):
+                if process.poll() is not None or time.monotonic() > until:
+                    sys.exit(f"`{command}` did not start:\n{pathlib.Path(log.name).read_text()}")
+                time.sleep(0.1)
+            yield pathlib.Path(log.name).read_text()
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGINT)
+            code = process.wait(timeout=60)
+        if code != 0:
+            sys.exit(f"`{command}` ended with {code}:\n{pathlib.Path(log.name).read_text()}")
+
+
+def demo():
+    command = headlines()[0]
+    print(f"$ {command}", flush=True)
+    with started(["bash", "-c", command], "Ctrl-C ends it", cwd=ROOT) as told:
+        print(told)
+        pasted = re.findall(r"(?m)^  (.*)$", told.partition("Paste this")[2])
+        if len(pasted) < 5:
+            sys.exit("the demo prints no commands to paste")
+        text, expected = script("demo")
+        try:
+            run("\n".join(pasted) + "\n" + text, expected, cwd=ROOT)
+        finally:
+            folder = re.search(r"(?m)^  record +(/.*)/audit\.db$", told)[1]
+    # What it leaves is in a temporary folder of its own making.
+    subprocess.run(["rm", "-r", folder], check=True)
+
+
+def deploy():
+    home = pathlib.Path.home()
+    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as free:
+        token = f"{folder}/emulator-token"
+        port = free.getsockname()[1]
+        free.close()
+        emulator = [f"{ROOT}/target/debug/tunnelwarden", "emulator", "--address", "127.0.0.1:0", "--token-file", token]
+        with started(emulator, r"http://\S+/client/v4") as told:
+            environment = {
+                **os.environ,
+                "HOME": folder,
+                "CARGO_HOME": os.environ.get("CARGO_HOME", f"{home}/.cargo"),
+                "RUSTUP_HOME": os.environ.get("RUSTUP_HOME", f"{home}/.rustup"),
+                # What a reader has and this machine has not: Cloudflare, a token for it, ports of one's own.
+                "CLOUDFLARE_API_TOKEN": pathlib.Path(token).read_text().strip(),
+                "TUNNELWARDEN__UPSTREAM__BASE_URL": re.search(r"http://\S+/client/v4", told)[0],
+                "TUNNELWARDEN__LISTEN__ADDRESS": "127.0.0.1:0",
+                "TUNNELWARDEN__ADMIN__ADDRESS": f"127.0.0.1:{port}",
+            }
+            run(*script("deploy"), cwd=ROOT, env=environment)
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["test-command"]:
+            print(headlines()[1])
+        case ["demo"]:
+            demo()
+        case ["deploy"]:
+            deploy()
+        case _:
+            sys.exit(__doc__)

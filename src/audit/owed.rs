@@ -1,0 +1,143 @@
+//! A write whose intent stands in the record: what it is about, and its outcome, which is owed.
+//!
+//! Not here: the intent (`Auditor::open`), entries that the store could not take (`debts`).
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::entry::{Entry, Kind};
+use crate::json::{Json, Object};
+use crate::measure::Stage;
+use crate::operation::Route;
+use crate::refusal::Refusal;
+use crate::tunnel::body::Asked;
+
+use super::call::Call;
+use super::debts::Debt;
+use super::outcome::{self, End, Heard, Sent};
+use super::{Auditor, Cleared, Recorded, decision};
+
+/// What a write is about: what is asked, of which state, and how to tell later whether it came about.
+#[derive(Debug)]
+pub struct Plan {
+    /// The body.
+    pub asked: Asked,
+    /// The tunnels as they were read, before the change; empty where nothing was read.
+    pub before: Vec<Object>,
+    /// The member `expected`: what the tunnels will look like if it happens.
+    pub expected: Vec<Object>,
+}
+
+/// A write whose intent is on disk and whose outcome is not. Dropping it without an outcome records that the
+/// call was abandoned.
+#[derive(Debug)]
+#[must_use = "its outcome must be recorded"]
+pub struct Owed {
+    pub(super) auditor: Arc<Auditor>,
+    pub(super) plan: Plan,
+    pub(super) route: Route,
+    pub(super) intent_id: Uuid,
+    pub(super) intent: Json,
+    /// By which a repeated one-shot call is recognized.
+    pub(super) key: Option<String>,
+    pub(super) closed: bool,
+}
+
+impl Owed {
+    /// Leave to send this write.
+    #[must_use]
+    pub const fn cleared(&self) -> Cleared<'_> {
+        Cleared::new()
+    }
+
+    /// What was planned.
+    #[must_use]
+    pub const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The call as its path says it.
+    #[must_use]
+    pub const fn route(&self) -> &Route {
+        &self.route
+    }
+
+    /// The intent as it stands in the record.
+    #[must_use]
+    pub const fn intent(&self) -> &Json {
+        &self.intent
+    }
+
+    /// Records how it ended. If the store can't take it, the outcome is owed, and the answer may go all the
+    /// same: it may hold the only copy of a key.
+    pub async fn close(mut self, call: &mut Call, end: &End<'_>, client_gone: bool) -> Recorded {
+        call.passed(Stage::Forward);
+        let auditor = &self.auditor;
+        let mut members = call.members();
+        decision(&mut members, call, None);
+        members.set("intent_id", self.intent_id.to_string());
+        if let Some(request) = &call.request {
+            members.set("request", request.clone());
+        }
+        outcome::members(
+            &mut members,
+            &auditor.redactor,
+            self.route.operation,
+            end,
+            auditor.keeps(&self.route),
+        );
+        if let End::Answered(Heard { json: Some(json), .. }) = end {
+            outcome::effects(&mut members, &auditor.redactor, &self.route, &self.plan, json);
+        }
+        if client_gone {
+            members.set("client_gone", true);
+        }
+        if end.is_ambiguous() && !self.route.validate_only {
+            members.set("ambiguous", true);
+        }
+        call.time_members(&mut members);
+        let entry = auditor.finish(Kind::Outcome, call, members);
+        if auditor.append(&entry).await.is_err() {
+            let short = bare_outcome(auditor, &self.intent, &Refusal::Internal, Sent::Unknown);
+            auditor.debts.owe(Debt::new(entry, Some(short.into_json())));
+        }
+        // Not before: whatever fails while the outcome is made leaves it to the drop.
+        self.closed = true;
+        if let Some(key) = &self.key {
+            auditor.one_shots.settle(key, call.request_id, end.fate());
+        }
+        Recorded { request_id: call.request_id }
+    }
+}
+
+/// Members of an intent that its outcome does not repeat.
+const INTENT_ONLY: [&str; 7] =
+    ["kind", "id", "time", "request_id", "request_key", "state_before", "expected"];
+
+/// An outcome that tells of nothing but the intent and why there is no better one.
+pub(super) fn bare_outcome(auditor: &Auditor, intent: &Json, refusal: &Refusal, sent: Sent) -> Entry {
+    let text = |name: &str| intent.get(name).and_then(Json::as_str);
+    let known = intent.as_object().into_iter().flat_map(Object::iter);
+    let repeated = known.filter(|(name, _)| !INTENT_ONLY.contains(name));
+    let mut members: Object = repeated.map(|(name, value)| (name, value.clone())).collect();
+    members.set("intent_id", text("id").unwrap_or_default());
+    members.set("status", refusal.terms().status.as_u16());
+    members.set("sent", sent.name());
+    if sent != Sent::No {
+        members.set("ambiguous", true);
+    }
+    members.set("refusal", refusal.record());
+    let request_id = text("request_id").and_then(|id| id.parse().ok()).unwrap_or_default();
+    Entry { kind: Kind::Outcome, id: auditor.ids.next(), time: auditor.clock.now(), request_id, members }
+}
+
+impl Drop for Owed {
+    /// The call was cut off in the middle by a fault of ours: nobody knows how it ended.
+    fn drop(&mut self) {
+        if !self.closed {
+            let entry = bare_outcome(&self.auditor, &self.intent, &Refusal::Internal, Sent::Unknown);
+            self.auditor.debts.owe(Debt::new(entry.into_json(), None));
+        }
+    }
+}

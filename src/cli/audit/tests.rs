@@ -1,0 +1,150 @@
+//! The three commands over a small log: what they print and how they exit.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+
+use super::*;
+use crate::clock::ManualClock;
+use crate::seal::{Signer, generate_key};
+use crate::secret::ExposeSecret as _;
+use crate::store::{Settings, Store};
+
+#[derive(Parser, Debug)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+struct Bench {
+    directory: tempfile::TempDir,
+    env: Env,
+    public_key: String,
+}
+
+fn entry(n: u32) -> String {
+    let id = uuid::Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + u128::from(n));
+    let time = format!("2026-01-01T00:00:0{n}.000000Z");
+    format!(
+        r#"{{"kind":"refusal","id":"{id}","time":"{time}","request_id":"{id}","subject":"é\u001b","n":{n}.0}}"#
+    )
+}
+
+impl Bench {
+    async fn make() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (secret, public_key) = generate_key("tunnelwarden/test").unwrap();
+        let signer = Arc::new(Signer::new(secret.expose_secret()).unwrap());
+        let clock = ManualClock::at("2026-01-02T00:00:00Z".parse().unwrap());
+        let path = |name: &str| directory.path().join(name);
+        let settings = Settings {
+            database: path("audit.db"),
+            checkpoint_file: Some(path("checkpoint.txt")),
+            append_timeout: Duration::from_secs(10),
+        };
+        let store = Store::open(settings, signer, clock.clone()).await.unwrap();
+        store.append((0..5).map(entry).collect()).await.unwrap();
+        store.close().await;
+        std::fs::write(path("key"), secret.expose_secret()).unwrap();
+        std::fs::write(path("key.pub"), &public_key).unwrap();
+        let config = "[audit]\ndatabase = \"sqlite:audit.db\"\nsigning_key_file = \"key\"\n\
+                      checkpoint_file = \"checkpoint.txt\"\n";
+        std::fs::write(path("config.toml"), config).unwrap();
+        Self { env: Env { vars: BTreeMap::new(), clock }, directory, public_key }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Runs a command line, in which `@name` is a file of the bench and `@KEY` the public key's text.
+    async fn run(&self, line: &str) -> (Exit, String) {
+        let words = line.split(' ').map(|word| match word.strip_prefix('@') {
+            Some("KEY") => self.public_key.clone(),
+            Some(name) => self.path(name).display().to_string(),
+            None => word.to_owned(),
+        });
+        let line = Line::try_parse_from(["audit".to_owned()].into_iter().chain(words)).unwrap();
+        let mut out = Vec::new();
+        let done = run(&line.command, &self.env, &mut out).await;
+        let said = String::from_utf8(out).unwrap();
+        match done {
+            Ok(exit) => (exit, said),
+            Err(stop) => (stop.exit, said + &stop.what),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_commands_say_what_they_find_and_exit_by_it() {
+    let bench = Bench::make().await;
+    let id = uuid::Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0003);
+    std::fs::write(bench.path("not-a.db"), "x".repeat(5000)).unwrap();
+    let by_key = "verify --database @audit.db --public-key";
+    for (line, exit, says) in [
+        ("list --config @config.toml", Exit::Good, "2026-01-01T00:00:04Z"),
+        ("list --database @audit.db --since 1h", Exit::Good, "REQUEST ID\n"),
+        ("list --database @audit.db --since yesterday", Exit::Usage, "is no time"),
+        ("list --database @missing.db", Exit::Failed, "can't open"),
+        ("list --database @not-a.db", Exit::Tampered, "damaged"),
+        ("list --config @missing.toml", Exit::Usage, "can't read"),
+        (&format!("show --database @audit.db {id}"), Exit::Good, "\"n\": 3.0"),
+        ("show --database @audit.db nothing", Exit::Failed, "no entry has `nothing`"),
+        ("verify --config @config.toml", Exit::Good, "good: 5 entries"),
+        (&format!("{by_key} @key.pub"), Exit::Good, "can't be noticed"),
+        (&format!("{by_key} @KEY --checkpoint @checkpoint.txt"), Exit::Good, "good: 5"),
+        ("verify --config @config.toml --json", Exit::Good, "{\"sound\":true,\"good_entries\":5,"),
+        (&format!("{by_key} @key"), Exit::Usage, "this is the signing key"),
+        (&format!("{by_key} @missing"), Exit::Usage, "can't read the public key"),
+        (&format!("{by_key} @KEY --checkpoint @missing"), Exit::Usage, "can't read the checkpoint"),
+        (&format!("{by_key} @KEY --checkpoint @config.toml"), Exit::Tampered, "checkpoint file"),
+        ("verify --database @missing.db --public-key @KEY", Exit::Failed, "can't open"),
+        ("verify --database @not-a.db --public-key @KEY", Exit::Tampered, "damaged"),
+    ] {
+        let (found, said) = bench.run(line).await;
+        assert!(found == exit && said.contains(says), "{line}: {found:?}, {said}");
+    }
+}
+
+#[tokio::test]
+async fn json_is_what_is_stored_byte_for_byte_and_tables_are_fit_for_a_terminal() {
+    let bench = Bench::make().await;
+    let (_, said) = bench.run("list --database @audit.db --json --limit 2").await;
+    assert_eq!(said, format!("{}\n{}\n", entry(3), entry(4)));
+    let (_, said) = bench.run("list --database @audit.db --json --limit 0").await;
+    assert_eq!(said.lines().count(), 5);
+    let (_, said) = bench.run("list --database @audit.db").await;
+    assert!(said.contains("é\\u{1b}") && !said.contains('\u{1b}'), "{said}");
+}
+
+#[tokio::test]
+async fn tampering_exits_with_3_and_names_the_entry() {
+    let bench = Bench::make().await;
+    let mut file = std::fs::read(bench.path("audit.db")).unwrap();
+    let at = memchr::memmem::find(&file, entry(2).as_bytes()).unwrap();
+    file[at + entry(2).len() - 4] = b'7';
+    std::fs::write(bench.path("audit.db"), file).unwrap();
+    let (exit, said) = bench.run("verify --config @config.toml").await;
+    assert_eq!(exit, Exit::Tampered);
+    assert!(said.contains("first bad entry: 2 (id 01900000-0000-7000-8000-000000000002)"), "{said}");
+    let (exit, said) = bench.run("verify --config @config.toml --json").await;
+    assert_eq!(exit, Exit::Tampered);
+    assert!(said.contains("\"first_bad_entry\":{\"seq\":2,"), "{said}");
+}
+
+/// A server's handler, which a verification is to run in one day, moves between threads.
+#[tokio::test]
+async fn a_verification_can_move_between_threads() {
+    fn check<T: Send>(future: T) -> T {
+        future
+    }
+    let bench = Bench::make().await;
+    let verifier = crate::seal::Verifier::new(&bench.public_key).unwrap();
+    let evidence = crate::inspect::Evidence { verifier, checkpoint: None };
+    let reader = check(crate::store::Reader::open(&bench.path("audit.db"))).await.unwrap();
+    let mut progress = |_: u64| {};
+    assert!(check(crate::inspect::verify(&reader, &evidence, &mut progress)).await.unwrap().is_sound());
+}

@@ -1,0 +1,92 @@
+//! The stored checkpoints, in order, each looked at once.
+//!
+//! Signature, number and order are checked as they are read, and the chain over all of them is made, which the
+//! signed head must name. Not here: whether their roots are right (`inspect::scan`).
+
+use std::collections::VecDeque;
+
+use super::Report;
+use super::report::{VerifyError, found};
+use crate::seal::{Chain, Checkpoint, Verifier};
+use crate::store::{RawCheckpoint, Snapshot};
+
+/// The walk over the checkpoints.
+pub(super) struct Notes {
+    verifier: Verifier,
+    chain: Chain,
+    last: u64,
+    /// Where to read on; `None` behind the last.
+    from: Option<i64>,
+    ahead: VecDeque<(Checkpoint, i64)>,
+}
+
+impl Notes {
+    pub(super) const fn new(verifier: Verifier) -> Self {
+        Self { verifier, chain: Chain::new(), last: 0, from: Some(i64::MIN), ahead: VecDeque::new() }
+    }
+
+    /// The good checkpoints up to this size, with their numbers.
+    pub(super) async fn up_to(
+        &mut self,
+        size: u64,
+        snapshot: &mut Snapshot,
+        report: &mut Report,
+    ) -> Result<Vec<(Checkpoint, i64)>, VerifyError> {
+        let mut passed = Vec::new();
+        loop {
+            while let Some(next) = self.ahead.pop_front_if(|(checkpoint, _)| checkpoint.size <= size) {
+                passed.push(next);
+            }
+            if !self.ahead.is_empty() || !self.read(snapshot, report).await? {
+                return Ok(passed);
+            }
+        }
+    }
+
+    /// The first good checkpoint that lies ahead.
+    pub(super) fn next(&self) -> Option<(Checkpoint, i64)> {
+        self.ahead.front().copied()
+    }
+
+    /// Looks at all that are left; the chain over every one that is stored.
+    pub(super) async fn rest(
+        mut self,
+        snapshot: &mut Snapshot,
+        report: &mut Report,
+    ) -> Result<Chain, VerifyError> {
+        while self.read(snapshot, report).await? {
+            self.ahead.clear();
+        }
+        Ok(self.chain)
+    }
+
+    /// Reads a few more; false behind the last.
+    async fn read(&mut self, snapshot: &mut Snapshot, report: &mut Report) -> Result<bool, VerifyError> {
+        let Some(from) = self.from else { return Ok(false) };
+        let page = snapshot.checkpoints(from).await;
+        let page = found(page, "the checkpoints", report)?.unwrap_or_default();
+        self.from = page.last().and_then(|last| last.n.checked_add(1));
+        page.iter().for_each(|stored| self.look(stored, report));
+        Ok(!page.is_empty())
+    }
+
+    fn look(&mut self, stored: &RawCheckpoint, report: &mut Report) {
+        let place = format!("checkpoint {} (over {} entries)", stored.n, stored.size);
+        if u64::try_from(stored.n) != Ok(self.chain.count) {
+            report.problem(format!("{place}: number {} was expected", self.chain.count));
+        }
+        self.chain.push(&stored.note);
+        match Checkpoint::open(&stored.note, &self.verifier) {
+            Err(e) => report.problem(format!("{place}: {e}")),
+            Ok(signed) if u64::try_from(stored.size) != Ok(signed.size) || signed.chain.is_some() => {
+                report.problem(format!("{place}: its note is over {} entries", signed.size));
+            }
+            Ok(signed) if signed.size <= self.last => report.problem(format!("{place}: out of order")),
+            Ok(signed) => {
+                self.last = signed.size;
+                report.checkpoints += 1;
+                self.ahead.push_back((signed, stored.n));
+            }
+        }
+    }
+}

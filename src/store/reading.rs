@@ -1,0 +1,200 @@
+//! Reading back: filters, lost calls, one-shot calls, and the views, over one small log of every kind of entry.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
+
+use super::conformance::{clock, signer};
+use super::*;
+use crate::entry::Kind;
+use crate::operation::Operation;
+
+const BERLIN: &str = "c4a7362d577a6c3019a474fd6f485821";
+const OSLO: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+fn id(n: u32) -> String {
+    uuid::Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + u128::from(n)).to_string()
+}
+
+/// An entry of call `call`, `minute` minutes past ten.
+fn entry(kind: &str, n: u32, call: u32, minute: u32, members: &str) -> String {
+    format!(
+        r#"{{"kind":"{kind}","id":"{}","time":"2026-01-01T10:{minute:02}:00.000000Z","request_id":"{}",{members}}}"#,
+        id(n),
+        id(call)
+    )
+}
+
+struct Log {
+    directory: tempfile::TempDir,
+    reader: Reader,
+}
+
+impl Log {
+    async fn make() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let database = directory.path().join("audit.db");
+        let settings = Settings {
+            database: database.clone(),
+            checkpoint_file: None,
+            append_timeout: Duration::from_secs(10),
+        };
+        let store = Store::open(settings, signer(), clock()).await.unwrap();
+        store.append(entries()).await.unwrap();
+        store.close().await;
+        let reader = Reader::open(&database).await.unwrap();
+        Self { directory, reader }
+    }
+
+    /// The rows of a query, their cells as text.
+    async fn view(&self, sql: &str) -> Vec<String> {
+        let path = self.directory.path().join("audit.db");
+        let mut connection =
+            sqlx::sqlite::SqliteConnectOptions::new().filename(path).connect().await.unwrap();
+        let rows = sqlx::query(AssertSqlSafe(sql.to_owned())).fetch_all(&mut connection).await.unwrap();
+        let cell = |row: &sqlx::sqlite::SqliteRow, i| row.get::<Option<String>, _>(i).unwrap_or("-".into());
+        rows.iter().map(|row| (0..row.len()).map(|i| cell(row, i)).collect::<Vec<_>>().join(" ")).collect()
+    }
+}
+
+fn entries() -> Vec<String> {
+    let ann = r#""subject":"ann","teams":["net","core"],"roles":["admin"],"account":"abc","policies":["p1"]"#;
+    let berlin = format!(r#""tunnels":[{{"id":"{BERLIN}","name":"berlin"}}]"#);
+    let both = format!(r#""tunnels":[{{"id":"{OSLO}"}},{{"id":"{BERLIN}","name":"berlin"}}]"#);
+    let description = r#"{"op":"replace","path":"/description","old":"a","value":"b"}"#;
+    let protection = r#"{"op":"add","path":"/replay_protection","value":true}"#;
+    let patch = format!(r#"[{{"tunnel":"{BERLIN}","patch":[{description},{protection}]}}]"#);
+    let psk = "redacted:psk:0011:aabb";
+    let ended = |n: u32| format!(r#""intent_id":"{}","status":200"#, id(n));
+    let bodies = format!(r#""request":{{"body":{{"psk":"{psk}"}}}},"response":{{"x":["{psk}"]}}"#);
+    vec![
+        entry("started", 1, 1, 0, r#""version":"0""#),
+        entry("intent", 2, 10, 1, &format!(r#"{ann},"operation":"update",{berlin}"#)),
+        entry(
+            "outcome",
+            3,
+            10,
+            2,
+            &format!(r#"{ann},"operation":"update",{berlin},{},"before_after_diff":{patch}"#, ended(2)),
+        ),
+        entry(
+            "refusal",
+            4,
+            11,
+            3,
+            r#""subject":"bob","teams":["web"],"operation":"delete","status":403,"refusal":{"name":"forbidden","code":9}"#,
+        ),
+        entry(
+            "intent",
+            5,
+            12,
+            4,
+            &format!(r#"{ann},"operation":"generate_psk",{berlin},"request_key":"k1""#),
+        ),
+        entry("intent", 6, 13, 5, &format!(r#"{ann},"operation":"bulk_update",{both}"#)),
+        entry("intent", 7, 14, 6, &format!(r#"{ann},"operation":"create","request_key":"k2""#)),
+        entry("outcome", 8, 14, 7, &format!(r#"{ann},"operation":"create",{},{bodies}"#, ended(7))),
+        entry("outcome", 9, 15, 8, r#""subject":"bob","teams":["web"],"operation":"list","status":200"#),
+        entry("resolved", 20, 13, 9, &format!(r#""intent_id":"{}","resolution":"applied""#, id(6))),
+    ]
+}
+
+#[tokio::test]
+async fn each_filter_finds_its_entries() {
+    let log = Log::make().await;
+    let none = Filter::default;
+    let time = |text: &str| Some(text.parse().unwrap());
+    for (filter, expected) in [
+        (none(), &[9u64, 8, 7, 6, 5, 4, 3, 2, 1, 0][..]),
+        (Filter { limit: Some(3), ..none() }, &[9, 8, 7]),
+        (Filter { after: Some(7), ..none() }, &[8, 9]),
+        (Filter { after: Some(2), limit: Some(2), ..none() }, &[3, 4]),
+        (Filter { since: time("2026-01-01T10:08:00Z"), ..none() }, &[9, 8]),
+        (Filter { until: time("2026-01-01T10:01:00Z"), ..none() }, &[0]),
+        (Filter { subject: Some("bob".into()), ..none() }, &[8, 3]),
+        (Filter { subject: Some("bo".into()), ..none() }, &[]),
+        (Filter { subject: Some("' OR 1 --".into()), ..none() }, &[]),
+        (Filter { team: Some("core".into()), kind: Some(Kind::Outcome), ..none() }, &[7, 2]),
+        (Filter { tunnel: Some(BERLIN.into()), ..none() }, &[5, 4, 2, 1]),
+        (Filter { tunnel: Some("berlin".into()), ..none() }, &[5, 4, 2, 1]),
+        (Filter { tunnel: Some(OSLO.into()), ..none() }, &[5]),
+        (Filter { operation: Some(Operation::Create), ..none() }, &[7, 6]),
+        (Filter { kind: Some(Kind::Refusal), ..none() }, &[3]),
+    ] {
+        assert_eq!(log.reader.find(&filter).await.unwrap(), expected, "{filter:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_found_by_its_request_id_and_by_each_entry() {
+    let log = Log::make().await;
+    for wanted in [id(10), id(2), id(3)] {
+        let rows = log.reader.get(&wanted).await.unwrap();
+        assert_eq!(rows.iter().map(|row| row.seq).collect::<Vec<_>>(), [1, 2], "{wanted}");
+    }
+    assert!(log.reader.get("nothing").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn lost_calls_and_one_shot_calls_are_told() {
+    let log = Log::make().await;
+    let lost = log.reader.intents_without_outcome().await.unwrap();
+    assert_eq!(lost.len(), 1);
+    assert!(lost[0].contains("generate_psk"), "{lost:?}");
+    let since = "2026-01-01T10:00:00Z".parse().unwrap();
+    let calls = log.reader.one_shot_since(since).await.unwrap();
+    assert_eq!(calls.len(), 2);
+    assert!(calls[0].0.contains("generate_psk") && calls[0].1.is_none());
+    assert!(calls[1].1.as_ref().unwrap().contains("\"status\":200"));
+    let later = "2026-01-01T10:05:00Z".parse().unwrap();
+    assert_eq!(log.reader.one_shot_since(later).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn the_views_answer_the_everyday_questions() {
+    let log = Log::make().await;
+    let requests = log.view("SELECT operation, ended, CAST(status AS TEXT) FROM requests ORDER BY seq").await;
+    let expected = [
+        "update outcome 200",
+        "delete refusal 403",
+        "generate_psk open -",
+        "bulk_update resolved -",
+        "create outcome 200",
+        "list outcome 200",
+    ];
+    assert_eq!(requests, expected);
+    let changes = log.view("SELECT subject, tunnel, field, before, after FROM changes ORDER BY field").await;
+    let ann = |rest: &str| format!("ann {BERLIN} {rest}");
+    assert_eq!(changes, [ann("/description \"a\" \"b\""), ann("/replay_protection - true")]);
+    let psks = log.view("SELECT operation, ended, psk FROM psk_events ORDER BY seq").await;
+    assert_eq!(psks, ["generate_psk open -", "create outcome redacted:psk:0011:aabb"]);
+    let refusals = log.view("SELECT subject, refusal, CAST(code AS TEXT) FROM refusals").await;
+    assert_eq!(refusals, ["bob forbidden 9"]);
+}
+
+#[tokio::test]
+async fn a_reader_reads_while_the_writer_writes_and_from_a_copy_without_a_wal() {
+    let (directory, signer) = (tempfile::tempdir().unwrap(), signer());
+    let database = directory.path().join("audit.db");
+    let settings = Settings {
+        database: database.clone(),
+        checkpoint_file: None,
+        append_timeout: Duration::from_secs(10),
+    };
+    let store = Store::open(settings, Arc::clone(&signer), clock()).await.unwrap();
+    let reader = Reader::open(&database).await.unwrap();
+    for n in 0..5 {
+        store.append(vec![super::conformance::entry(n)]).await.unwrap();
+        assert_eq!(reader.find(&Filter::default()).await.unwrap().len(), n + 1);
+    }
+    reader.close().await;
+    store.close().await;
+    let copy = directory.path().join("copy.db");
+    std::fs::copy(&database, &copy).unwrap();
+    let reader = Reader::open(&copy).await.unwrap();
+    assert_eq!(reader.list(&Filter::default()).await.unwrap().len(), 5);
+    let missing = Reader::open(&directory.path().join("missing.db")).await.unwrap_err();
+    assert_eq!(missing.fault, StoreError::Unopenable);
+    assert!(!directory.path().join("missing.db").exists());
+}
