@@ -6,6 +6,7 @@
 mod notes;
 mod report;
 mod scan;
+mod story;
 mod table;
 mod text;
 mod verify;
@@ -14,7 +15,8 @@ mod verify;
 mod tests;
 
 pub use report::{Bad, Report, VerifyError};
-pub use table::{Line, WIDTHS, heading};
+pub use story::story;
+pub use table::{Line, Table};
 pub use text::{plain, pretty};
 pub use verify::{Evidence, verify};
 

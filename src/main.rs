@@ -1,5 +1,6 @@
 //! The `tunnelwarden` program.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -10,7 +11,15 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let vars = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let env = Env { vars: vars.collect(), clock: SystemClock::new() };
+    let mut vars: BTreeMap<String, String> = vars.collect();
+    // Shells keep this variable to themselves, so the terminal is asked where it is one.
+    if !vars.contains_key("COLUMNS")
+        && let Ok(size) = rustix::termios::tcgetwinsize(std::io::stdout())
+        && size.ws_col > 0
+    {
+        vars.insert("COLUMNS".to_owned(), size.ws_col.to_string());
+    }
+    let env = Env { vars, clock: SystemClock::new() };
     let Ok(runtime) = tokio::runtime::Builder::new_multi_thread().enable_all().build() else {
         return Exit::Failed.into();
     };

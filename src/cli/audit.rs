@@ -30,7 +30,7 @@ Examples:
   tunnelwarden audit list --config tunnelwarden.toml --subject alice --kind refusal
   tunnelwarden audit list --database audit.db --tunnel c4a7362d577a6c3019a474fd6f485821 --json")]
     List(Box<List>),
-    /// Show every entry of one call.
+    /// Tell one call's story: who, by which rule, what was asked, what was before, what changed.
     #[command(after_help = "\
 Examples:
   tunnelwarden audit show --config tunnelwarden.toml 01990b1c-7c6e-7d2b-8f5e-0c8a5d6b7e10

@@ -112,6 +112,7 @@ fn replaced(before: &Object, asked: &Object, table: &'static [Field]) -> Object 
         let value = match (field.sent, field.kind, new) {
             (Sent::ReadOnly, _, _) | (Sent::Tolerated, _, None) => old.cloned(),
             (Sent::Asked, Kind::TextOr(_), new) => replaced_target(old, new),
+            (Sent::Asked, Kind::Group(inner), None) => worked_out(old, inner),
             (Sent::Asked, _, None) => None,
             (_, Kind::Group(inner), Some(Json::Object(new))) => {
                 let none = Object::new();
@@ -129,6 +130,15 @@ fn replaced(before: &Object, asked: &Object, table: &'static [Field]) -> Object 
         after.set(name, value.clone());
     }
     after
+}
+
+/// What stays of a group that is left out: what the upstream works out where nobody asks for it.
+fn worked_out(old: Option<&Json>, inner: &'static [Field]) -> Option<Json> {
+    let old = old?.as_object()?;
+    let targets = inner.iter().filter(|part| matches!(part.kind, Kind::TextOr(_)));
+    let kept: Object =
+        targets.filter_map(|part| Some((part.name, replaced_target(old.get(part.name), None)?))).collect();
+    (!kept.is_empty()).then_some(Json::Object(kept))
 }
 
 /// Only what is *saved* can be asked for. Nothing saved, before and after, leaves the effective one as it is.

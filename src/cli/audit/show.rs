@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::{Database, unreadable};
 use crate::cli::{Env, Exit, Stop};
-use crate::inspect::{plain, pretty, read_entry};
+use crate::inspect::{plain, pretty, read_entry, story};
 
 /// Shows a call.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -17,6 +17,9 @@ pub struct Show {
     /// Print the stored entries, byte for byte, one a line.
     #[arg(long)]
     pub json: bool,
+    /// Print every member of every entry, spread over lines.
+    #[arg(long, conflicts_with = "json")]
+    pub full: bool,
 }
 
 pub(super) async fn run(show: &Show, env: &Env, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
@@ -29,12 +32,15 @@ pub(super) async fn run(show: &Show, env: &Env, out: &mut (dyn Write + Send)) ->
             "no entry has `{id}` as its id or request id; look for it with `audit list`"
         )));
     }
+    let mut entries = Vec::with_capacity(rows.len());
     for row in rows {
         match read_entry(row.entry.as_bytes()) {
             _ if show.json => writeln!(out, "{}", row.entry)?,
-            Ok(entry) => writeln!(out, "entry {}\n{}", row.seq, pretty(&entry))?,
+            Ok(entry) if show.full => writeln!(out, "entry {}\n{}", row.seq, pretty(&entry))?,
+            Ok(entry) => entries.push((row.seq, entry)),
             Err(e) => writeln!(out, "entry {} can't be read: {e}; run `tunnelwarden audit verify`", row.seq)?,
         }
     }
+    write!(out, "{}", story(&entries))?;
     Ok(Exit::Good)
 }

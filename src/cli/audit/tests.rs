@@ -86,12 +86,13 @@ async fn the_commands_say_what_they_find_and_exit_by_it() {
     let by_key = "verify --database @audit.db --public-key";
     for (line, exit, says) in [
         ("list --config @config.toml", Exit::Good, "2026-01-01T00:00:04Z"),
-        ("list --database @audit.db --since 1h", Exit::Good, "REQUEST ID\n"),
+        ("list --database @audit.db --since 1h", Exit::Good, "no entry fits"),
         ("list --database @audit.db --since yesterday", Exit::Usage, "is no time"),
         ("list --database @missing.db", Exit::Failed, "can't open"),
         ("list --database @not-a.db", Exit::Tampered, "damaged"),
         ("list --config @missing.toml", Exit::Usage, "can't read"),
-        (&format!("show --database @audit.db {id}"), Exit::Good, "\"n\": 3.0"),
+        (&format!("show --database @audit.db {id} --full"), Exit::Good, "\"n\": 3.0"),
+        (&format!("show --database @audit.db {id}"), Exit::Good, "request    "),
         ("show --database @audit.db nothing", Exit::Failed, "no entry has `nothing`"),
         ("verify --config @config.toml", Exit::Good, "good: 5 entries"),
         (&format!("{by_key} @key.pub"), Exit::Good, "can't be noticed"),

@@ -109,6 +109,10 @@ fn only_a_saved_target_is_replaced() {
     let saved = r#"{"health_check":{"target":{"effective":"203.0.113.1","saved":"203.0.113.1"}}}"#;
     let unsaved = r#"{"health_check":{"target":{"effective":"203.0.113.9","saved":""}}}"#;
     puts(worked_out, unsaved, worked_out);
+    for left_out in ["{}", r#"{"health_check":null}"#] {
+        puts(worked_out, left_out, worked_out);
+        puts(saved, left_out, "{}");
+    }
     puts(saved, unsaved, r#"{"health_check":{}}"#);
     puts(saved, worked_out, r#"{"health_check":{}}"#);
     puts(worked_out, saved, r#"{"health_check":{"target":"203.0.113.1"}}"#);

@@ -1,0 +1,358 @@
+//! One call told as a story: who, by which rule, what was asked, what was before, what changed, what the upstream
+//! said.
+//!
+//! Not here: the entries as they are stored (`audit show --json`), lists (`inspect::table`).
+
+use std::fmt::Write as _;
+
+use super::{plain, pretty};
+use crate::json::Json;
+
+/// Characters of the column of labels.
+const LABEL: usize = 11;
+
+/// Tells of all entries of one call, oldest first.
+#[must_use]
+pub fn story(entries: &[(u64, Json)]) -> String {
+    let Some(((_, first), (_, last))) = entries.first().zip(entries.last()) else { return String::new() };
+    let mut story = Story { first, last, text: String::new() };
+    story.line("request", &story.word("/request_id"));
+    story.what();
+    story.when();
+    story.who();
+    story.decision();
+    story.result();
+    story.changes();
+    story.results();
+    story.bodies();
+    let entry = |(seq, entry): &(u64, Json)| format!("{seq} {}", text(entry, "/kind").unwrap_or("?"));
+    story.line("entries", &entries.iter().map(entry).collect::<Vec<_>>().join(", "));
+    story.text
+}
+
+struct Story<'a> {
+    first: &'a Json,
+    last: &'a Json,
+    text: String,
+}
+
+fn text<'a>(entry: &'a Json, pointer: &str) -> Option<&'a str> {
+    entry.pointer(pointer).and_then(Json::as_str)
+}
+
+fn list(entry: Option<&Json>) -> String {
+    let items = entry.and_then(Json::as_array).unwrap_or_default();
+    items.iter().filter_map(Json::as_str).collect::<Vec<_>>().join(", ")
+}
+
+impl Story<'_> {
+    /// The newest entry that has it counts.
+    fn at(&self, pointer: &str) -> Option<&Json> {
+        self.last.pointer(pointer).or_else(|| self.first.pointer(pointer))
+    }
+
+    fn word(&self, pointer: &str) -> String {
+        self.at(pointer).and_then(Json::as_str).unwrap_or_default().to_owned()
+    }
+
+    /// A label and what it says; nothing where there is nothing to say.
+    fn line(&mut self, label: &str, what: &str) {
+        if !what.is_empty() {
+            // Writing to a `String` does not fail.
+            let _ = writeln!(self.text, "{label:LABEL$}{}", plain(what));
+        }
+    }
+
+    fn block(&mut self, label: &str, value: &Json) {
+        let text = pretty(value);
+        for (at, line) in text.lines().enumerate() {
+            let _ = writeln!(self.text, "{:LABEL$}{line}", if at == 0 { label } else { "" });
+        }
+    }
+
+    fn what(&mut self) {
+        let Some(operation) = self.at("/operation").and_then(Json::as_str) else {
+            let request = format!("{} {}", self.word("/method"), self.word("/path"));
+            let kind = self.word("/kind");
+            let what = if request.trim().is_empty() { kind } else { request };
+            return self.line("what", what.trim());
+        };
+        let tunnels = self.at("/tunnels").and_then(Json::as_array).unwrap_or_default();
+        let tunnels: Vec<String> = tunnels.iter().map(named).collect();
+        let mut what = operation.to_owned();
+        if !tunnels.is_empty() {
+            what.push_str(&format!(" of {}", tunnels.join(", ")));
+        }
+        what.push_str(&format!(", account {}", self.word("/account")));
+        if self.at("/validate_only") == Some(&Json::Bool(true)) {
+            what.push_str("; checked only, nothing was to be kept");
+        }
+        self.line("what", &what);
+    }
+
+    fn when(&mut self) {
+        let mut when = text(self.first, "/time").unwrap_or("?").to_owned();
+        if let Some(micros) = self.at("/duration_us").and_then(Json::as_i64) {
+            when.push_str(&format!(", took {}.{} ms", micros / 1000, micros / 100 % 10));
+        }
+        self.line("when", &when);
+    }
+
+    fn who(&mut self) {
+        let subject = self.word("/subject");
+        if !subject.is_empty() {
+            let or_none = |names: String| if names.is_empty() { "none".to_owned() } else { names };
+            let (roles, teams) = (or_none(list(self.at("/roles"))), or_none(list(self.at("/teams"))));
+            self.line("who", &format!("{subject} (roles: {roles}; teams: {teams})"));
+            let token = format!(
+                "token {} of {}, key {}",
+                self.at("/jti").and_then(Json::as_str).unwrap_or("without an id"),
+                self.word("/issuer"),
+                self.at("/key_id").and_then(Json::as_str).unwrap_or("without an id"),
+            );
+            self.line("", &token);
+        } else if self.at("/client_address").is_some() {
+            self.line("who", "nobody was identified");
+        }
+        let mut from = self.word("/client_address");
+        if let Some(agent) = self.at("/user_agent").and_then(Json::as_str) {
+            from.push_str(&format!(", {agent}"));
+        }
+        if let Some(count) = self.at("/retry_count").and_then(Json::as_i64) {
+            from.push_str(&format!(", retry {count}"));
+        }
+        self.line("from", &from);
+    }
+
+    fn decision(&mut self) {
+        let policies = list(self.at("/policies"));
+        let digest: String = self.word("/policy_digest").chars().take(12).collect();
+        let by = match (policies.is_empty(), digest.is_empty()) {
+            (false, _) => format!(" by {policies} (policy text {digest})"),
+            (true, false) => format!("; no policy decided (policy text {digest})"),
+            (true, true) => String::new(),
+        };
+        match self.at("/decision").and_then(Json::as_str) {
+            Some("allow") => self.line("decision", &format!("allowed{by}")),
+            Some(_) => self.line("decision", &format!("denied{by}")),
+            None => {}
+        }
+        for (label, pointer) in [("touches", "/changed"), ("weakens", "/weakened")] {
+            self.line(label, &list(self.at(pointer)));
+        }
+    }
+
+    fn result(&mut self) {
+        let status = self.at("/status").and_then(Json::as_i64).map_or_else(String::new, |n| n.to_string());
+        let mut result = match self.at("/refusal/name").and_then(Json::as_str) {
+            Some(name) => format!("{status} {name}: {}", self.word("/refusal/message")),
+            None => status,
+        };
+        if let Some(first) = self.at("/refusal/first").and_then(Json::as_str) {
+            result.push_str(&format!(" (the first: {first})"));
+        }
+        match (text(self.last, "/kind"), text(self.last, "/resolution")) {
+            (Some("intent"), _) => result.push_str("not known yet: it may have happened"),
+            (_, Some(resolution)) => {
+                let before = if result.is_empty() { "no outcome was recorded" } else { result.as_str() };
+                result = format!("{before}; looked up later: {resolution}");
+            }
+            _ => {}
+        }
+        self.line("result", &result);
+        if let Some(evidence) = self.at("/evidence").cloned() {
+            self.block("evidence", &evidence);
+        }
+        let upstream = match (self.at("/upstream/status").and_then(Json::as_i64), self.word("/sent").as_str())
+        {
+            (Some(status), _) => format!("answered {status}"),
+            (None, "no") => "was not asked".to_owned(),
+            (None, "unknown") => "gave no answer; it may have acted".to_owned(),
+            (None, _) => String::new(),
+        };
+        let codes = self.at("/upstream/error_codes").map(|codes| format!(", error codes {codes}"));
+        let ray = self.at("/upstream/cf_ray").and_then(Json::as_str).map(|ray| format!(", cf-ray {ray}"));
+        let upstream = format!("{upstream}{}{}", codes.unwrap_or_default(), ray.unwrap_or_default());
+        self.line("upstream", upstream.trim_start_matches(", "));
+        for (pointer, said) in [
+            ("/client_gone", "the client had hung up before its answer was ready"),
+            ("/recorded_late", "recorded late: the store could not take it when it happened"),
+        ] {
+            if self.at(pointer) == Some(&Json::Bool(true)) {
+                self.line("note", said);
+            }
+        }
+    }
+
+    fn changes(&mut self) {
+        for (label, pointer) in [("changed", "/before_after_diff"), ("differs", "/request_response_diff")] {
+            let items = self.at(pointer).and_then(Json::as_array).unwrap_or_default().to_vec();
+            let what = if label == "changed" { "" } else { " from what was asked" };
+            for item in &items {
+                let patch = item.get("patch").and_then(Json::as_array).unwrap_or_default();
+                if patch.is_empty() {
+                    continue;
+                }
+                let tunnel = text(item, "/tunnel").map_or_else(String::new, |id| self.name_of(id));
+                self.line(label, format!("{tunnel}{what}").trim());
+                for operation in patch {
+                    self.line("", &format!("  {}", change(operation)));
+                }
+            }
+            if label == "changed" && items.is_empty() && self.at(pointer).is_some() {
+                self.line(label, "nothing");
+            }
+        }
+    }
+
+    /// The tunnel's name, where this call knows it.
+    fn name_of(&self, id: &str) -> String {
+        let tunnels = self.at("/tunnels").and_then(Json::as_array).unwrap_or_default();
+        let known = tunnels.iter().find(|tunnel| text(tunnel, "/id") == Some(id));
+        known.map_or_else(|| id.to_owned(), named)
+    }
+
+    fn results(&mut self) {
+        let results = self.at("/results").and_then(Json::as_array).unwrap_or_default().to_vec();
+        for (at, result) in results.iter().enumerate() {
+            let applied = result.get("applied") == Some(&Json::Bool(true));
+            let reason = text(result, "/reason").map_or_else(String::new, |reason| format!(": {reason}"));
+            let tunnel = self.name_of(text(result, "/tunnel").unwrap_or("?"));
+            let word = if applied { "applied" } else { "not applied" };
+            self.line(if at == 0 { "results" } else { "" }, &format!("{tunnel} {word}{reason}"));
+        }
+    }
+
+    fn bodies(&mut self) {
+        let bodies = [("asked", "/request/body"), ("before", "/state_before"), ("answer", "/response/body")];
+        for (label, pointer) in bodies {
+            match self.at(pointer).cloned() {
+                // One state is the usual case; a list of one would only add brackets.
+                Some(Json::Array(items)) if items.len() == 1 => {
+                    items.iter().for_each(|one| self.block(label, one));
+                }
+                Some(Json::Array(items)) if items.is_empty() => {}
+                Some(body) => self.block(label, &body),
+                None => {}
+            }
+        }
+    }
+}
+
+fn named(tunnel: &Json) -> String {
+    match (text(tunnel, "/name"), text(tunnel, "/id")) {
+        (Some(name), Some(id)) => format!("{name} ({id})"),
+        (Some(one), None) | (None, Some(one)) => one.to_owned(),
+        (None, None) => "?".to_owned(),
+    }
+}
+
+/// One operation of a patch, as a person says it.
+fn change(operation: &Json) -> String {
+    let value = |name: &str| operation.get(name).map_or_else(String::new, Json::to_string);
+    let field = text(operation, "/path").unwrap_or("?").trim_start_matches('/');
+    let field = if field.is_empty() { "the whole tunnel" } else { field };
+    match text(operation, "/op") {
+        Some("add") => format!("+ {field}: {}", value("value")),
+        Some("remove") => format!("- {field}: {}", value("old")),
+        _ => format!("{field}: {} → {}", value("old"), value("value")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(entries: &[&str], expected: &str) {
+        let entries: Vec<(u64, Json)> = (7..)
+            .zip(entries)
+            .map(|(seq, entry)| (seq, super::super::read_entry(entry.as_bytes()).unwrap()))
+            .collect();
+        let story = story(&entries);
+        let lines: Vec<&str> = story.lines().map(str::trim_end).collect();
+        assert_eq!(lines.join("\n"), expected.trim(), "{story}");
+    }
+
+    const INTENT: &str = r#"{"kind":"intent","id":"i","time":"2026-01-01T10:20:30.123456Z","request_id":"r",
+        "subject":"ann","teams":["net"],"roles":[],"issuer":"https://idp","jti":"t","client_address":"192.0.2.1",
+        "operation":"update","account":"0a","validate_only":false,"tunnels":[{"id":"0f","name":"paris"}],
+        "decision":"allow","policies":["p","q"],"policy_digest":"0123456789abcdef","changed":["name"],"weakened":[],
+        "request":{"size":2,"body":{"name":"lyon"}},"state_before":[{"id":"0f","name":"paris"}]}"#;
+
+    const HEAD: &str = r#"
+request    r
+what       update of paris (0f), account 0a
+when       2026-01-01T10:20:30.123456Z"#;
+
+    const WHO: &str = r#"
+who        ann (roles: none; teams: net)
+           token t of https://idp, key without an id
+from       192.0.2.1
+decision   allowed by p, q (policy text 0123456789ab)
+touches    name"#;
+
+    const BODIES: &str = r#"
+asked      {
+             "name": "lyon"
+           }
+before     {
+             "id": "0f",
+             "name": "paris"
+           }"#;
+
+    #[test]
+    fn a_write_tells_what_was_asked_what_changed_and_what_the_upstream_said() {
+        let outcome = r#"{"kind":"outcome","request_id":"r","status":200,"sent":"yes","duration_us":9859,
+            "upstream":{"status":200,"cf_ray":"ray"},"before_after_diff":[{"tunnel":"0f","patch":[
+            {"op":"replace","path":"/name","value":"lyon","old":"paris"},{"op":"add","path":"/x/y","value":1},
+            {"op":"remove","path":"/z","old":"\u001b[2J"}]}],"client_gone":true}"#;
+        let end = r#"
+result     200
+upstream   answered 200, cf-ray ray
+note       the client had hung up before its answer was ready
+changed    paris (0f)
+             name: "paris" → "lyon"
+             + x/y: 1
+             - z: "\u001b[2J""#;
+        let expected = format!("{HEAD}, took 9.8 ms{WHO}{end}{BODIES}\nentries    7 intent, 8 outcome");
+        check(&[INTENT, outcome], &expected);
+    }
+
+    #[test]
+    fn a_call_without_an_end_is_told_as_such_and_a_lost_one_with_what_became_of_it() {
+        let expected = format!(
+            "{HEAD}{WHO}\nresult     not known yet: it may have happened{BODIES}\nentries    7 intent"
+        );
+        check(&[INTENT], &expected);
+        let resolved =
+            r#"{"kind":"resolved","request_id":"r","resolution":"applied","evidence":{"etag":"e"}}"#;
+        let end = r#"
+result     no outcome was recorded; looked up later: applied
+evidence   {
+             "etag": "e"
+           }"#;
+        let expected = format!("{HEAD}{WHO}{end}{BODIES}\nentries    7 intent, 8 resolved");
+        check(&[INTENT, resolved], &expected);
+    }
+
+    #[test]
+    fn a_refusal_names_the_rule_and_what_was_said() {
+        check(
+            &[
+                r#"{"kind":"refusal","time":"x","request_id":"r","client_address":"192.0.2.1","user_agent":"a\u202eb",
+                "retry_count":2,"method":"GET","path":"/?5","decision":"deny","status":404,
+                "refusal":{"name":"unknown_route","code":1,"message":"no operation has this path"}}"#,
+            ],
+            r#"
+request    r
+what       GET /?5
+when       x
+who        nobody was identified
+from       192.0.2.1, a\u{202e}b, retry 2
+decision   denied
+result     404 unknown_route: no operation has this path
+entries    7 refusal"#,
+        );
+    }
+}
