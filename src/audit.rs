@@ -14,6 +14,7 @@ pub mod one_shot;
 mod outcome;
 mod owed;
 pub mod redact;
+pub mod secrets;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,13 +29,12 @@ use crate::json::{Json, Object};
 use crate::measure::{Metrics, Stage};
 use crate::operation::{Class, Route};
 use crate::refusal::Refusal;
-use crate::secret::{ExposeSecret, Fingerprinter};
+use crate::secret::Fingerprinter;
 use crate::store::Store;
 use crate::tunnel::body::Asked;
 
 use call::Call;
 use debts::{Debt, Debts};
-use guard::Guard;
 use one_shot::{Fate, OneShots};
 use redact::Redactor;
 
@@ -314,7 +314,7 @@ impl Auditor {
     fn finish_as(&self, kind: Kind, id: Uuid, call: &Call, members: Object) -> Json {
         let entry = Entry { kind, id, time: self.clock.now(), request_id: call.request_id, members };
         let mut entry = entry.into_json();
-        Guard::new(call.secrets.iter().map(ExposeSecret::expose_secret)).mask(&mut entry);
+        call.secrets.mask(&mut entry);
         entry
     }
 

@@ -40,7 +40,7 @@ impl Pipeline {
         extras: &mut Extras,
     ) -> Result<Within, Refusal> {
         let Arrived { method, target, headers, body, gone, .. } = arrived;
-        call.secrets.extend(request::credentials(&headers));
+        call.secrets.in_headers(request::credentials(&headers));
         // Noted at once so that every refusal's entry names it; it decides nothing before identity.
         let route =
             request::check(&target).and_then(|()| Ok(route(&method, &target.path, target.query.as_deref())?));
@@ -60,7 +60,7 @@ impl Pipeline {
             raw => Some(json::read(raw, json::MAX_DEPTH).map_err(Refusal::BadJson)?),
         };
         let asked = Asked::read(route.operation, route.tunnel, json).map_err(Refusal::from)?;
-        call.secrets.extend(asked.secrets().into_iter().map(|(_, secret)| secret.into()));
+        call.secrets.in_body(&asked);
         call.tunnels = asked
             .elements()
             .iter()
@@ -81,6 +81,7 @@ impl Pipeline {
                 what: "a secret in it is part of the caller's own name; choose a random one",
             });
         }
+        call.secrets.apart_from(&asked, call.origin.user_agent.as_deref())?;
         // A key in a body mints as much as the operations that are named for it.
         if route.operation.class() == Class::Write
             && asked.elements().iter().any(|element| element.psk().is_some())
