@@ -273,7 +273,7 @@ impl Auditor {
         ];
         let text = Json::from(parts.to_vec()).to_string();
         let key = self.fingerprinter.digest(text.as_bytes());
-        self.one_shots.claim(&key, call.request_id, call.origin.retry_count)?;
+        self.one_shots.claim(&key, call.request_id, call.origin.retry_count, call.began())?;
         Ok(Some(key))
     }
 

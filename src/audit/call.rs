@@ -136,6 +136,12 @@ impl Call {
         self.route.map(|route| route.operation)
     }
 
+    /// When it arrived, on the monotonic clock.
+    #[must_use]
+    pub const fn began(&self) -> Duration {
+        self.began
+    }
+
     /// Notes that a stage has ended; what passed since the last one was its time.
     pub fn passed(&mut self, stage: Stage) {
         let now = self.clock.monotonic();

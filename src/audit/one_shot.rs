@@ -46,6 +46,8 @@ struct First {
     request_id: Uuid,
     fate: Fate,
     expires: Duration,
+    /// When it was known what became of it.
+    settled: Duration,
 }
 
 /// How often what has expired is thrown out.
@@ -62,8 +64,15 @@ impl OneShots {
     ///
     /// # Errors
     /// [`Refusal::Repeat`] where it looks like the repetition of one that happened or may have: an equal call
-    /// within the window that is still open, or one that happened when the client says that this is a retry.
-    pub fn claim(&self, key: &str, request_id: Uuid, retry_count: u32) -> Result<(), Refusal> {
+    /// within the window that is still open, or was when this call arrived (it may have waited for its turn), or
+    /// one that happened when the client says that this is a retry.
+    pub fn claim(
+        &self,
+        key: &str,
+        request_id: Uuid,
+        retry_count: u32,
+        arrived: Duration,
+    ) -> Result<(), Refusal> {
         let now = self.clock.monotonic();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if now >= known.next_sweep {
@@ -73,23 +82,25 @@ impl OneShots {
         if let Some(first) = known.by_key.get(key).filter(|first| first.expires > now) {
             let refused = match first.fate {
                 Fate::Open => true,
-                Fate::Happened => retry_count > 0,
+                Fate::Happened => retry_count > 0 || arrived < first.settled,
                 Fate::Nothing => false,
             };
             if refused {
                 return Err(Refusal::Repeat { first: first.request_id });
             }
         }
-        let first = First { request_id, fate: Fate::Open, expires: now + self.window };
+        let first =
+            First { request_id, fate: Fate::Open, expires: now + self.window, settled: Duration::MAX };
         known.by_key.insert(key.to_owned(), first);
         Ok(())
     }
 
     /// Says what became of a call. A call that another one with the same key has replaced is left alone.
     pub fn settle(&self, key: &str, request_id: Uuid, fate: Fate) {
+        let settled = self.clock.monotonic();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(first) = known.by_key.get_mut(key).filter(|first| first.request_id == request_id) {
-            first.fate = fate;
+            (first.fate, first.settled) = (fate, settled);
         }
     }
 
@@ -98,7 +109,7 @@ impl OneShots {
         let Some(left) = self.window.checked_sub(age) else { return };
         let expires = self.clock.monotonic() + left;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.by_key.insert(key.to_owned(), First { request_id, fate, expires });
+        known.by_key.insert(key.to_owned(), First { request_id, fate, expires, settled: Duration::ZERO });
     }
 }
 
@@ -111,13 +122,16 @@ mod tests {
 
     const WINDOW: Duration = Duration::from_secs(600);
 
+    /// When calls arrive that wait for nothing.
+    const NOW: Duration = Duration::from_secs(1 << 20);
+
     #[track_caller]
     fn check(fate: Fate, retry_count: u32, refused: bool) {
         let shots = OneShots::new(ManualClock::at(Timestamp::UNIX_EPOCH), WINDOW);
         let first = Uuid::from_u128(1);
-        shots.claim("key", first, 0).unwrap();
+        shots.claim("key", first, 0, NOW).unwrap();
         shots.settle("key", first, fate);
-        let got = shots.claim("key", Uuid::from_u128(2), retry_count);
+        let got = shots.claim("key", Uuid::from_u128(2), retry_count, NOW);
         assert_eq!(got, if refused { Err(Refusal::Repeat { first }) } else { Ok(()) });
     }
 
@@ -136,14 +150,30 @@ mod tests {
     }
 
     #[test]
+    fn a_call_that_waited_for_the_first_one_to_happen_is_its_repetition() {
+        let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
+        let shots = OneShots::new(clock.clone(), WINDOW);
+        let second = Duration::from_secs(1);
+        let first = Uuid::from_u128(1);
+        shots.claim("key", first, 0, Duration::ZERO).unwrap();
+        clock.advance(second * 2);
+        shots.settle("key", first, Fate::Happened);
+        assert_eq!(shots.claim("key", Uuid::from_u128(2), 0, second), Err(Refusal::Repeat { first }));
+        assert_eq!(shots.claim("key", Uuid::from_u128(3), 0, second * 2), Ok(()));
+        clock.advance(second);
+        shots.settle("key", Uuid::from_u128(3), Fate::Nothing);
+        assert_eq!(shots.claim("key", Uuid::from_u128(4), 0, second), Ok(()), "there is nothing to repeat");
+    }
+
+    #[test]
     fn a_call_is_forgotten_after_the_window() {
         let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
         let shots = OneShots::new(clock.clone(), WINDOW);
-        shots.claim("key", Uuid::from_u128(1), 0).unwrap();
+        shots.claim("key", Uuid::from_u128(1), 0, NOW).unwrap();
         clock.advance(WINDOW - Duration::from_millis(1));
-        assert!(shots.claim("key", Uuid::from_u128(2), 1).is_err());
+        assert!(shots.claim("key", Uuid::from_u128(2), 1, NOW).is_err());
         clock.advance(Duration::from_millis(1));
-        assert!(shots.claim("key", Uuid::from_u128(3), 1).is_ok());
+        assert!(shots.claim("key", Uuid::from_u128(3), 1, NOW).is_ok());
     }
 
     #[test]
@@ -152,19 +182,19 @@ mod tests {
         let shots = OneShots::new(clock.clone(), WINDOW);
         shots.remember("old", Uuid::from_u128(1), Fate::Open, WINDOW);
         shots.remember("young", Uuid::from_u128(2), Fate::Open, Duration::from_secs(1));
-        assert!(shots.claim("old", Uuid::from_u128(3), 0).is_ok());
-        assert!(shots.claim("young", Uuid::from_u128(4), 0).is_err());
+        assert!(shots.claim("old", Uuid::from_u128(3), 0, NOW).is_ok());
+        assert!(shots.claim("young", Uuid::from_u128(4), 0, NOW).is_err());
         clock.advance(WINDOW);
-        assert!(shots.claim("young", Uuid::from_u128(5), 0).is_ok());
+        assert!(shots.claim("young", Uuid::from_u128(5), 0, NOW).is_ok());
     }
 
     #[test]
     fn a_late_word_on_a_replaced_call_changes_nothing() {
         let shots = OneShots::new(ManualClock::at(Timestamp::UNIX_EPOCH), WINDOW);
-        shots.claim("key", Uuid::from_u128(1), 0).unwrap();
+        shots.claim("key", Uuid::from_u128(1), 0, NOW).unwrap();
         shots.settle("key", Uuid::from_u128(1), Fate::Nothing);
-        shots.claim("key", Uuid::from_u128(2), 1).unwrap();
+        shots.claim("key", Uuid::from_u128(2), 1, NOW).unwrap();
         shots.settle("key", Uuid::from_u128(1), Fate::Nothing);
-        assert!(shots.claim("key", Uuid::from_u128(3), 1).is_err());
+        assert!(shots.claim("key", Uuid::from_u128(3), 1, NOW).is_err());
     }
 }

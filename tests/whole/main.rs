@@ -15,6 +15,7 @@ mod canary;
 mod crash;
 mod damage;
 mod harness;
+mod once;
 mod refusals;
 mod reload;
 mod store_faults;
