@@ -13,7 +13,7 @@ use crate::json;
 use crate::limit::{Admitted, Refused};
 use crate::listen::{Arrived, Gone, headers as request};
 use crate::measure::Stage;
-use crate::operation::{Class, Route, route};
+use crate::operation::{Class, Operation, Route, route};
 use crate::refusal::Refusal;
 use crate::respond::Extras;
 use crate::state::precondition::IfMatch;
@@ -50,7 +50,8 @@ impl Pipeline {
         call.caller = Some(Arc::clone(&caller));
         call.passed(Stage::Identify);
         let route = route?;
-        within(extras, self.limiter.admit(&caller, route.operation.class()))?;
+        let admitted = within(extras, self.limiter.admit(&caller, route.operation.class()));
+        admitted.inspect_err(|refusal| self.note_unsent(call, &route, refusal))?;
         call.passed(Stage::Limit);
         let if_match = IfMatch::read(&headers, route.operation)?;
         let new_hc_target = request::new_hc_target(&headers, route.operation)?;
@@ -86,7 +87,8 @@ impl Pipeline {
         if route.operation.class() == Class::Write
             && asked.elements().iter().any(|element| element.psk().is_some())
         {
-            within(extras, self.limiter.charge(&caller, Class::Secret))?;
+            let charged = within(extras, self.limiter.charge(&caller, Class::Secret));
+            charged.inspect_err(|refusal| self.auditor.unsent(call, &asked, refusal))?;
         }
         call.passed(Stage::Body);
         Ok(Within { caller, route, asked, if_match, new_hc_target, gone })
@@ -94,6 +96,15 @@ impl Pipeline {
 }
 
 impl Pipeline {
+    /// Of a call whose body was not read yet, this is known only where there is nothing in it.
+    fn note_unsent(&self, call: &Call, route: &Route, refusal: &Refusal) {
+        if route.operation == Operation::GeneratePsk
+            && let Ok(asked) = Asked::read(route.operation, route.tunnel, None)
+        {
+            self.auditor.unsent(call, &asked, refusal);
+        }
+    }
+
     /// A token that was verified before costs next to nothing, so its bearer is not held up by what others at the
     /// same address did; all other work, and every refusal's record, counts against the address.
     async fn identify(&self, address: IpAddr, headers: &HeaderMap) -> Result<Identified, Refusal> {

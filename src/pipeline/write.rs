@@ -25,9 +25,11 @@ impl Pipeline {
         known: Within,
         extras: &mut Extras,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
-        let Allowed { permit, before, turn } = self.permit(call, &known, extras).await?;
-        let Within { caller, route, asked, new_hc_target, gone, .. } = known;
-        let taken = self.budget.take(&caller)?;
+        let allowed = self.permit(call, &known, extras).await;
+        let ready = allowed.and_then(|allowed| Ok((allowed, self.budget.take(&known.caller)?)));
+        let ready = ready.inspect_err(|refusal| self.auditor.unsent(call, &known.asked, refusal))?;
+        let (Allowed { permit, before, turn }, taken) = ready;
+        let Within { route, asked, new_hc_target, gone, .. } = known;
         call.secrets.extend(self.upstream.secrets());
         let expected = self.expected(call, &asked, &before);
         let owed = self.auditor.open(call, &permit, Plan { asked, before, expected }).await?;
