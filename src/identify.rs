@@ -156,7 +156,15 @@ impl Identifier {
         Some(Identified { caller })
     }
 
-    /// Verifies the token, and remembers it if it is good.
+    /// Whether this very token was verified before, be it under keys and revocations of then, and did not end yet.
+    /// It is worth another examination whatever others at the same address did.
+    #[must_use]
+    pub fn knew(&self, headers: &HeaderMap) -> bool {
+        let token = bearer::bearer(headers).ok().filter(|token| token.len() <= self.longest);
+        token.is_some_and(|token| self.cache.knows(&cache::name(token), self.clock.now().as_microsecond()))
+    }
+
+    /// Verifies the token, and remembers it if it is good. One that is bad now is forgotten, too.
     ///
     /// # Errors
     /// As [`Identifier::identify`].
@@ -166,6 +174,15 @@ impl Identifier {
             return Err(Refusal::TokenInvalid(TokenFault::TooLarge));
         }
         let name = cache::name(token);
+        let examined = self.examine_token(token, name).await;
+        examined.inspect_err(|refusal| {
+            if !matches!(refusal, Refusal::KeysUnavailable { .. }) {
+                self.cache.forget(&name);
+            }
+        })
+    }
+
+    async fn examine_token(&self, token: &str, name: cache::Name) -> Result<Identified, Refusal> {
         let generation = self.generation.current();
         let unverified = token::read(token).map_err(Refusal::TokenInvalid)?;
         let trusted = self.issuer_of(&unverified.claims).map_err(Refusal::TokenInvalid)?;
@@ -216,14 +233,20 @@ impl Identifier {
                 Err(no @ NoKey::Fault(_)) => return Err(fault(no)),
             }
         }
-        let wait = trusted.keys.look_again().await.err().unwrap_or(Duration::ZERO);
+        let looked = trusted.keys.look_again().await;
         let generation = self.generation.current();
+        // Whole seconds, as `Retry-After` has them, and never "at once".
+        let unavailable =
+            |wait: Duration| Refusal::KeysUnavailable { retry_after: wait.max(Duration::from_secs(1)) };
         let Some(set) = trusted.keys.current() else {
-            // Whole seconds, as `Retry-After` has them, and never "at once".
-            return Err(Refusal::KeysUnavailable { retry_after: wait.max(Duration::from_secs(1)) });
+            return Err(unavailable(looked.err().unwrap_or_default()));
         };
-        let id = set.verify(token).map_err(fault)?;
-        Ok((id.map(ToOwned::to_owned), generation))
+        match (set.verify(token), looked) {
+            (Ok(id), _) => Ok((id.map(ToOwned::to_owned), generation)),
+            // The key may be new: nobody could look since the token came.
+            (Err(NoKey::Unknown), Err(wait)) => Err(unavailable(wait)),
+            (Err(no), _) => Err(fault(no)),
+        }
     }
 
     /// What is wrong with the keys and the revocation file; empty where all is well.

@@ -89,7 +89,8 @@ pub enum Refusal {
     TokenInvalid(TokenFault),
     /// A token, or all of a subject's tokens, revoked.
     TokenRevoked,
-    /// The issuer's keys were never seen and can't be fetched now.
+    /// The issuer's keys were never seen, or not since a token came whose key is not among them, and can't be fetched
+    /// now.
     KeysUnavailable {
         /// When the next fetch is allowed.
         retry_after: Duration,

@@ -1,7 +1,7 @@
 //! Remembers verified tokens by their SHA-256, so that a busy caller costs one hash and one look-up a call.
 //!
 //! An entry is good while its token is, and while keys and revocations are what they were when it was verified
-//! (a generation number says so). Only verified tokens get in, so nobody without a token can push others out.
+//! (a generation number says so). After such a change it says only that the token was verified once. Only verified tokens get in, so nobody without a token can push others out.
 //! Not here: refusals, which are never remembered.
 
 use std::collections::HashMap;
@@ -86,8 +86,11 @@ impl Cache {
             Some(entry) => (entry, false),
             None => (shard.old.get(name)?, true),
         };
-        if now >= entry.ends || generation != entry.generation {
+        if now >= entry.ends {
             shard.forget(name);
+            return None;
+        }
+        if generation != entry.generation {
             return None;
         }
         let caller = Arc::clone(&entry.caller);
@@ -95,6 +98,20 @@ impl Cache {
             shard.keep(*name, entry);
         }
         Some(caller)
+    }
+
+    /// Whether a token was verified in any generation, and is not over at `now`.
+    pub(super) fn knows(&self, name: &Name, now: i64) -> bool {
+        let shard = self.shard(name);
+        let entry = shard.as_ref().and_then(|shard| shard.young.get(name).or_else(|| shard.old.get(name)));
+        entry.is_some_and(|entry| now < entry.ends)
+    }
+
+    /// Forgets a token that is not good any more.
+    pub(super) fn forget(&self, name: &Name) {
+        if let Some(mut shard) = self.shard(name) {
+            shard.forget(name);
+        }
     }
 
     /// Remembers a verified token.
@@ -176,9 +193,13 @@ mod tests {
         cache.keep(name, entry("alice"));
         assert!(cache.find(&name, 99, 1).is_some());
         assert!(cache.find(&name, 100, 1).is_none());
+        assert_eq!(cache.len(), 0, "what is over is forgotten");
         cache.keep(name, entry("alice"));
         assert!(cache.find(&name, 99, 2).is_none());
-        assert_eq!(cache.len(), 0, "what is no longer good is forgotten");
+        assert!(cache.knows(&name, 99), "it was verified once");
+        assert!(!cache.knows(&name, 100) && !cache.knows(&super::name("other"), 0));
+        cache.forget(&name);
+        assert!(!cache.knows(&name, 99));
     }
 
     #[test]

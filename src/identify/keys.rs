@@ -2,7 +2,8 @@
 //!
 //! What was good last stays in force while the source is down or broken. A file is looked at every second; a
 //! URL in the background when its keys get old, and when a token names a key that is not known, by one fetch
-//! for all who wait and never more often than the issuer's `min_interval`. Not here: the exchange (`fetch.rs`),
+//! for all who wait and never more often than the issuer's `min_interval`. Only who began a good look knows that
+//! a key is not published. Not here: the exchange (`fetch.rs`),
 //! the keys (`jwk.rs`).
 
 use std::path::{Path, PathBuf};
@@ -42,8 +43,8 @@ struct Remote {
     refresh: Duration,
     min_interval: Duration,
     flight: Mutex<Flight>,
-    /// Told after each fetch, however it went.
-    landed: watch::Sender<()>,
+    /// Told after each fetch, however it went: whether it was good.
+    landed: watch::Sender<bool>,
 }
 
 /// The one fetch that may be under way. Times are the clock's monotonic ones.
@@ -51,6 +52,13 @@ struct Remote {
 struct Flight {
     flying: bool,
     began: Option<Duration>,
+}
+
+impl Flight {
+    /// How long it is until the next one may begin.
+    fn wait(&self, min_interval: Duration, now: Duration) -> Duration {
+        self.began.map_or(Duration::ZERO, |began| min_interval.saturating_sub(now.saturating_sub(began)))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -76,7 +84,7 @@ impl Keys {
                 refresh: *refresh,
                 min_interval: *min_interval,
                 flight: Mutex::default(),
-                landed: watch::Sender::new(()),
+                landed: watch::Sender::new(false),
             })),
         };
         Ok(Self {
@@ -94,50 +102,57 @@ impl Keys {
         self.held.read().unwrap_or_else(PoisonError::into_inner).set.clone()
     }
 
-    /// Looks for newer keys, if that is allowed now, and waits until the look is over.
+    /// Looks for newer keys, if that is allowed now, and waits until the look is over. Where it is good, what the
+    /// issuer does not publish is known; a look that began before was of what it published then.
     ///
     /// # Errors
-    /// How long it is until a look is allowed again.
+    /// How long it is until a look is allowed again: this one failed, or was another's, or is not allowed yet.
     pub(super) async fn look_again(self: &Arc<Self>) -> Result<(), Duration> {
-        // A file is looked at every second as it is.
-        let Origin::Url(remote) = &self.origin else { return Err(EVERY) };
-        let mut landed = self.depart(remote)?;
+        let Origin::Url(remote) = &self.origin else {
+            // A file is looked at every second as it is.
+            let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+            return if held.trouble.is_none() { Ok(()) } else { Err(EVERY) };
+        };
+        let (mut landed, is_own) = self.depart(remote)?;
         // Only the end of the process drops the sender, and then there is nothing newer.
-        let _ = landed.changed().await;
-        Ok(())
+        let is_good = landed.changed().await.is_ok() && *landed.borrow();
+        if is_own && is_good {
+            return Ok(());
+        }
+        let flight = remote.flight.lock().unwrap_or_else(PoisonError::into_inner);
+        Err(flight.wait(remote.min_interval, self.clock.monotonic()))
     }
 
-    /// Joins the fetch that is under way, or starts one. It runs as a task of its own: a caller who hangs up
-    /// does not break it off for others.
-    fn depart(self: &Arc<Self>, remote: &Remote) -> Result<watch::Receiver<()>, Duration> {
+    /// Joins the fetch that is under way, or starts one, and says whether it did. It runs as a task of its own: a
+    /// caller who hangs up does not break it off for others.
+    fn depart(self: &Arc<Self>, remote: &Remote) -> Result<(watch::Receiver<bool>, bool), Duration> {
         let mut flight = remote.flight.lock().unwrap_or_else(PoisonError::into_inner);
         // Subscribed under the lock, so the end of this very fetch can't be missed.
         let landed = remote.landed.subscribe();
         if flight.flying {
-            return Ok(landed);
+            return Ok((landed, false));
         }
         let now = self.clock.monotonic();
-        if let Some(began) = flight.began {
-            let passed = now.saturating_sub(began);
-            if passed < remote.min_interval {
-                return Err(remote.min_interval.saturating_sub(passed));
-            }
+        let wait = flight.wait(remote.min_interval, now);
+        if !wait.is_zero() {
+            return Err(wait);
         }
         *flight = Flight { flying: true, began: Some(now) };
         drop(flight);
-        let landing = Landing(Arc::clone(self));
+        let mut landing = Landing { keys: Arc::clone(self), is_good: false };
         tokio::spawn(async move {
-            let Origin::Url(remote) = &landing.0.origin else { return };
-            match remote.fetcher.fetch().await {
-                Ok(body) => landing.0.take(&body),
-                Err(why) => landing.0.fail(&why),
-            }
+            let keys = &landing.keys;
+            let Origin::Url(remote) = &keys.origin else { return };
+            landing.is_good = match remote.fetcher.fetch().await {
+                Ok(body) => keys.take(&body),
+                Err(why) => keys.fail(&why),
+            };
         });
-        Ok(landed)
+        Ok((landed, true))
     }
 
     /// Takes the bytes of a JWK Set, if they are one.
-    fn take(&self, bytes: &[u8]) {
+    fn take(&self, bytes: &[u8]) -> bool {
         let set = match jwk::read(bytes) {
             Ok(set) => set,
             Err(why) => return self.fail(&why),
@@ -147,13 +162,14 @@ impl Keys {
         held.confirmed = self.clock.monotonic();
         held.trouble = None;
         if held.set.is_some() && held.digest == digest {
-            return;
+            return true;
         }
         held.set = Some(Arc::new(set));
         held.digest = digest;
         drop(held);
         self.generation.advance();
         tracing::info!(issuer = %self.issuer, "the issuer's keys are new");
+        true
     }
 
     /// The source is as it was: if that was good, it still is.
@@ -164,9 +180,11 @@ impl Keys {
         }
     }
 
-    fn fail(&self, why: &str) {
+    /// `false`, for whoever asks whether it went well.
+    fn fail(&self, why: &str) -> bool {
         tracing::warn!(issuer = %self.issuer, error = why, "the issuer's keys can't be had; the last good ones stay");
         self.held.write().unwrap_or_else(PoisonError::into_inner).trouble = Some(why.to_owned());
+        false
     }
 
     /// The first look, before any token comes.
@@ -187,11 +205,11 @@ impl Keys {
 
     async fn step(&self, watched: &mut Watched) {
         match watched.look().await {
-            Look::Same => self.confirm(),
+            Look::Same => return self.confirm(),
             Look::New(bytes) => self.take(&bytes),
             Look::Missing => self.fail("the file is missing"),
             Look::Unreadable(why) => self.fail(&why),
-        }
+        };
     }
 
     /// Keeps the keys new, for ever. `watched` is what [`Keys::begin`] gave.
@@ -238,13 +256,16 @@ impl Keys {
 }
 
 /// Ends a fetch, however it ended: by an answer, an error or a panic.
-struct Landing(Arc<Keys>);
+struct Landing {
+    keys: Arc<Keys>,
+    is_good: bool,
+}
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        if let Origin::Url(remote) = &self.0.origin {
+        if let Origin::Url(remote) = &self.keys.origin {
             remote.flight.lock().unwrap_or_else(PoisonError::into_inner).flying = false;
-            remote.landed.send_replace(());
+            remote.landed.send_replace(self.is_good);
         }
     }
 }

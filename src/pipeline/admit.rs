@@ -106,13 +106,22 @@ impl Pipeline {
     }
 
     /// A token that was verified before costs next to nothing, so its bearer is not held up by what others at the
-    /// same address did; all other work, and every refusal's record, counts against the address.
+    /// same address did, also when it must be verified again after keys or revocations changed; all other work, and
+    /// every refusal's record, counts against the address, if apart where it is for want of keys.
     async fn identify(&self, address: IpAddr, headers: &HeaderMap) -> Result<Identified, Refusal> {
         if let Some(known) = self.identifier.recall(headers) {
             return Ok(known);
         }
-        self.gate.check(address)?;
-        self.identifier.examine(headers).await.inspect_err(|_| self.gate.failed(address))
+        if !self.identifier.knew(headers) {
+            self.gate.check(address)?;
+        }
+        let examined = self.identifier.examine(headers).await;
+        match &examined {
+            Ok(_) => {}
+            Err(Refusal::KeysUnavailable { .. }) => self.gate.excuse(address)?,
+            Err(_) => self.gate.failed(address),
+        }
+        examined
     }
 }
 

@@ -43,7 +43,8 @@ impl Refusal {
             Self::TokenInvalid(fault) => token_message(fault),
             Self::TokenRevoked => "this token has been revoked; ask for a new one".into(),
             Self::KeysUnavailable { .. } => {
-                "the keys of this token's issuer can't be fetched at the moment; try again shortly".into()
+                "this token's key is not known, and its issuer's keys can't be fetched at the moment; try again shortly"
+                    .into()
             }
             Self::QuotaSpent { of, class, retry_after } => format!(
                 "the {of}'s quota of {} calls is spent; wait {} s",

@@ -8,7 +8,7 @@ use tunnelwarden::identify::dev::DevKey;
 use tunnelwarden::json::Json;
 use tunnelwarden::secret::ExposeSecret as _;
 
-use crate::harness::{Answer, PATIENCE, Wishes, World};
+use crate::harness::{Answer, ISSUER, PATIENCE, Wishes, World};
 
 /// A policy under which viewers may do nothing but list.
 const LIST_ONLY: &str =
@@ -154,7 +154,8 @@ async fn new_keys_are_taken_up_and_a_half_written_set_leaves_the_old_ones() {
     let new_set = new.jwks().to_string();
     std::fs::write(world.dir.path().join("jwks.json"), &new_set[..new_set.len() / 2]).unwrap();
     world.warns(Some("keys")).await;
-    assert_eq!((status(&old_token).await, status(&new_token).await), (200, 401));
+    // While the set can't be read, nobody knows that its key is not in it.
+    assert_eq!((status(&old_token).await, status(&new_token).await), (200, 503));
     std::fs::write(world.dir.path().join("jwks.json"), &new_set).unwrap();
     world.until("the new key", &new_token, "", |answer| answer.status == 200).await;
     // A token of a key that was taken away is out, though it was verified and cached before.
@@ -184,4 +185,27 @@ async fn revocations_take_effect_and_a_broken_file_lets_nobody_back_in() {
     world.until("the subject is back", &viewer, "", |answer| answer.status == 200).await;
     assert_eq!(status(&by_id).await, 401);
     world.warns(None).await;
+}
+
+/// Somebody else's bad tokens behind the same address keep nobody out who was verified before the revocation.
+#[tokio::test]
+async fn a_revocation_leaves_those_in_who_were_verified_before_whatever_their_neighbors_do() {
+    let config = vec![
+        ("revocation.file", "\"revoked\"".to_owned()),
+        ("listen.unidentified_per_address", "\"1/h\"".to_owned()),
+    ];
+    let world = World::with(Wishes { config, ..Wishes::default() }).await;
+    let (stays, goes) = (world.token("viewer"), world.token("operator"));
+    let list = async |token: &str| world.try_call(token, Method::GET, "", None, &[]).await;
+    for token in [&stays, &goes] {
+        assert_eq!(list(token).await.unwrap().status, 200);
+    }
+    assert_eq!(list("none").await.unwrap().status, 401);
+    assert_eq!(list("none").await.unwrap().status, 429);
+    world.write("revoked", &format!("sub {ISSUER} operator@test\n"));
+    world.until("the revocation", &goes, "", |answer| answer.status != 200).await;
+    let stayed = list(&stays).await.unwrap();
+    assert_eq!(stayed.status, 200, "{}", stayed.text());
+    let gone = list(&goes).await.unwrap();
+    assert_eq!(gone.status, 429, "once it is known to be bad it is a stranger's: {}", gone.text());
 }

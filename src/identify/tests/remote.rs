@@ -111,6 +111,11 @@ fn token(algorithm: Algorithm) -> HeaderMap {
     bearer(&key(algorithm).sign(&claims, &[]).unwrap())
 }
 
+/// What a token gets whose key is not known and may be new: only a look after it came can tell.
+fn unavailable(seconds: u64) -> Result<(), Refusal> {
+    Err(Refusal::KeysUnavailable { retry_after: Duration::from_secs(seconds) })
+}
+
 async fn ask(identifier: &Identifier, algorithm: Algorithm) -> Result<(), Refusal> {
     identifier.identify(&token(algorithm)).await.map(drop)
 }
@@ -122,19 +127,21 @@ async fn keys_are_fetched_once_and_an_unknown_kid_asks_again_once_an_interval() 
     assert_eq!(ask(&identifier, Algorithm::Es256).await, Ok(()));
     assert_eq!(server.asked(), 1);
     for _ in 0..20 {
-        assert_eq!(ask(&identifier, Algorithm::EdDsa).await, invalid(TokenFault::UnknownKey));
+        assert_eq!(ask(&identifier, Algorithm::EdDsa).await, unavailable(30));
     }
     assert_eq!(server.asked(), 1, "not within the interval");
     clock.advance(Duration::from_secs(30));
+    assert_eq!(ask(&identifier, Algorithm::EdDsa).await, invalid(TokenFault::UnknownKey));
+    clock.advance(Duration::from_secs(10));
     for _ in 0..20 {
-        assert_eq!(ask(&identifier, Algorithm::EdDsa).await, invalid(TokenFault::UnknownKey));
+        assert_eq!(ask(&identifier, Algorithm::EdDsa).await, unavailable(20));
     }
     assert_eq!(server.asked(), 2);
     server.say(200, &jwks(&[key(Algorithm::EdDsa)]));
-    clock.advance(Duration::from_secs(30));
+    clock.advance(Duration::from_secs(20));
     assert_eq!(ask(&identifier, Algorithm::EdDsa).await, Ok(()));
     assert_eq!(server.asked(), 3);
-    assert_eq!(ask(&identifier, Algorithm::Es256).await, invalid(TokenFault::UnknownKey));
+    assert_eq!(ask(&identifier, Algorithm::Es256).await, unavailable(30));
     assert_eq!(server.asked(), 3);
 }
 
@@ -183,7 +190,7 @@ async fn the_last_good_keys_stay_while_the_server_misbehaves() {
     ] {
         server.say(status, body);
         clock.advance(Duration::from_secs(30));
-        assert_eq!(ask(&identifier, Algorithm::EdDsa).await, invalid(TokenFault::UnknownKey), "{said}");
+        assert_eq!(ask(&identifier, Algorithm::EdDsa).await, unavailable(30), "{said}");
         assert_eq!(ask(&identifier, Algorithm::Es256).await, Ok(()), "{said}");
         let health = identifier.health();
         assert!(health.len() == 1 && health[0].contains(said), "{said}: {health:?}");
@@ -199,7 +206,6 @@ async fn keys_never_seen_are_unavailable_until_the_next_fetch_is_allowed() {
     let server = Server::new("").await;
     server.say(503, "");
     let (identifier, clock) = server.identifier().await;
-    let unavailable = |seconds| Err(Refusal::KeysUnavailable { retry_after: Duration::from_secs(seconds) });
     assert_eq!(ask(&identifier, Algorithm::Es256).await, unavailable(30));
     clock.advance(Duration::from_secs(20));
     assert_eq!(ask(&identifier, Algorithm::Es256).await, unavailable(10));
@@ -223,8 +229,27 @@ async fn old_keys_are_fetched_again_in_the_background() {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert_eq!(ask(&identifier, Algorithm::Es256).await, invalid(TokenFault::UnknownKey));
+    assert_eq!(ask(&identifier, Algorithm::Es256).await, unavailable(30));
     assert_eq!(server.asked(), 2);
+}
+
+#[tokio::test]
+async fn a_look_that_began_before_a_token_came_does_not_tell_that_its_key_is_unknown() {
+    let server = Server::new(&jwks(&[key(Algorithm::Es256)])).await;
+    let (identifier, clock) = server.identifier().await;
+    clock.advance(Duration::from_secs(30));
+    server.gate.forget_permits(1 << 20);
+    let first = Arc::clone(&identifier);
+    let first = tokio::spawn(async move { ask(&first, Algorithm::EdDsa).await });
+    while server.asked() < 2 {
+        tokio::task::yield_now().await;
+    }
+    let second = Arc::clone(&identifier);
+    let second = tokio::spawn(async move { ask(&second, Algorithm::EdDsa).await });
+    tokio::task::yield_now().await;
+    server.gate.add_permits(1);
+    assert_eq!(first.await.unwrap(), invalid(TokenFault::UnknownKey));
+    assert_eq!(second.await.unwrap(), unavailable(30));
 }
 
 #[tokio::test]
@@ -235,7 +260,7 @@ async fn a_server_that_never_answers_is_given_up() {
     clock.advance(Duration::from_secs(30));
     let answer =
         tokio::time::timeout(Duration::from_secs(30), ask(&identifier, Algorithm::EdDsa)).await.unwrap();
-    assert_eq!(answer, invalid(TokenFault::UnknownKey));
+    assert_eq!(answer, unavailable(30));
     assert_eq!(ask(&identifier, Algorithm::Es256).await, Ok(()));
     assert!(identifier.health()[0].contains("within 5 s"));
 }
