@@ -167,13 +167,7 @@ impl<'a> Place<'a> {
     /// Whether it is a member of [`PROTECTED`]; what lies below one was not looked at.
     pub(super) fn is_protected(self) -> bool {
         let Some(steps) = self.steps.get(..self.depth) else { return false };
-        PROTECTED.iter().any(|path| {
-            let parts = path.split('.').flat_map(|part| {
-                let name = part.strip_suffix("[]");
-                std::iter::once(name.unwrap_or(part)).chain(name.map(|_| "[]"))
-            });
-            parts.eq(steps.iter().copied())
-        })
+        PROTECTED.iter().any(|path| is_path(path, steps))
     }
 
     pub(super) fn is_free_text(self) -> bool {
@@ -192,6 +186,15 @@ impl<'a> Place<'a> {
         };
         if ours { None } else { Some(text.split_at(marker(self.field, text))) }
     }
+}
+
+/// Whether `path`, in the form of [`PROTECTED`], is made of these steps.
+fn is_path(path: &str, steps: &[&str]) -> bool {
+    let rest = steps.iter().enumerate().try_fold(path, |rest, (i, step)| {
+        let rest = if i == 0 || *step == "[]" { rest } else { rest.strip_prefix('.')? };
+        rest.strip_prefix(step)
+    });
+    rest == Some("")
 }
 
 /// The field that an operation of a patch is about: the last name in its `path`; none for other objects. No
