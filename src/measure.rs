@@ -3,11 +3,12 @@
 //! Label values come out of our own closed lists only (operations, refusals, stages): a client can't add a time
 //! series, and no secret gets into one. Not here: when something is counted (`pipeline`, `audit`, `forward`).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use metrics::{Unit, with_local_recorder};
+use metrics::{Counter, Histogram, Unit, with_local_recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use strum::EnumCount as _;
 
 use crate::operation::Operation;
 use crate::refusal::Refusal;
@@ -35,7 +36,7 @@ const SECONDS: [f64; 18] = [
 ];
 
 /// The stages that are measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::EnumCount)]
 #[strum(serialize_all = "snake_case")]
 #[expect(missing_docs, reason = "each is the module of that name; `Intent` is recording one")]
 pub enum Stage {
@@ -60,9 +61,26 @@ impl Stage {
 #[derive(Clone)]
 pub struct Metrics {
     recorder: Arc<PrometheusRecorder>,
+    series: Arc<Series>,
     handle: PrometheusHandle,
     connections: Option<Arc<dyn Fn() -> usize + Send + Sync>>,
 }
+
+/// The series that every call adds to, looked up once: looking one up by its name and labels costs more than
+/// adding to it. Each comes into being when something is counted in it.
+#[derive(Default)]
+struct Series {
+    requests: [[[OnceLock<Counter>; CLASSES.len()]; 2]; OPERATIONS],
+    stages: [OnceLock<Histogram>; Stage::COUNT],
+    append: OnceLock<Histogram>,
+    upstream: [OnceLock<Histogram>; OPERATIONS],
+}
+
+/// All operations, and none.
+const OPERATIONS: usize = Operation::ALL.len() + 1;
+
+/// Classes of status.
+const CLASSES: [&str; 5] = ["other", "2xx", "3xx", "4xx", "5xx"];
 
 impl std::fmt::Debug for Metrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -88,7 +106,7 @@ impl Metrics {
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
         with_local_recorder(&recorder, describe);
-        Self { recorder: Arc::new(recorder), handle, connections: None }
+        Self { recorder: Arc::new(recorder), series: Arc::default(), handle, connections: None }
     }
 
     /// The same, with a source for [`CONNECTIONS`], asked at each scrape.
@@ -118,19 +136,21 @@ impl Metrics {
 
     /// A call was answered with `status`; `allowed` by the policy or not.
     pub fn request(&self, operation: Option<Operation>, allowed: bool, status: http::StatusCode) {
-        let operation = operation.map_or("none", Operation::name);
-        let decision = if allowed { "allow" } else { "deny" };
         let class = match status.as_u16() / 100 {
-            2 => "2xx",
-            3 => "3xx",
-            4 => "4xx",
-            5 => "5xx",
-            _ => "other",
+            class @ 2..=5 => usize::from(class) - 1,
+            _ => 0,
         };
-        self.record(|| {
+        let by_decision =
+            self.series.requests.get(place(operation)).and_then(|of| of.get(usize::from(allowed)));
+        let Some(series) = by_decision.and_then(|of| of.get(class)) else { return };
+        let counter = series.get_or_init(|| {
+            let operation = operation.map_or("none", Operation::name);
+            let decision = if allowed { "allow" } else { "deny" };
+            let class = CLASSES.get(class).copied().unwrap_or_default();
             let labels = [("operation", operation), ("decision", decision), ("status", class)];
-            metrics::counter!(REQUESTS, &labels).increment(1);
+            self.record(|| metrics::counter!(REQUESTS, &labels))
         });
+        counter.increment(1);
     }
 
     /// A call was refused.
@@ -140,31 +160,41 @@ impl Metrics {
 
     /// A stage took so long.
     pub fn stage(&self, stage: Stage, took: Duration) {
-        let stage: &'static str = stage.into();
-        self.record(|| metrics::histogram!(STAGE_SECONDS, "stage" => stage).record(took.as_secs_f64()));
+        let Some(series) = self.series.stages.get(stage as usize) else { return };
+        let name = stage.name();
+        let histogram =
+            series.get_or_init(|| self.record(|| metrics::histogram!(STAGE_SECONDS, "stage" => name)));
+        histogram.record(took.as_secs_f64());
     }
 
     /// An entry took so long to be durable, or failed to become so.
     pub fn append(&self, took: Duration, good: bool) {
-        self.record(|| {
-            metrics::histogram!(APPEND_SECONDS).record(took.as_secs_f64());
-            if !good {
-                metrics::counter!(APPEND_FAILURES).increment(1);
-            }
-        });
+        let histogram =
+            self.series.append.get_or_init(|| self.record(|| metrics::histogram!(APPEND_SECONDS)));
+        histogram.record(took.as_secs_f64());
+        if !good {
+            self.record(|| metrics::counter!(APPEND_FAILURES).increment(1));
+        }
     }
 
     /// The upstream took so long.
     pub fn upstream(&self, operation: Operation, took: Duration) {
+        let Some(series) = self.series.upstream.get(place(Some(operation))) else { return };
         let name = operation.name();
-        self.record(|| metrics::histogram!(UPSTREAM_SECONDS, "operation" => name).record(took.as_secs_f64()));
+        let histogram =
+            series.get_or_init(|| self.record(|| metrics::histogram!(UPSTREAM_SECONDS, "operation" => name)));
+        histogram.record(took.as_secs_f64());
     }
 
     /// Lets `act` use the macros of `metrics` with these metrics and no global ones, so that two products can run
     /// in one test process.
-    fn record(&self, act: impl FnOnce()) {
-        with_local_recorder(&*self.recorder, act);
+    fn record<T>(&self, act: impl FnOnce() -> T) -> T {
+        with_local_recorder(&*self.recorder, act)
     }
+}
+
+fn place(operation: Option<Operation>) -> usize {
+    operation.map_or(0, |operation| operation as usize + 1)
 }
 
 fn describe() {
