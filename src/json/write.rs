@@ -42,7 +42,8 @@ impl Display for Json {
 fn string(f: &mut Formatter<'_>, text: &str) -> Result {
     f.write_char('"')?;
     let mut rest = text;
-    while let Some(at) = rest.find(|c: char| c == '"' || c == '\\' || c.is_control()) {
+    // All that is escaped begins with one of these bytes; most texts have none of them.
+    while let Some(at) = rest.bytes().position(|b| matches!(b, b'"' | b'\\' | 0..=0x1f | 0x7f | 0xc2)) {
         let (plain, special) = rest.split_at(at);
         f.write_str(plain)?;
         let mut chars = special.chars();
@@ -52,7 +53,8 @@ fn string(f: &mut Formatter<'_>, text: &str) -> Result {
             Some('\n') => f.write_str("\\n")?,
             Some('\r') => f.write_str("\\r")?,
             Some('\t') => f.write_str("\\t")?,
-            Some(control) => write!(f, "\\u{:04x}", u32::from(control))?,
+            Some(control) if control.is_control() => write!(f, "\\u{:04x}", u32::from(control))?,
+            Some(other) => f.write_char(other)?,
             None => {}
         }
         rest = chars.as_str();
