@@ -142,6 +142,7 @@ impl Store {
         let size = u32::try_from(size).map_err(|_| StoreError::Busy)?;
         let room = Arc::clone(&self.room).acquire_many_owned(size).await.map_err(|_| StoreError::Closed)?;
         let (reply, answer) = oneshot::channel();
+        let entries = entries.into_iter().map(Arc::from).collect();
         let job = Job { entries, reply, _room: room };
         self.queue.send(Message::Append(job)).await.map_err(|_| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))
