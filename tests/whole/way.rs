@@ -1,6 +1,7 @@
 //! A call's whole way, when all is well.
 
 use http::Method;
+use tunnelwarden::operation::Operation;
 
 use crate::harness::{World, tunnel_body};
 
@@ -49,5 +50,34 @@ async fn a_stale_etag_is_a_412_and_nothing_is_sent() {
     assert_ne!(first.header("etag"), etag);
     let second = world.call_with("operator", Method::PUT, &path, Some(&tunnel_body("a", 1)), &with).await;
     assert_eq!(second.status, 412, "{}", second.text());
-    assert_eq!(world.emulator.effects()[&tunnelwarden::operation::Operation::Update], 1);
+    assert_eq!(world.emulator.effects()[&Operation::Update], 1);
+}
+
+#[tokio::test]
+async fn what_was_done_once_is_not_to_be_repeated_and_the_answer_says_so() {
+    let world = World::start().await;
+    let said = async |role: &str, method: Method, path: &str, body: Option<&str>| {
+        let answer = world.call(role, method.clone(), path, body).await;
+        assert_eq!(answer.status, 200, "{method} {path}: {}", answer.text());
+        (answer.header("x-should-retry"), answer)
+    };
+    let (retry, made) = said("operator", Method::POST, "", Some(&tunnel_body("a", 1))).await;
+    assert_eq!(retry, "false", "create");
+    let id = made.text_at("/result/id");
+    let keys = format!("{{\"psks\":[{{\"id\":\"{id}\",\"psk\":\"0123456789abcdefghij\"}}]}}");
+    let (one, generate) = (format!("/{id}"), format!("/{id}/psk_generate"));
+    let (second, moved) = (tunnel_body("b", 2), tunnel_body("c", 3));
+    for (method, path, body, wanted) in [
+        (Method::POST, generate.as_str(), None, "false"),
+        (Method::POST, "/psk", Some(keys.as_str()), "false"),
+        // These change nothing, or may be made twice.
+        (Method::POST, "?validate_only=true", Some(&second), ""),
+        (Method::POST, &format!("{generate}?validate_only=true"), None, ""),
+        (Method::PUT, &one, Some(&moved), ""),
+        (Method::GET, &one, None, ""),
+        (Method::GET, "", None, ""),
+        (Method::DELETE, &one, None, ""),
+    ] {
+        assert_eq!(said("admin", method.clone(), path, body).await.0, wanted, "{method} {path}");
+    }
 }
