@@ -145,8 +145,9 @@ impl Running {
         });
         let (stop, stopped) = watch::channel(false);
         let warning = reload::Warning::default();
-        let policy = config.policy.file.clone();
-        tokio::spawn(reload::follow(policy, Arc::clone(&pipeline), Arc::clone(&warning), stopped.clone()));
+        let (policy, digest) = (config.policy.file.clone(), config.digest.clone());
+        let of_policy = Arc::clone(&warning);
+        tokio::spawn(reload::follow(policy, digest, Arc::clone(&pipeline), of_policy, stopped.clone()));
         tokio::spawn(upkeep(metrics.clone(), stopped.clone()));
         let token = TokenCheck::default();
         let of = config.upstream.token.iter().map(|_| None);

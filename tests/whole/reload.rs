@@ -77,6 +77,9 @@ async fn a_changed_policy_takes_effect_and_is_recorded_before_it_does() {
     assert_eq!(reloaded.text("/policy_digest_before"), by(&before).await);
     assert_eq!(reloaded.text("/policy_digest"), by(&denied).await);
     assert_ne!(by(&before).await, by(&denied).await);
+    let started = &world.entries().await[0];
+    assert_eq!(started.text("/config_digest").len(), 64);
+    assert_eq!(reloaded.text("/config_digest"), started.text("/config_digest"), "{}", reloaded.raw);
     let order: Vec<String> = world.entries().await.iter().map(|entry| entry.text("/policy_digest")).collect();
     let first = order.iter().position(|digest| *digest == reloaded.text("/policy_digest")).unwrap();
     assert_eq!(world.entries().await[first].text("/kind"), "reloaded");
