@@ -2,6 +2,7 @@
 //!
 //! `serve`, `demo` and the tests start the same thing. Not here: what the parts do.
 
+mod certificate;
 mod keys;
 mod reload;
 
@@ -54,16 +55,17 @@ pub struct StartError {
 
 /// Says the whole chain: of a file that can't be opened, only the last link says why.
 fn failed<E: Into<Box<dyn std::error::Error>>>(doing: &'static str) -> impl FnOnce(E) -> StartError {
-    move |error| {
-        let error = error.into();
-        let mut why = error.to_string();
-        let mut source = error.source();
-        while let Some(error) = source {
-            why += &format!(": {error}");
-            source = error.source();
-        }
-        StartError { doing, why }
+    move |error| StartError { doing, why: why(error.into().as_ref()) }
+}
+
+fn why(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut why = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        why += &format!(": {error}");
+        source = error.source();
     }
+    why
 }
 
 impl Running {
@@ -144,10 +146,13 @@ impl Running {
             clock,
         });
         let (stop, stopped) = watch::channel(false);
-        let warning = reload::Warning::default();
+        let changed: [reload::Warning; 2] = Default::default();
+        let [of_policy, of_certificate] = changed.clone();
         let (policy, digest) = (config.policy.file.clone(), config.digest.clone());
-        let of_policy = Arc::clone(&warning);
         tokio::spawn(reload::follow(policy, digest, Arc::clone(&pipeline), of_policy, stopped.clone()));
+        if let Some(certificate) = listener.certificate() {
+            tokio::spawn(certificate::follow(certificate, of_certificate, stopped.clone()));
+        }
         tokio::spawn(upkeep(metrics.clone(), stopped.clone()));
         let token = TokenCheck::default();
         let of = config.upstream.token.iter().map(|_| None);
@@ -155,7 +160,7 @@ impl Running {
         tokio::spawn(check_tokens(of, Arc::clone(&pipeline), Arc::clone(&token), stopped.clone()));
         let health = Health {
             problems: findings(&pipeline, problems),
-            warnings: findings(&pipeline, move |pipeline| warnings(pipeline, &warning, &token)),
+            warnings: findings(&pipeline, move |pipeline| warnings(pipeline, &changed, &token)),
             metrics,
         };
         let admin = ops::serve(config.admin.address, health, stopped.clone())
@@ -282,11 +287,12 @@ fn problems(pipeline: &Pipeline) -> Vec<String> {
 }
 
 /// What somebody should look at while calls are served.
-fn warnings(pipeline: &Pipeline, policy: &reload::Warning, token: &TokenCheck) -> Vec<String> {
+fn warnings(pipeline: &Pipeline, changed: &[reload::Warning], token: &TokenCheck) -> Vec<String> {
     let mut warnings = pipeline.identifier.health();
     warnings.extend(pipeline.upstream.health());
     warnings.extend(token.lock().unwrap_or_else(PoisonError::into_inner).clone());
-    warnings.extend(policy.lock().unwrap_or_else(PoisonError::into_inner).map(str::to_owned));
+    let told = |warning: &reload::Warning| *warning.lock().unwrap_or_else(PoisonError::into_inner);
+    warnings.extend(changed.iter().filter_map(told).map(str::to_owned));
     if pipeline.auditor.checkpoint_file_fault() {
         warnings.push("the checkpoint file can't be written".to_owned());
     }

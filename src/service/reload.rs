@@ -17,7 +17,7 @@ use crate::json::Object;
 use crate::pipeline::Pipeline;
 
 /// How often a file is looked at.
-const LOOK: Duration = Duration::from_secs(1);
+pub(super) const LOOK: Duration = Duration::from_secs(1);
 
 /// What the last reload had to say, for readiness. Anybody may read it there, so it quotes neither a file nor
 /// a path; the log has the details.
@@ -104,7 +104,7 @@ async fn take_up(
     Ok(())
 }
 
-fn set(warning: &Warning, what: Option<&'static str>) {
+pub(super) fn set(warning: &Warning, what: Option<&'static str>) {
     *warning.lock().unwrap_or_else(PoisonError::into_inner) = what;
 }
 
