@@ -42,7 +42,7 @@ pub struct Cli {
 enum Command {
     /// Serve the API, health and metrics
     Serve(serve::Args),
-    /// Say all that is wrong in configuration, policy and keys, without listening
+    /// Say all that is wrong in configuration, policy, keys and upstream tokens, without listening
     Check(check::Args),
     /// Run emulator, proxy and tokens on this machine, to try it out
     Demo(demo::Args),
@@ -138,7 +138,7 @@ impl From<std::io::Error> for Stop {
 pub async fn run(cli: Cli, env: &Env, out: &mut (dyn Write + Send), errors: &mut (dyn Write + Send)) -> Exit {
     let done = match cli.command {
         Command::Serve(args) => serve::run(&args, env).await,
-        Command::Check(args) => check::run(&args, env, out),
+        Command::Check(args) => check::run(&args, env, out).await,
         Command::Demo(args) => demo::run(args, env, out).await,
         Command::Emulator(args) => emulator::run(args, env, out).await,
         Command::Policy(command) => policy::run(&command, env, out),

@@ -3,6 +3,7 @@
 //! `serve`, `demo` and the tests start the same thing. Not here: what the parts do.
 
 mod certificate;
+mod check;
 mod keys;
 mod reload;
 
@@ -16,9 +17,9 @@ use tokio::task::JoinHandle;
 use crate::audit::Auditor;
 use crate::authorize::{self, Authorizer};
 use crate::clock::{Clock, Ids};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::entry::Kind;
-use crate::forward::Upstream;
+use crate::forward::{Upstream, Verdict};
 use crate::identify::Identifier;
 use crate::json::{Json, Object};
 use crate::limit::{AddressGate, Budget, Limiter};
@@ -32,7 +33,8 @@ use crate::resolve::Resolver;
 use crate::state::States;
 use crate::store::{Reader, Settings, Store};
 
-pub use keys::{Made, check_keys, make_keys, public_file};
+pub use check::{Findings, check};
+pub use keys::{Made, make_keys, public_file};
 
 /// A running proxy.
 #[derive(Debug)]
@@ -66,6 +68,12 @@ fn why(error: &(dyn std::error::Error + 'static)) -> String {
         source = error.source();
     }
     why
+}
+
+/// Whose tokens are configured: nobody's is the default.
+fn accounts(upstream: &config::Upstream) -> Vec<Option<AccountId>> {
+    let default = upstream.token.iter().map(|_| None);
+    default.chain(upstream.accounts.keys().copied().map(Some)).collect()
 }
 
 impl Running {
@@ -155,8 +163,7 @@ impl Running {
         }
         tokio::spawn(upkeep(metrics.clone(), stopped.clone()));
         let token = TokenCheck::default();
-        let of = config.upstream.token.iter().map(|_| None);
-        let of = of.chain(config.upstream.accounts.keys().copied().map(Some)).collect();
+        let of = accounts(&config.upstream);
         tokio::spawn(check_tokens(of, Arc::clone(&pipeline), Arc::clone(&token), stopped.clone()));
         let health = Health {
             problems: findings(&pipeline, problems),
@@ -259,11 +266,15 @@ async fn check_tokens(
     loop {
         let mut wrong = Vec::new();
         for account in &of {
-            let checked = match pipeline.budget.take_own() {
+            let verdict = match pipeline.budget.take_own() {
                 Ok(taken) => pipeline.upstream.verify_token(&taken, *account, pipeline.ids.next()).await,
-                Err(refusal) => Err(refusal.message()),
+                Err(refusal) => Verdict::Unanswered(refusal.message()),
             };
-            wrong.extend(checked.err());
+            match verdict {
+                // That a token can't be asked about is told by the upstream's own health.
+                Verdict::Good | Verdict::Unasked(_) => {}
+                Verdict::Refused(what) | Verdict::Unanswered(what) => wrong.push(what),
+            }
         }
         let good = wrong.is_empty();
         *found.lock().unwrap_or_else(PoisonError::into_inner) = wrong;

@@ -11,6 +11,7 @@
 )]
 
 mod canary;
+mod check;
 mod crash;
 mod damage;
 mod harness;
