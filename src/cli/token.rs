@@ -303,6 +303,7 @@ mod tests {
         let env = Env {
             vars: BTreeMap::new(),
             clock: ManualClock::at(Timestamp::from_second(1_790_000_000).unwrap()),
+            terminal: Default::default(),
         };
         let line = Line::try_parse_from([&["token"], line].concat()).unwrap();
         let mut out = Vec::new();
