@@ -15,6 +15,7 @@ mod check;
 mod crash;
 mod damage;
 mod harness;
+mod policy;
 mod refusals;
 mod reload;
 mod store_faults;
