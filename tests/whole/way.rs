@@ -1,9 +1,10 @@
 //! A call's whole way, when all is well.
 
 use http::Method;
+use tunnelwarden::emulator::Fault;
 use tunnelwarden::operation::Operation;
 
-use crate::harness::{World, tunnel_body};
+use crate::harness::{Wishes, World, tunnel_body};
 
 #[tokio::test]
 async fn a_write_is_an_intent_and_an_outcome_and_a_read_is_one_entry() {
@@ -79,5 +80,36 @@ async fn what_was_done_once_is_not_to_be_repeated_and_the_answer_says_so() {
         (Method::DELETE, &one, None, ""),
     ] {
         assert_eq!(said("admin", method.clone(), path, body).await.0, wanted, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn of_an_answer_that_is_no_json_the_record_has_size_and_digest_and_not_the_text() {
+    let bodies = ("audit.bodies", "{ read = true, write = true, secret = true }".to_owned());
+    let world = World::with(Wishes { config: vec![bodies], ..Wishes::default() }).await;
+    let made = world.call("operator", Method::POST, "", Some(&tunnel_body("a", 1))).await;
+    let path = format!("/{}", made.text_at("/result/id"));
+    let moved = tunnel_body("a", 2);
+    for (method, path, body, operation) in [
+        (Method::GET, path.as_str(), None, Operation::Get),
+        (Method::POST, "", Some(moved.as_str()), Operation::Create),
+    ] {
+        world.emulator.fault(Fault::Html, operation, 1);
+        let answer = world.call("operator", method, path, body).await;
+        assert_eq!(
+            (answer.status, answer.header("content-type").as_str()),
+            (502, "text/html; charset=UTF-8")
+        );
+        assert!(answer.text().starts_with("<!DOCTYPE html>"), "{}", answer.text());
+        let entries = world.entries_of(&answer.header("x-request-id")).await;
+        let outcome = entries.last().unwrap();
+        assert_eq!(outcome.text("/kind"), "outcome");
+        assert_eq!(outcome.number("/response/size"), i64::try_from(answer.body.len()).ok());
+        let digest = outcome.text("/response/digest");
+        assert!(digest.len() > 32, "{}", outcome.raw);
+        assert_eq!(outcome.text("/response/content_type"), "text/html");
+        assert!(outcome.json.pointer("/response/body").is_none(), "{}", outcome.raw);
+        assert!(!outcome.raw.contains("DOCTYPE") && !outcome.raw.contains("<h1>"), "{}", outcome.raw);
+        assert_eq!(outcome.number("/upstream/status"), Some(502), "{}", outcome.raw);
     }
 }
