@@ -18,5 +18,6 @@ mod harness;
 mod policy;
 mod refusals;
 mod reload;
+mod shapes;
 mod store_faults;
 mod way;
