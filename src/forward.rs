@@ -30,6 +30,7 @@ pub use answer::Answer;
 pub use exchange::{Failure, Outgoing};
 pub use state::StateRead;
 pub use token::token_problem;
+pub use verify::Verdict;
 
 use dial::Client;
 use token::Tokens;

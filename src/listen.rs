@@ -34,7 +34,7 @@ use crate::refusal::Refusal;
 
 pub use body::Body;
 pub use server::{Connections, Drained, ListenError, Listener};
-pub use tls::{Certificate, TlsError};
+pub use tls::{Certificate, Reloaded, TlsError, check};
 
 use server::Bounds;
 

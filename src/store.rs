@@ -14,6 +14,7 @@
 //! intact (`inspect::verify`).
 
 mod backend;
+mod check;
 mod checkpoint_file;
 #[cfg(test)]
 mod conformance;
@@ -42,6 +43,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+pub use check::check;
 pub use error::{Damage, OpenError, StoreError};
 pub use filter::{Filter, Row};
 pub use reader::{ReadError, Reader};

@@ -53,7 +53,8 @@ impl Pipeline {
         if let End::Answered(_) = end {
             extras.etag = json.as_ref().and_then(|json| self.etag(route.operation, json));
         }
-        Ok(respond::pass(&recorded, answer, route.operation, ambiguous, std::mem::take(extras)))
+        let done = !route.validate_only && answer.as_ref().is_ok_and(|answer| answer.status.is_success());
+        Ok(respond::pass(&recorded, answer, route.operation, ambiguous || done, std::mem::take(extras)))
     }
 
     /// What will tell later whether the call had its effect: one item an element.

@@ -11,10 +11,13 @@
 )]
 
 mod canary;
+mod check;
 mod crash;
 mod damage;
 mod harness;
+mod policy;
 mod refusals;
 mod reload;
+mod shapes;
 mod store_faults;
 mod way;
