@@ -9,6 +9,7 @@
 
 pub mod call;
 mod debts;
+mod effects;
 pub mod guard;
 pub mod one_shot;
 mod outcome;

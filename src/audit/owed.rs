@@ -15,6 +15,7 @@ use crate::tunnel::body::Asked;
 
 use super::call::Call;
 use super::debts::Debt;
+use super::effects;
 use super::outcome::{self, End, Heard, Sent};
 use super::{Auditor, Cleared, Recorded, decision};
 
@@ -88,7 +89,7 @@ impl Owed {
             auditor.keeps(&self.route),
         );
         if let End::Answered(Heard { json: Some(json), .. }) = end {
-            outcome::effects(&mut members, &auditor.redactor, &self.route, &self.plan, json);
+            effects::members(&mut members, &auditor.redactor, &self.route, &self.plan, json);
         }
         if client_gone {
             members.set("client_gone", true);
