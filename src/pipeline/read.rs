@@ -33,6 +33,7 @@ impl Pipeline {
         if let Some(json) = &json {
             call.secrets.extend(self.upstream.secrets());
             call.secrets.extend(crate::audit::redact::collect_secrets(json));
+            call.learn(json);
             extras.etag = self.etag(operation, json);
         }
         let recorded = self.auditor.read(call, &allowed.permit, &sent::end(&answer, json.as_ref())).await?;
