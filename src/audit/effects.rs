@@ -6,26 +6,34 @@
 use crate::json::diff::diff;
 use crate::json::{Json, Object};
 use crate::operation::{Operation, Route};
-use crate::tunnel::body::Asked;
+use crate::tunnel::body::{Asked, Element};
 use crate::tunnel::state;
 
 use super::Plan;
-use super::call::optional;
+use super::call::{Named, optional};
 use super::redact::Redactor;
 
 /// What a write was judged by and what came of it: the two diffs and the result of each tunnel.
-pub(super) fn members(members: &mut Object, redactor: &Redactor, route: &Route, plan: &Plan, answer: &Json) {
+///
+/// `tunnels` are those that the call is about, one an element, with the ids that the answer gave them.
+pub(super) fn members(
+    members: &mut Object,
+    redactor: &Redactor,
+    route: &Route,
+    plan: &Plan,
+    tunnels: &[Named],
+    answer: &Json,
+) {
     let Route { operation, validate_only, .. } = *route;
     let Plan { asked, before, .. } = plan;
-    let after = state::tunnels_in(operation, answer);
+    let asked_of: Vec<_> = tunnels.iter().map(|named| (named.id, named.name.as_deref())).collect();
+    let after = state::answered(&asked_of, &state::tunnels_in(operation, answer));
     let succeeded = answer.get("success").and_then(Json::as_bool) == Some(true);
     let mut made = Vec::new();
     let mut changes = Vec::new();
-    for element in asked.elements() {
-        let id = element.tunnel.map(|id| id.to_string());
-        let matching = |tunnel: &&Object| id.is_none() || text(tunnel, "id") == id;
-        let old = before.iter().find(matching);
-        let new = after.iter().copied().find(matching);
+    for (at, (element, new)) in asked.elements().iter().zip(after.iter().copied()).enumerate() {
+        let id = tunnels.get(at).and_then(|named| named.id).map(|id| id.to_string());
+        let old = before.get(at);
         let key = key_of(operation, answer, element.psk(), id.as_deref(), succeeded);
         if let Some(new) = new.filter(|_| operation != Operation::Delete) {
             let nothing = Object::new();
@@ -33,7 +41,7 @@ pub(super) fn members(members: &mut Object, redactor: &Redactor, route: &Route, 
             // No answer holds the key, so its absence there is no difference.
             wanted.remove("psk");
             let patch = diff(&shown(redactor, &wanted), &shown(redactor, new));
-            made.push(patch_of(text(new, "id"), patch));
+            made.push(patch_of(id.clone(), patch));
         }
         if !succeeded || validate_only {
             continue;
@@ -55,7 +63,7 @@ pub(super) fn members(members: &mut Object, redactor: &Redactor, route: &Route, 
             operations.push(Json::Object(replaced));
         }
         if let Some(patch) = patch.filter(|patch| patch.as_array().is_some_and(|ops| !ops.is_empty())) {
-            changes.push(patch_of(id.clone().or_else(|| new.and_then(|new| text(new, "id"))), patch));
+            changes.push(patch_of(id, patch));
         }
     }
     if !made.is_empty() {
@@ -64,7 +72,7 @@ pub(super) fn members(members: &mut Object, redactor: &Redactor, route: &Route, 
     if succeeded && !validate_only {
         members.set("before_after_diff", Json::Array(changes));
     }
-    let results = results(operation, asked, answer, &after);
+    let results = results(operation, redactor, asked, answer, &after);
     if !results.is_empty() {
         members.set("results", Json::Array(results));
     }
@@ -95,23 +103,32 @@ fn key_of(
     Some(key.to_owned())
 }
 
-fn results(operation: Operation, asked: &Asked, answer: &Json, after: &[&Object]) -> Vec<Json> {
+fn results(
+    operation: Operation,
+    redactor: &Redactor,
+    asked: &Asked,
+    answer: &Json,
+    after: &[Option<&Object>],
+) -> Vec<Json> {
     let applied_keys = answer.pointer("/result/successfully_applied_psks");
     let failed_keys = answer.pointer("/result/unapplied_psks");
-    let result = |tunnel: &str| {
+    let result = |(element, new): (&Element, &Option<&Object>)| {
+        let id = element.tunnel?;
+        let tunnel = id.as_str();
         let mut result = Object::new();
         result.set("tunnel", tunnel);
         if operation == Operation::SetPsks {
             result.set("applied", applied_keys.is_some_and(|keys| keys.get(tunnel).is_some()));
             optional(&mut result, "reason", failed_keys.and_then(|keys| keys.get(tunnel)?.as_str()));
         } else {
-            result.set("applied", after.iter().any(|new| text(new, "id").as_deref() == Some(tunnel)));
+            result.set("applied", new.is_some());
         }
-        Json::Object(result)
+        optional(&mut result, "psk", element.psk().map(|key| redactor.secret("psk", key)));
+        Some(Json::Object(result))
     };
     match operation {
         Operation::BulkUpdate | Operation::SetPsks => {
-            asked.elements().iter().filter_map(|element| Some(result(element.tunnel?.as_str()))).collect()
+            asked.elements().iter().zip(after).filter_map(result).collect()
         }
         Operation::List
         | Operation::Create
@@ -144,8 +161,4 @@ fn removed(old: Json) -> Json {
     let mut remove: Object = [("op", "remove"), ("path", "")].into_iter().collect();
     remove.set("old", old);
     Json::Array(vec![Json::Object(remove)])
-}
-
-fn text(object: &Object, name: &str) -> Option<String> {
-    object.get(name).and_then(Json::as_str).map(str::to_owned)
 }

@@ -89,7 +89,7 @@ impl Owed {
             auditor.keeps(&self.route),
         );
         if let End::Answered(Heard { json: Some(json), .. }) = end {
-            effects::members(&mut members, &auditor.redactor, &self.route, &self.plan, json);
+            effects::members(&mut members, &auditor.redactor, &self.route, &self.plan, &call.tunnels, json);
         }
         if client_gone {
             members.set("client_gone", true);

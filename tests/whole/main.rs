@@ -13,6 +13,7 @@
 mod canary;
 mod crash;
 mod damage;
+mod effects;
 mod harness;
 mod refusals;
 mod reload;
