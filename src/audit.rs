@@ -209,12 +209,21 @@ impl Auditor {
     ///
     /// # Errors
     /// [`Refusal::AuditUnavailable`]: the answer must not be given.
-    pub async fn read(&self, call: &mut Call, permit: &Permit, end: &End<'_>) -> Result<Recorded, Refusal> {
+    pub async fn read(
+        &self,
+        call: &mut Call,
+        permit: &Permit,
+        end: &End<'_>,
+        client_gone: bool,
+    ) -> Result<Recorded, Refusal> {
         call.policies = permit.policies().to_vec();
         let mut members = call.members();
         decision(&mut members, call, None);
         if let Some(operation) = call.operation() {
             outcome::members(&mut members, &self.redactor, operation, end, self.bodies.read);
+        }
+        if client_gone {
+            members.set("client_gone", true);
         }
         call.passed(Stage::Forward);
         call.time_members(&mut members);

@@ -36,7 +36,8 @@ impl Pipeline {
             call.learn(json);
             extras.etag = self.etag(operation, json);
         }
-        let recorded = self.auditor.read(call, &allowed.permit, &sent::end(&answer, json.as_ref())).await?;
+        let end = sent::end(&answer, json.as_ref());
+        let recorded = self.auditor.read(call, &allowed.permit, &end, known.gone.now()).await?;
         Ok(respond::pass(&recorded, answer, operation, false, std::mem::take(extras)))
     }
     async fn send_read(

@@ -15,6 +15,7 @@ mod crash;
 mod damage;
 mod effects;
 mod harness;
+mod hung_up;
 mod refusals;
 mod reload;
 mod store_faults;
