@@ -22,7 +22,8 @@ pub const STAGE_SECONDS: &str = "tunnelwarden_stage_duration_seconds";
 pub const APPEND_SECONDS: &str = "tunnelwarden_audit_append_duration_seconds";
 /// Counter: appends that failed.
 pub const APPEND_FAILURES: &str = "tunnelwarden_audit_append_failures_total";
-/// Histogram by `operation`: seconds until the upstream had answered.
+/// Histogram by `operation`, `verify_token` among them: seconds of an exchange with the upstream, be it a call's own
+/// or one that reads a state.
 pub const UPSTREAM_SECONDS: &str = "tunnelwarden_upstream_duration_seconds";
 /// Gauge: connections open on the API listener.
 pub const CONNECTIONS: &str = "tunnelwarden_connections";
@@ -154,9 +155,8 @@ impl Metrics {
         });
     }
 
-    /// The upstream took so long.
-    pub fn upstream(&self, operation: Operation, took: Duration) {
-        let name = operation.name();
+    /// An exchange with the upstream took so long, answered or not. `name` is an operation's or one of our own.
+    pub fn upstream(&self, name: &'static str, took: Duration) {
         self.record(|| metrics::histogram!(UPSTREAM_SECONDS, "operation" => name).record(took.as_secs_f64()));
     }
 
@@ -177,7 +177,7 @@ fn describe() {
     describe_histogram!(
         UPSTREAM_SECONDS,
         Unit::Seconds,
-        "Time until the upstream had answered, by operation"
+        "Time of an exchange with the upstream, by operation"
     );
     describe_gauge!(CONNECTIONS, "Connections open on the API listener");
 }

@@ -51,3 +51,19 @@ async fn a_stale_etag_is_a_412_and_nothing_is_sent() {
     assert_eq!(second.status, 412, "{}", second.text());
     assert_eq!(world.emulator.effects()[&tunnelwarden::operation::Operation::Update], 1);
 }
+
+#[tokio::test]
+async fn each_exchange_with_the_upstream_is_measured() {
+    let world = World::start().await;
+    let made = world.call("operator", Method::POST, "", Some(&tunnel_body("a", 1))).await;
+    let path = format!("/{}", made.text_at("/result/id"));
+    world.call("viewer", Method::GET, &path, None).await;
+    // Reads the state before.
+    world.call("operator", Method::PUT, &path, Some(&tunnel_body("a", 1))).await;
+    let metrics = world.admin("/metrics").await.text();
+    for (operation, count) in [("create", 1), ("get", 2), ("update", 1)] {
+        let line =
+            format!("tunnelwarden_upstream_duration_seconds_count{{operation=\"{operation}\"}} {count}\n");
+        assert!(metrics.contains(&line), "{line}{metrics}");
+    }
+}
