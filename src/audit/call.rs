@@ -40,6 +40,8 @@ pub struct Call {
     pub change: Option<Change>,
     /// SHA-256 of the policy that decides, in hex.
     pub policy_digest: Option<String>,
+    /// Its intent was made, so its end is an outcome, recorded or owed, and no other entry may tell of it.
+    pub has_intent: bool,
     /// The member `request`.
     pub request: Option<Object>,
     /// Values that must not be in any entry of this call.
@@ -121,6 +123,7 @@ impl Call {
             policies: Vec::new(),
             change: None,
             policy_digest: None,
+            has_intent: false,
             request: None,
             secrets: Vec::new(),
             line,
