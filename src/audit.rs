@@ -11,6 +11,7 @@ pub mod call;
 mod debts;
 mod effects;
 pub mod guard;
+pub mod lost;
 pub mod one_shot;
 mod outcome;
 mod owed;
@@ -150,6 +151,12 @@ impl Auditor {
     #[must_use]
     pub const fn one_shots(&self) -> &OneShots {
         &self.one_shots
+    }
+
+    /// Turns what may hold secrets into what may be stored.
+    #[must_use]
+    pub const fn redactor(&self) -> &Redactor {
+        &self.redactor
     }
 
     /// Makes keyed digests under the record's key.

@@ -22,7 +22,7 @@
 //! | `upstream` | outcomes | `{status, cf_ray?, error_codes?}` |
 //! | `response` | outcomes | `{size, digest, content_type?, body?}`, the body redacted |
 //! | `request_response_diff` | outcomes of writes | RFC 6902 patch from what was asked to what the upstream made of it, with `old` |
-//! | `before_after_diff` | outcomes of writes | array of `{tunnel, patch}`: what changed, with `old` |
+//! | `before_after_diff` | outcomes of writes, resolutions | array of `{tunnel, patch}`: what changed, with `old` |
 //! | `results` | bulk and set PSKs | array of `{tunnel, applied, reason?, psk?}`, `psk` being the fingerprint of the key that was asked for |
 //! | `client_gone` | outcomes | `true` where the client had hung up before its answer was ready |
 //! | `ambiguous` | outcomes of writes | `true` where the upstream may have acted without our knowing; a `resolved` entry follows |

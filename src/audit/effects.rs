@@ -55,12 +55,7 @@ pub(super) fn members(
             Operation::GeneratePsk | Operation::SetPsks | Operation::List | Operation::Get => None,
         };
         if let Some(key) = key {
-            let mut replaced: Object = [("op", "add"), ("path", "/psk")].into_iter().collect();
-            replaced.set("value", redactor.secret("psk", &key));
-            let Json::Array(operations) = patch.get_or_insert_with(|| Json::Array(Vec::new())) else {
-                continue;
-            };
-            operations.push(Json::Object(replaced));
+            with_key(&mut patch, redactor.secret("psk", &key).into());
         }
         if let Some(patch) = patch.filter(|patch| patch.as_array().is_some_and(|ops| !ops.is_empty())) {
             changes.push(patch_of(id, patch));
@@ -144,20 +139,29 @@ fn shown(redactor: &Redactor, tunnel: &Object) -> Json {
     redactor.state(&state::normalized(tunnel))
 }
 
-fn patch_of(tunnel: Option<String>, patch: Json) -> Json {
+/// Adds the new key to what else of a tunnel has changed.
+pub(super) fn with_key(patch: &mut Option<Json>, key: Json) {
+    let mut replaced: Object = [("op", "add"), ("path", "/psk")].into_iter().collect();
+    replaced.set("value", key);
+    if let Json::Array(operations) = patch.get_or_insert_with(|| Json::Array(Vec::new())) {
+        operations.push(Json::Object(replaced));
+    }
+}
+
+pub(super) fn patch_of(tunnel: Option<String>, patch: Json) -> Json {
     let mut item = Object::new();
     optional(&mut item, "tunnel", tunnel);
     item.set("patch", patch);
     Json::Object(item)
 }
 
-fn added(new: Json) -> Json {
+pub(super) fn added(new: Json) -> Json {
     let mut add: Object = [("op", "add"), ("path", "")].into_iter().collect();
     add.set("value", new);
     Json::Array(vec![Json::Object(add)])
 }
 
-fn removed(old: Json) -> Json {
+pub(super) fn removed(old: Json) -> Json {
     let mut remove: Object = [("op", "remove"), ("path", "")].into_iter().collect();
     remove.set("old", old);
     Json::Array(vec![Json::Object(remove)])
