@@ -9,7 +9,9 @@
 
 pub mod call;
 mod debts;
+mod effects;
 pub mod guard;
+pub mod lost;
 pub mod one_shot;
 mod outcome;
 mod owed;
@@ -51,6 +53,8 @@ pub struct Auditor {
     clock: Arc<dyn Clock>,
     bodies: Bodies,
     debts: Arc<Debts>,
+    /// How long to wait for what is owed.
+    patience: Duration,
     one_shots: OneShots,
     metrics: Metrics,
 }
@@ -105,6 +109,7 @@ impl Auditor {
             clock,
             bodies: config.bodies,
             debts,
+            patience: config.append_timeout,
             metrics,
         })
     }
@@ -148,6 +153,12 @@ impl Auditor {
         &self.one_shots
     }
 
+    /// Turns what may hold secrets into what may be stored.
+    #[must_use]
+    pub const fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+
     /// Makes keyed digests under the record's key.
     #[must_use]
     pub const fn fingerprinter(&self) -> &Fingerprinter {
@@ -172,8 +183,15 @@ impl Auditor {
         self.append(&entry.into_json()).await
     }
 
-    /// Records that a call was refused and nothing was sent.
+    /// Records that a call was refused and nothing was sent. A call with an intent has its outcome instead, which
+    /// is recorded or owed when this returns.
+    ///
+    /// # Errors
+    /// [`Refusal::AuditUnavailable`]
     pub async fn refuse(&self, call: &mut Call, refusal: &Refusal) -> Result<Recorded, Refusal> {
+        if call.has_intent {
+            return Ok(self.refuse_with_intent(call, refusal).await);
+        }
         let mut members = call.members();
         decision(&mut members, call, Some(refusal));
         if let Some(request) = &call.request {
@@ -184,6 +202,17 @@ impl Auditor {
         call.time_members(&mut members);
         self.append(&self.finish(Kind::Refusal, call, members)).await?;
         Ok(Recorded { request_id: call.request_id })
+    }
+
+    /// Either its intent could not be recorded, and the answer says so; or a fault of ours cut it off, and its
+    /// outcome is owed since.
+    async fn refuse_with_intent(&self, call: &Call, refusal: &Refusal) -> Recorded {
+        if matches!(refusal, Refusal::AuditUnavailable { .. }) {
+            return self.unrecordable(call, refusal);
+        }
+        // The record first, as ever; but what may have happened is answered all the same.
+        self.settled(self.patience).await;
+        Recorded { request_id: call.request_id }
     }
 
     /// What stands in for a record that can't be written: the answer must be this refusal, and nothing may have
@@ -208,12 +237,21 @@ impl Auditor {
     ///
     /// # Errors
     /// [`Refusal::AuditUnavailable`]: the answer must not be given.
-    pub async fn read(&self, call: &mut Call, permit: &Permit, end: &End<'_>) -> Result<Recorded, Refusal> {
+    pub async fn read(
+        &self,
+        call: &mut Call,
+        permit: &Permit,
+        end: &End<'_>,
+        client_gone: bool,
+    ) -> Result<Recorded, Refusal> {
         call.policies = permit.policies().to_vec();
         let mut members = call.members();
         decision(&mut members, call, None);
         if let Some(operation) = call.operation() {
             outcome::members(&mut members, &self.redactor, operation, end, self.bodies.read);
+        }
+        if client_gone {
+            members.set("client_gone", true);
         }
         call.passed(Stage::Forward);
         call.time_members(&mut members);
@@ -247,13 +285,17 @@ impl Auditor {
         members.set("expected", Json::Array(plan.expected.iter().cloned().map(Json::Object).collect()));
         let intent_id = self.ids.next();
         let intent = self.finish_as(Kind::Intent, intent_id, call, members);
-        if let Err(refusal) = self.append(&intent).await {
+        let stored = self.append(&intent).await;
+        call.has_intent = true;
+        if let Err(refusal) = stored {
             if let Some(key) = &key {
                 self.one_shots.settle(key, call.request_id, Fate::Nothing);
             }
-            // An append that ran out of time may still come true; then the record must say that nothing was sent.
-            let outcome = owed::bare_outcome(self, &intent, &refusal, Sent::No);
-            self.debts.owe(Debt::new(outcome.into_json(), None));
+            // An append that ran out of time may have come true, or not: either way the record is to hold the intent
+            // and that nothing was sent.
+            let outcome = owed::bare_outcome(self, &intent, &refusal, Sent::No).into_json();
+            let short = owed::bare_refusal(self, &intent, &refusal).into_json();
+            self.debts.owe(Debt::of([intent, outcome], Some(short)));
             return Err(refusal);
         }
         call.passed(Stage::Intent);

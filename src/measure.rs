@@ -3,7 +3,8 @@
 //! Label values come out of our own closed lists only (operations, refusals, stages): a client can't add a time
 //! series, and no secret gets into one. Not here: when something is counted (`pipeline`, `audit`, `forward`).
 
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use metrics::{Counter, Histogram, Unit, with_local_recorder};
@@ -23,7 +24,8 @@ pub const STAGE_SECONDS: &str = "tunnelwarden_stage_duration_seconds";
 pub const APPEND_SECONDS: &str = "tunnelwarden_audit_append_duration_seconds";
 /// Counter: appends that failed.
 pub const APPEND_FAILURES: &str = "tunnelwarden_audit_append_failures_total";
-/// Histogram by `operation`: seconds until the upstream had answered.
+/// Histogram by `operation`, `verify_token` among them: seconds of an exchange with the upstream, be it a call's own
+/// or one that reads a state.
 pub const UPSTREAM_SECONDS: &str = "tunnelwarden_upstream_duration_seconds";
 /// Gauge: connections open on the API listener.
 pub const CONNECTIONS: &str = "tunnelwarden_connections";
@@ -73,7 +75,7 @@ struct Series {
     requests: [[[OnceLock<Counter>; CLASSES.len()]; 2]; OPERATIONS],
     stages: [OnceLock<Histogram>; Stage::COUNT],
     append: OnceLock<Histogram>,
-    upstream: [OnceLock<Histogram>; OPERATIONS],
+    upstream: RwLock<BTreeMap<&'static str, Histogram>>,
 }
 
 /// All operations, and none.
@@ -177,13 +179,17 @@ impl Metrics {
         }
     }
 
-    /// The upstream took so long.
-    pub fn upstream(&self, operation: Operation, took: Duration) {
-        let Some(series) = self.series.upstream.get(place(Some(operation))) else { return };
-        let name = operation.name();
-        let histogram =
-            series.get_or_init(|| self.record(|| metrics::histogram!(UPSTREAM_SECONDS, "operation" => name)));
+    /// An exchange with the upstream took so long, answered or not. `name` is an operation's or one of our own.
+    pub fn upstream(&self, name: &'static str, took: Duration) {
+        let known = |series: &BTreeMap<&str, Histogram>| {
+            series.get(name).map(|histogram| histogram.record(took.as_secs_f64())).is_some()
+        };
+        if known(&self.series.upstream.read().unwrap_or_else(PoisonError::into_inner)) {
+            return;
+        }
+        let histogram = self.record(|| metrics::histogram!(UPSTREAM_SECONDS, "operation" => name));
         histogram.record(took.as_secs_f64());
+        self.series.upstream.write().unwrap_or_else(PoisonError::into_inner).insert(name, histogram);
     }
 
     /// Lets `act` use the macros of `metrics` with these metrics and no global ones, so that two products can run
@@ -207,7 +213,7 @@ fn describe() {
     describe_histogram!(
         UPSTREAM_SECONDS,
         Unit::Seconds,
-        "Time until the upstream had answered, by operation"
+        "Time of an exchange with the upstream, by operation"
     );
     describe_gauge!(CONNECTIONS, "Connections open on the API listener");
 }

@@ -91,8 +91,9 @@ impl Running {
             doing: "reading the policy",
             why: problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
         })?;
+        let metrics = Metrics::new();
         let upstream = Arc::new(
-            Upstream::start(&config.upstream, Arc::clone(&clock))
+            Upstream::start(&config.upstream, Arc::clone(&clock), metrics.clone())
                 .map_err(failed("preparing the upstream client"))?,
         );
         let identifier = Identifier::start(&config.issuers, &config.revocation, Arc::clone(&clock))
@@ -111,7 +112,7 @@ impl Running {
         let reader = Reader::open(&config.audit.database).await.map_err(failed("reading the audit store"))?;
 
         let connections = listener.connections();
-        let metrics = Metrics::new().with_connections(move || connections.open());
+        let metrics = metrics.with_connections(move || connections.open());
         let budget = Budget::new(&config.limits.upstream_budget, Arc::clone(&clock));
         let auditor = Auditor::new(
             Arc::clone(&store),

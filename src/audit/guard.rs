@@ -97,6 +97,12 @@ impl<'a> Guard<'a> {
         self.masked(text, true).unwrap_or_else(|| text.to_owned())
     }
 
+    /// Whether a secret, unless it is a short one, stands in an id or a name.
+    #[must_use]
+    pub fn finds(&self, name: &str) -> bool {
+        !self.secrets.find(name.as_bytes(), false).is_empty()
+    }
+
     fn mask_value(&self, value: &mut Json, place: Place<'_>, found: &mut bool) {
         if place.is_protected() {
             return;
@@ -224,5 +230,5 @@ pub fn secret_in_identity<'a>(
     names.extend(jti.iter().chain(key_id).map(String::as_str));
     names.extend(tunnels.iter().map(TunnelId::as_str));
     let guard = Guard::new(secrets.into_iter().filter(|secret| secret.len() >= SHORT));
-    names.iter().any(|name| !guard.secrets.find(name.as_bytes(), false).is_empty())
+    names.iter().any(|name| guard.finds(name))
 }

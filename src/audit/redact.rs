@@ -135,7 +135,8 @@ impl Unknown {
 }
 
 /// Type and length: bytes of a string, digits of a number, items of an array, members of an object.
-fn unknown(value: &Json) -> Json {
+#[must_use]
+pub fn unknown(value: &Json) -> Json {
     let length = match value {
         Json::Null | Json::Bool(_) => None,
         Json::Number(number) => Some(number.as_str().len()),

@@ -49,8 +49,10 @@ impl Pipeline {
         let caller = Arc::clone(identified.caller());
         call.caller = Some(Arc::clone(&caller));
         call.passed(Stage::Identify);
+        // What is no operation costs a durable entry all the same, so it counts as the cheapest.
+        let class = route.as_ref().map_or(Class::Read, |route| route.operation.class());
+        within(extras, self.limiter.admit(&caller, class))?;
         let route = route?;
-        within(extras, self.limiter.admit(&caller, route.operation.class()))?;
         call.passed(Stage::Limit);
         let if_match = IfMatch::read(&headers, route.operation)?;
         let new_hc_target = request::new_hc_target(&headers, route.operation)?;

@@ -33,9 +33,11 @@ impl Pipeline {
         if let Some(json) = &json {
             call.secrets.extend(self.upstream.secrets());
             call.secrets.extend(crate::audit::redact::collect_secrets(json));
+            call.learn(json);
             extras.etag = self.etag(operation, json);
         }
-        let recorded = self.auditor.read(call, &allowed.permit, &sent::end(&answer, json.as_ref())).await?;
+        let end = sent::end(&answer, json.as_ref());
+        let recorded = self.auditor.read(call, &allowed.permit, &end, known.gone.now()).await?;
         Ok(respond::pass(&recorded, answer, operation, false, std::mem::take(extras)))
     }
     async fn send_read(

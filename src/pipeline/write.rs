@@ -41,7 +41,10 @@ impl Pipeline {
         };
         let answer = self.upstream.send(&owed.cleared(), &taken, outgoing).await;
         let json = sent::json(&answer);
-        call.secrets.extend(json.iter().flat_map(crate::audit::redact::collect_secrets));
+        if let Some(json) = &json {
+            call.secrets.extend(crate::audit::redact::collect_secrets(json));
+            call.learn(json);
+        }
         let end = sent::end(&answer, json.as_ref());
         let ambiguous = end.is_ambiguous();
         let intent = owed.intent().clone();

@@ -11,6 +11,7 @@ use crate::clock::{Clock, Ids};
 use crate::config::Config;
 use crate::forward::{Upstream, Verdict};
 use crate::limit::Budget;
+use crate::measure::Metrics;
 use crate::{authorize, forward, identify, listen, store};
 
 /// How long the upstream is waited for: a person waits too.
@@ -47,7 +48,7 @@ pub async fn check(mut config: Config, clock: Arc<dyn Clock>) -> Findings {
 /// Asks the upstream about our tokens. One that it refuses would fail every call; an upstream that is away now may
 /// be there when it is needed.
 async fn ask(config: &Config, clock: Arc<dyn Clock>, findings: &mut Findings) {
-    let upstream = match Upstream::start(&config.upstream, Arc::clone(&clock)) {
+    let upstream = match Upstream::start(&config.upstream, Arc::clone(&clock), Metrics::new()) {
         Ok(upstream) => upstream,
         Err(error) => return findings.problems.push(keyed(error.to_string())),
     };

@@ -113,3 +113,19 @@ async fn of_an_answer_that_is_no_json_the_record_has_size_and_digest_and_not_the
         assert_eq!(outcome.number("/upstream/status"), Some(502), "{}", outcome.raw);
     }
 }
+
+#[tokio::test]
+async fn each_exchange_with_the_upstream_is_measured() {
+    let world = World::start().await;
+    let made = world.call("operator", Method::POST, "", Some(&tunnel_body("a", 1))).await;
+    let path = format!("/{}", made.text_at("/result/id"));
+    world.call("viewer", Method::GET, &path, None).await;
+    // Reads the state before.
+    world.call("operator", Method::PUT, &path, Some(&tunnel_body("a", 1))).await;
+    let metrics = world.admin("/metrics").await.text();
+    for (operation, count) in [("create", 1), ("get", 2), ("update", 1)] {
+        let line =
+            format!("tunnelwarden_upstream_duration_seconds_count{{operation=\"{operation}\"}} {count}\n");
+        assert!(metrics.contains(&line), "{line}{metrics}");
+    }
+}

@@ -46,17 +46,17 @@ fn only_api_tokens_are_taken() {
 async fn a_bad_token_does_not_start() {
     for (content, want) in [(GLOBAL_KEY, "this is a global API key"), (" \n", "the token is empty")] {
         let (config, _file) = with_file(content);
-        let error = Upstream::start(&config, SystemClock::new()).unwrap_err().to_string();
+        let error = start(&config).unwrap_err().to_string();
         assert!(error.starts_with(&format!("upstream.token_file: {want}")), "{error}");
         assert!(!error.contains("opens_nothing"), "{error}");
     }
     let mut config = config("http://127.0.0.1:1");
     config.token = Some(TokenSource::File("/does/not/exist".into()));
-    assert!(matches!(Upstream::start(&config, SystemClock::new()), Err(ForwardError::Token { .. })));
+    assert!(matches!(start(&config), Err(ForwardError::Token { .. })));
     config.token = Some(TokenSource::File(std::env::temp_dir()));
-    assert!(matches!(Upstream::start(&config, SystemClock::new()), Err(ForwardError::Token { .. })));
+    assert!(matches!(start(&config), Err(ForwardError::Token { .. })));
     config.token = None;
-    assert!(matches!(Upstream::start(&config, SystemClock::new()), Err(ForwardError::NoToken)));
+    assert!(matches!(start(&config), Err(ForwardError::NoToken)));
 }
 
 #[test]
