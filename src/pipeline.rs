@@ -4,6 +4,7 @@
 //! not compile. Not here: what a stage does (its own file), how the parts are put together (`service`).
 
 mod admit;
+mod memo;
 mod permit;
 mod read;
 mod sent;
@@ -30,6 +31,8 @@ use crate::resolve::Resolver;
 use crate::respond::{self, Extras};
 use crate::state::States;
 
+pub use memo::Memo;
+
 /// Every stage, ready to serve.
 #[derive(Debug)]
 pub struct Pipeline {
@@ -53,6 +56,8 @@ pub struct Pipeline {
     pub resolver: Arc<Resolver>,
     /// What is counted and measured.
     pub metrics: Metrics,
+    /// What calls took out of answers that may come again.
+    pub memo: Memo,
     /// Names calls.
     pub ids: Arc<Ids>,
     /// The time.

@@ -27,7 +27,7 @@ use crate::listen::{Drained, Listener};
 use crate::measure::Metrics;
 use crate::operation::AccountId;
 use crate::ops::{self, Health};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Memo, Pipeline};
 use crate::refusal::Refusal;
 use crate::resolve::Resolver;
 use crate::state::States;
@@ -150,6 +150,7 @@ impl Running {
             auditor,
             upstream,
             resolver,
+            memo: Memo::default(),
             metrics: metrics.clone(),
             ids,
             clock,

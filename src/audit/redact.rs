@@ -27,12 +27,6 @@ impl Redactor {
         Self { fingerprinter }
     }
 
-    /// What makes the fingerprints.
-    #[must_use]
-    pub const fn fingerprinter(&self) -> &Fingerprinter {
-        &self.fingerprinter
-    }
-
     /// The body of a request, in the shape in which it came; `None` where there is none.
     #[must_use]
     pub fn asked(&self, asked: &Asked) -> Option<Json> {

@@ -45,7 +45,8 @@ impl Pipeline {
             call.secrets.extend(crate::audit::redact::collect_secrets(json));
             call.learn(json);
         }
-        let end = sent::end(&answer, json.as_ref());
+        let heard = sent::digest(&answer, self.auditor.fingerprinter());
+        let end = sent::end(&answer, json.as_ref(), heard);
         let ambiguous = end.is_ambiguous();
         let intent = owed.intent().clone();
         let recorded = owed.close(call, &end, gone.now()).await;
