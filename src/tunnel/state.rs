@@ -98,7 +98,7 @@ pub fn key_generated_on(state: &Object) -> Option<&str> {
 /// must be keyed before anybody sees it.
 #[must_use]
 pub fn etag_text(state: &Object) -> String {
-    Json::Object(normalized(state)).to_string()
+    Json::Object(normalized(state)).to_text()
 }
 
 /// A text that is the same for equal settings only: for what of a state a request can ask for. Unlike the rest,
