@@ -362,7 +362,7 @@ impl Auditor {
 
     async fn append(&self, entry: &Json) -> Result<(), Refusal> {
         let began = self.clock.monotonic();
-        let stored = self.store.append(vec![entry.to_string()]).await;
+        let stored = self.store.append(vec![entry.to_text()]).await;
         self.metrics.append(self.clock.monotonic().saturating_sub(began), stored.is_ok());
         stored.map_err(|error| Refusal::AuditUnavailable { why: error.why() })
     }
