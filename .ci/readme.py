@@ -52,6 +52,11 @@ def headlines():
     return found
 
 
+def marker(name):
+    """Says in what is printed where the next command begins."""
+    return f"echo; echo '@@ {name}'"
+
+
 def script(place):
     """The place's blocks as one script that says where it is, and what each must print."""
     lines, expected, last = [], {}, None
@@ -59,10 +64,10 @@ def script(place):
         if kind.startswith("sh"):
             last = line if kind.split()[1:2] == [place] else None
         if kind == "text output" and last:
-            expected[last] = text
+            expected[f"README.md:{last}"] = text
         if last != line:
             continue
-        lines.append(f"echo; echo '@@ {line}'")
+        lines.append(marker(f"README.md:{line}"))
         if kind.endswith("background"):
             lines += [
                 f"{{ {text}\n}} >../background.log 2>&1 &",
@@ -90,16 +95,16 @@ def run(text, expected, **options):
         **options,
     )
     print(re.sub(r"(?m)^", "  ", ended.stdout))
-    printed = re.split(r"(?m)^@@ (\d+)$", ended.stdout)
-    printed = dict(zip(map(int, printed[1::2]), printed[2::2]))
+    printed = re.split(r"(?m)^@@ (.+)$", ended.stdout)
+    printed = dict(zip(printed[1::2], printed[2::2]))
     if ended.returncode != 0:
-        sys.exit(f"README.md:{max(printed, default=0)}: exit code {ended.returncode}")
-    for line, lines in expected.items():
+        sys.exit(f"{next(reversed(printed), 'README.md')}: exit code {ended.returncode}")
+    for name, lines in expected.items():
         parts = [".*".join(map(re.escape, shown.split("…"))) for shown in lines.splitlines()]
         pattern = r"(?m)^" + r"$[\s\S]*^".join(parts) + "$"
-        if not re.search(pattern, printed[line]):
-            sys.exit(f"README.md:{line}: this was not printed:\n{lines}")
-    print(f"README.md: {len(printed)} blocks do what it says")
+        if not re.search(pattern, printed[name]):
+            sys.exit(f"{name}: this was not printed:\n{lines}")
+    print(f"{len(printed)} commands and blocks do what README says")
 
 
 @contextlib.contextmanager
@@ -124,17 +129,42 @@ def started(command, ready, **options):
             sys.exit(f"`{command}` ended with {code}:\n{pathlib.Path(log.name).read_text()}")
 
 
+# What each command that the demo prints must answer, as in a `text output` block; `as` is curl, so its last line is
+# made to be the status.
+PASTED = {
+    "as viewer": "{\"success\":true,…\n200",
+    "as operator": "{\"success\":false,\"errors\":[{\"code\":99400,…\n403",
+    "as admin": "…\"psk\":\"…\n200",
+    "tunnelwarden audit list": "…outcome…viewer@demo…get…200…\n…refusal…operator@demo…403 forbidden…\n…admin@demo…200…",
+    "tunnelwarden audit verify": "good: … entries and … checkpoints of … are as they were recorded",
+}
+
+
+def pasted(told):
+    """The demo's own commands as a script, and what each must print."""
+    commands = re.findall(r"(?m)^  (.*)$", told.partition("Paste this")[2])
+    lines, expected = [], {}
+    for command in commands:
+        start = next((start for start in PASTED if command.startswith(start)), None)
+        if start:
+            expected[f"pasted: {start}"] = PASTED[start]
+            lines.append(marker(f"pasted: {start}"))
+        status = " -w '\\n%{http_code}\\n'" if command.startswith("as ") else ""
+        lines.append(command + status)
+    if len(expected) != len(PASTED):
+        sys.exit(f"the demo prints these commands to paste, and should print others:\n{commands}")
+    return "\n".join(lines), expected
+
+
 def demo():
     command = headlines()[0]
     print(f"$ {command}", flush=True)
     with started(["bash", "-c", command], "Ctrl-C ends it", cwd=ROOT) as told:
         print(told)
-        pasted = re.findall(r"(?m)^  (.*)$", told.partition("Paste this")[2])
-        if len(pasted) < 5:
-            sys.exit("the demo prints no commands to paste")
+        first, answers = pasted(told)
         text, expected = script("demo")
         try:
-            run("\n".join(pasted) + "\n" + text, expected, cwd=ROOT)
+            run(f"{first}\n{text}", answers | expected, cwd=ROOT)
         finally:
             folder = re.search(r"(?m)^  record +(/.*)/audit\.db$", told)[1]
     # What it leaves is in a temporary folder of its own making.

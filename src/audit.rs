@@ -8,8 +8,11 @@
 //! (`inspect`).
 
 pub mod call;
+mod claim;
 mod debts;
+mod effects;
 pub mod guard;
+pub mod lost;
 pub mod one_shot;
 mod outcome;
 mod owed;
@@ -28,7 +31,7 @@ use crate::entry::{Entry, Kind};
 use crate::json::{Json, Object};
 use crate::measure::{Metrics, Stage};
 use crate::operation::{Class, Route};
-use crate::refusal::{Refusal, Retry};
+use crate::refusal::Refusal;
 use crate::secret::Fingerprinter;
 use crate::store::Store;
 use crate::tunnel::body::Asked;
@@ -51,6 +54,8 @@ pub struct Auditor {
     clock: Arc<dyn Clock>,
     bodies: Bodies,
     debts: Arc<Debts>,
+    /// How long to wait for what is owed.
+    patience: Duration,
     one_shots: OneShots,
     metrics: Metrics,
 }
@@ -105,6 +110,7 @@ impl Auditor {
             clock,
             bodies: config.bodies,
             debts,
+            patience: config.append_timeout,
             metrics,
         })
     }
@@ -129,25 +135,16 @@ impl Auditor {
         self.store.health().borrow().checkpoint_file.is_some()
     }
 
-    /// Takes over a one-shot call of an earlier run from the record: its intent, and what ended it if anything
-    /// did.
-    pub fn remember(&self, intent: &Json, ending: Option<&Json>, now: jiff::Timestamp) {
-        let text = |entry: &Json, name: &str| entry.get(name).and_then(Json::as_str).map(str::to_owned);
-        let fate = ending.map_or(Fate::Open, outcome::recorded_fate);
-        let id = text(intent, "request_id").and_then(|id| id.parse().ok());
-        // What was looked into for long is known for less long.
-        let known = ending.filter(|_| fate != Fate::Open).unwrap_or(intent);
-        let made = text(known, "time").and_then(|time| time.parse().ok());
-        if let (Some(key), Some(id), Some(made)) = (text(intent, "request_key"), id, made) {
-            let age = Duration::try_from(now.duration_since(made)).unwrap_or_default();
-            self.one_shots.remember(&key, id, fate, age);
-        }
-    }
-
     /// The one-shot calls of the last while.
     #[must_use]
     pub const fn one_shots(&self) -> &OneShots {
         &self.one_shots
+    }
+
+    /// Turns what may hold secrets into what may be stored.
+    #[must_use]
+    pub const fn redactor(&self) -> &Redactor {
+        &self.redactor
     }
 
     /// Makes keyed digests under the record's key.
@@ -174,8 +171,15 @@ impl Auditor {
         self.append(&entry.into_json()).await
     }
 
-    /// Records that a call was refused and nothing was sent.
+    /// Records that a call was refused and nothing was sent. A call with an intent has its outcome instead, which
+    /// is recorded or owed when this returns.
+    ///
+    /// # Errors
+    /// [`Refusal::AuditUnavailable`]
     pub async fn refuse(&self, call: &mut Call, refusal: &Refusal) -> Result<Recorded, Refusal> {
+        if call.has_intent {
+            return Ok(self.refuse_with_intent(call, refusal).await);
+        }
         let mut members = call.members();
         decision(&mut members, call, Some(refusal));
         if let Some(request) = &call.request {
@@ -186,6 +190,17 @@ impl Auditor {
         call.time_members(&mut members);
         self.append(&self.finish(Kind::Refusal, call, members)).await?;
         Ok(Recorded { request_id: call.request_id })
+    }
+
+    /// Either its intent could not be recorded, and the answer says so; or a fault of ours cut it off, and its
+    /// outcome is owed since.
+    async fn refuse_with_intent(&self, call: &Call, refusal: &Refusal) -> Recorded {
+        if matches!(refusal, Refusal::AuditUnavailable { .. }) {
+            return self.unrecordable(call, refusal);
+        }
+        // The record first, as ever; but what may have happened is answered all the same.
+        self.settled(self.patience).await;
+        Recorded { request_id: call.request_id }
     }
 
     /// What stands in for a record that can't be written: the answer must be this refusal, and nothing may have
@@ -210,12 +225,21 @@ impl Auditor {
     ///
     /// # Errors
     /// [`Refusal::AuditUnavailable`]: the answer must not be given.
-    pub async fn read(&self, call: &mut Call, permit: &Permit, end: &End<'_>) -> Result<Recorded, Refusal> {
+    pub async fn read(
+        &self,
+        call: &mut Call,
+        permit: &Permit,
+        end: &End<'_>,
+        client_gone: bool,
+    ) -> Result<Recorded, Refusal> {
         call.policies = permit.policies().to_vec();
         let mut members = call.members();
         decision(&mut members, call, None);
         if let Some(operation) = call.operation() {
             outcome::members(&mut members, &self.redactor, operation, end, self.bodies.read);
+        }
+        if client_gone {
+            members.set("client_gone", true);
         }
         call.passed(Stage::Forward);
         call.time_members(&mut members);
@@ -249,37 +273,21 @@ impl Auditor {
         members.set("expected", Json::Array(plan.expected.iter().cloned().map(Json::Object).collect()));
         let intent_id = self.ids.next();
         let intent = self.finish_as(Kind::Intent, intent_id, call, members);
-        if let Err(refusal) = self.append(&intent).await {
+        let stored = self.append(&intent).await;
+        call.has_intent = true;
+        if let Err(refusal) = stored {
             if let Some(key) = &key {
                 self.one_shots.settle(key, call.request_id, Fate::Nothing);
             }
-            // An append that ran out of time may still come true; then the record must say that nothing was sent.
-            let outcome = owed::bare_outcome(self, &intent, &refusal, Sent::No);
-            self.debts.owe(Debt::new(outcome.into_json(), None));
+            // An append that ran out of time may have come true, or not: either way the record is to hold the intent
+            // and that nothing was sent.
+            let outcome = owed::bare_outcome(self, &intent, &refusal, Sent::No).into_json();
+            let short = owed::bare_refusal(self, &intent, &refusal).into_json();
+            self.debts.owe(Debt::of([intent, outcome], Some(short)));
             return Err(refusal);
         }
         call.passed(Stage::Intent);
         Ok(Owed { auditor: Arc::clone(self), plan, route, intent_id, intent, key, closed: false })
-    }
-
-    /// Takes note that a call was refused before it was claimed: if it is no retry and may be retried, that retry
-    /// is not one of an equal call before it.
-    pub fn unsent(&self, call: &Call, asked: &Asked, refusal: &Refusal) {
-        let may_come_again = matches!(refusal.terms().retry, Retry::After(_));
-        if let Some(key) = request_key(&self.fingerprinter, call, asked)
-            && may_come_again
-            && call.origin.retry_count == 0
-        {
-            self.one_shots.unsent(&key);
-        }
-    }
-
-    fn claim(&self, call: &Call, asked: &Asked) -> Result<Option<String>, Refusal> {
-        let key = request_key(&self.fingerprinter, call, asked);
-        if let Some(key) = &key {
-            self.one_shots.claim(key, call.request_id, call.origin.retry_count, call.began())?;
-        }
-        Ok(key)
     }
 
     /// The member `request` of a call with a body.
@@ -325,25 +333,10 @@ impl Auditor {
 
     async fn append(&self, entry: &Json) -> Result<(), Refusal> {
         let began = self.clock.monotonic();
-        let stored = self.store.append(vec![entry.to_string()]).await;
+        let stored = self.store.append(vec![entry.to_text()]).await;
         self.metrics.append(self.clock.monotonic().saturating_sub(began), stored.is_ok());
         stored.map_err(|error| Refusal::AuditUnavailable { why: error.why() })
     }
-}
-
-/// By what a repeated one-shot call is recognized; `None` for a call that is none.
-fn request_key(fingerprinter: &Fingerprinter, call: &Call, asked: &Asked) -> Option<String> {
-    let (route, caller) = (call.route.as_ref()?, call.caller.as_ref()?);
-    if !route.operation.is_one_shot() || route.validate_only {
-        return None;
-    }
-    let parts = [
-        caller.issuer.as_str(),
-        caller.subject.as_str(),
-        &route.upstream_path(),
-        &asked.upstream_body().unwrap_or_default(),
-    ];
-    Some(fingerprinter.digest(Json::from(parts.to_vec()).to_string().as_bytes()))
 }
 
 fn decision(members: &mut Object, call: &Call, refusal: Option<&Refusal>) {

@@ -28,7 +28,7 @@ use crate::operation::{AccountId, Operation, TunnelId};
 use crate::refusal::Refusal;
 use crate::tunnel::Change;
 use ask::{Circumstances, Verdict, ask};
-use entities::{Callers, Known, Types};
+use entities::{Callers, Known, Plain, Types};
 use policy::{Action, Policies, Slice};
 
 pub use file::{check, read_policy};
@@ -235,6 +235,25 @@ impl Authorizer {
         about: &Circumstances<'_>,
     ) -> Option<Verdict> {
         let slice = self.policies.slice(action)?;
+        let plain = plain(slice, question, element, about);
+        if let Some(places) = plain.as_ref().and_then(|plain| known.recall(plain)) {
+            return Some(Verdict::Permit(places));
+        }
+        let verdict = self.ask_engine(question, known, element, slice, about)?;
+        if let (Some(plain), Verdict::Permit(places)) = (plain, &verdict) {
+            known.remember(plain, places);
+        }
+        Some(verdict)
+    }
+
+    fn ask_engine(
+        &self,
+        question: &Question<'_>,
+        known: &Known,
+        element: &Element<'_>,
+        slice: &Slice,
+        about: &Circumstances<'_>,
+    ) -> Option<Verdict> {
         let base = known.base(slice, &self.types)?;
         let account = self.types.account(question.account.as_str());
         let on_account = matches!(question.operation, Operation::List | Operation::Create);
@@ -257,6 +276,24 @@ impl Authorizer {
     fn id(&self, place: usize) -> Option<String> {
         self.policies.rules.get(place).map(|rule| rule.id.clone())
     }
+}
+
+/// The question, if its answer may be remembered. A state that was read and a change are never part of one.
+fn plain(
+    slice: &Slice,
+    question: &Question<'_>,
+    element: &Element<'_>,
+    about: &Circumstances<'_>,
+) -> Option<Plain> {
+    let unchanged = about.change.is_some_and(|change| *change == Change::default());
+    let plain = unchanged && element.state.is_none() && !slice.mentions("source") && !slice.mentions("time");
+    plain.then(|| Plain {
+        action: slice.action.index(),
+        account: question.account,
+        tunnel: element.tunnel,
+        validate_only: about.validate_only,
+        sets_psk: about.sets_psk,
+    })
 }
 
 fn with_tunnel(

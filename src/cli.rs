@@ -42,7 +42,7 @@ pub struct Cli {
 enum Command {
     /// Serve the API, health and metrics
     Serve(serve::Args),
-    /// Say all that is wrong in configuration, policy and keys, without listening
+    /// Say all that is wrong in configuration, policy, keys and upstream tokens, without listening
     Check(check::Args),
     /// Run emulator, proxy and tokens on this machine, to try it out
     Demo(demo::Args),
@@ -71,6 +71,25 @@ pub struct Env {
     pub vars: BTreeMap<String, String>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+    /// Where a person looks on.
+    pub terminal: Terminal,
+}
+
+/// Which outputs are terminals.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Terminal {
+    /// Standard output.
+    pub out: bool,
+    /// Standard error.
+    pub errors: bool,
+}
+
+impl Env {
+    /// Whether answers are colored: on a terminal that can, unless `NO_COLOR` says no (<https://no-color.org>).
+    fn colors(&self) -> bool {
+        let var = |name: &str| self.vars.get(name).map_or("", String::as_str);
+        self.terminal.out && var("NO_COLOR").is_empty() && var("TERM") != "dumb"
+    }
 }
 
 /// Exit codes, the same for every command.
@@ -138,13 +157,13 @@ impl From<std::io::Error> for Stop {
 pub async fn run(cli: Cli, env: &Env, out: &mut (dyn Write + Send), errors: &mut (dyn Write + Send)) -> Exit {
     let done = match cli.command {
         Command::Serve(args) => serve::run(&args, env).await,
-        Command::Check(args) => check::run(&args, env, out),
+        Command::Check(args) => check::run(&args, env, out).await,
         Command::Demo(args) => demo::run(args, env, out).await,
         Command::Emulator(args) => emulator::run(args, env, out).await,
         Command::Policy(command) => policy::run(&command, env, out),
         Command::Token(command) => token::run(command, env, out).await,
         Command::Keys(command) => keys::run(&command, env, out),
-        Command::Audit(command) => audit::run(&command, env, out).await,
+        Command::Audit(command) => audit::run(&command, env, out, errors).await,
         Command::Healthcheck(args) => healthcheck::run(&args, env).await,
     };
     done.unwrap_or_else(|Stop { exit, what }| {

@@ -22,7 +22,7 @@ mod units;
 mod upstream;
 mod url;
 
-pub use locate::{Record, admin_address, policy_file, record};
+pub use locate::{Record, admin_address, issuers, policy_file, record};
 pub use problem::{Problem, Problems};
 pub use read::load;
 

@@ -8,7 +8,7 @@
 //! | `subject`, `teams`, `roles`, `issuer`, `jti`, `key_id` | calls | the caller, once identified |
 //! | `client_address`, `user_agent`, `retry_count` | calls | where the call came from |
 //! | `operation`, `account`, `validate_only` | calls | what was asked, once the route is known |
-//! | `tunnels` | calls | array of `{id?, name?}`: what it was asked of |
+//! | `tunnels` | calls | array of `{id?, name?}`: what it was asked of, and what it created |
 //! | `method`, `path` | refusals without a route | the request line, bounded, where it is no operation |
 //! | `decision`, `policies`, `policy_digest` | calls | `allow` or `deny`, the deciding policies' ids, and of which policy text |
 //! | `changed`, `weakened` | writes | names of the fields that the call would change, and of those that weaken security |
@@ -22,11 +22,11 @@
 //! | `upstream` | outcomes | `{status, cf_ray?, error_codes?}` |
 //! | `response` | outcomes | `{size, digest, content_type?, body?}`, the body redacted |
 //! | `request_response_diff` | outcomes of writes | RFC 6902 patch from what was asked to what the upstream made of it, with `old` |
-//! | `before_after_diff` | outcomes of writes | array of `{tunnel, patch}`: what changed, with `old` |
-//! | `results` | bulk and set PSKs | array of `{tunnel, applied, reason?, psk?}` |
+//! | `before_after_diff` | outcomes of writes, resolutions | array of `{tunnel, patch}`: what changed, with `old` |
+//! | `results` | bulk and set PSKs | array of `{tunnel, applied, reason?, psk?}`, `psk` being the fingerprint of the key that was asked for |
 //! | `client_gone` | outcomes | `true` where the client had hung up before its answer was ready |
 //! | `ambiguous` | outcomes of writes | `true` where the upstream may have acted without our knowing; a `resolved` entry follows |
-//! | `recorded_late` | outcomes | `true` where the store could not take it when it happened |
+//! | `recorded_late` | intents, outcomes | `true` where the store could not take it when it happened |
 //! | `duration_us`, `stages_us` | outcomes, refusals | microseconds, in all and by stage |
 //! | `resolution`, `evidence` | resolutions | `applied`, `not applied` or `can't tell`, and what it rests on |
 //! | `version`, `config_digest` | `started` | of the program and its configuration |

@@ -23,6 +23,7 @@ use http::Uri;
 
 use crate::clock::Clock;
 use crate::config;
+use crate::measure::Metrics;
 use crate::secret::SecretString;
 
 pub use crate::audit::Sent;
@@ -30,6 +31,7 @@ pub use answer::Answer;
 pub use exchange::{Failure, Outgoing};
 pub use state::StateRead;
 pub use token::token_problem;
+pub use verify::Verdict;
 
 use dial::Client;
 use token::Tokens;
@@ -84,6 +86,7 @@ pub struct Upstream {
     write_timeout: Duration,
     max_answer_bytes: usize,
     clock: Arc<dyn Clock>,
+    metrics: Metrics,
 }
 
 /// Everything that would keep [`Upstream::start`] from succeeding, at once. Makes no connection.
@@ -101,7 +104,11 @@ impl Upstream {
     ///
     /// # Errors
     /// The first thing that is wrong; [`check`] tells all.
-    pub fn start(config: &config::Upstream, clock: Arc<dyn Clock>) -> Result<Self, ForwardError> {
+    pub fn start(
+        config: &config::Upstream,
+        clock: Arc<dyn Clock>,
+        metrics: Metrics,
+    ) -> Result<Self, ForwardError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| ForwardError::NoRuntime)?;
         let base = base(&config.base_url)?;
         let client = dial::client(config)?;
@@ -117,6 +124,7 @@ impl Upstream {
             write_timeout: config.write_timeout,
             max_answer_bytes: config.max_answer_bytes,
             clock,
+            metrics,
         })
     }
 

@@ -15,7 +15,7 @@ mod verify;
 mod tests;
 
 pub use report::{Bad, Report, VerifyError};
-pub use story::story;
+pub use story::{LABEL, story};
 pub use table::{Line, Table};
 pub use text::{plain, pretty};
 pub use verify::{Evidence, verify};

@@ -32,9 +32,10 @@ use tokio::sync::watch;
 use crate::caller::Origin;
 use crate::refusal::Refusal;
 
+pub use answer::unless_it_panics;
 pub use body::Body;
 pub use server::{Connections, Drained, ListenError, Listener};
-pub use tls::{Certificate, TlsError};
+pub use tls::{Certificate, Reloaded, TlsError, check};
 
 use server::Bounds;
 
@@ -42,7 +43,8 @@ use server::Bounds;
 /// there is no answer and the connection, or the stream of HTTP/2, is closed. Every answer
 /// has an `x-request-id` of its own: an HTTP/2 answer with neither that nor a body is taken for the library's.
 pub trait Service: Send + Sync + 'static {
-    /// Answers a request. Runs in its own task to its end; a panic becomes [`Refusal::Internal`].
+    /// Answers a request. Runs in its own task to its end. A panic that gets out of it becomes
+    /// [`Refusal::Internal`], under an id that nothing else of the call has.
     fn call(&self, arrived: Arrived) -> impl Future<Output = Option<Response<Full<Bytes>>>> + Send;
 
     /// Records and answers what is no request to call with: bytes that are not HTTP, or what the listener itself

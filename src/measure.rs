@@ -3,11 +3,13 @@
 //! Label values come out of our own closed lists only (operations, refusals, stages): a client can't add a time
 //! series, and no secret gets into one. Not here: when something is counted (`pipeline`, `audit`, `forward`).
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use metrics::{Unit, with_local_recorder};
+use metrics::{Counter, Histogram, Unit, with_local_recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use strum::EnumCount as _;
 
 use crate::operation::Operation;
 use crate::refusal::Refusal;
@@ -24,7 +26,8 @@ pub const STAGE_SECONDS: &str = "tunnelwarden_stage_duration_seconds";
 pub const APPEND_SECONDS: &str = "tunnelwarden_audit_append_duration_seconds";
 /// Counter: appends that failed.
 pub const APPEND_FAILURES: &str = "tunnelwarden_audit_append_failures_total";
-/// Histogram by `operation`: seconds until the upstream had answered.
+/// Histogram by `operation`, `verify_token` among them: seconds of an exchange with the upstream, be it a call's own
+/// or one that reads a state.
 pub const UPSTREAM_SECONDS: &str = "tunnelwarden_upstream_duration_seconds";
 /// Gauge: connections open on the API listener.
 pub const CONNECTIONS: &str = "tunnelwarden_connections";
@@ -37,7 +40,7 @@ const SECONDS: [f64; 18] = [
 ];
 
 /// The stages that are measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::EnumCount)]
 #[strum(serialize_all = "snake_case")]
 #[expect(missing_docs, reason = "each is the module of that name; `Intent` is recording one")]
 pub enum Stage {
@@ -62,9 +65,26 @@ impl Stage {
 #[derive(Clone)]
 pub struct Metrics {
     recorder: Arc<PrometheusRecorder>,
+    series: Arc<Series>,
     handle: PrometheusHandle,
     connections: Option<Arc<dyn Fn() -> usize + Send + Sync>>,
 }
+
+/// The series that every call adds to, looked up once: looking one up by its name and labels costs more than
+/// adding to it. Each comes into being when something is counted in it.
+#[derive(Default)]
+struct Series {
+    requests: [[[OnceLock<Counter>; CLASSES.len()]; 2]; OPERATIONS],
+    stages: [OnceLock<Histogram>; Stage::COUNT],
+    append: OnceLock<Histogram>,
+    upstream: RwLock<BTreeMap<&'static str, Histogram>>,
+}
+
+/// All operations, and none.
+const OPERATIONS: usize = Operation::ALL.len() + 1;
+
+/// Classes of status.
+const CLASSES: [&str; 5] = ["other", "2xx", "3xx", "4xx", "5xx"];
 
 impl std::fmt::Debug for Metrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -90,7 +110,7 @@ impl Metrics {
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
         with_local_recorder(&recorder, describe);
-        Self { recorder: Arc::new(recorder), handle, connections: None }
+        Self { recorder: Arc::new(recorder), series: Arc::default(), handle, connections: None }
     }
 
     /// The same, with a source for [`CONNECTIONS`], asked at each scrape.
@@ -120,19 +140,21 @@ impl Metrics {
 
     /// A call was answered with `status`; `allowed` by the policy or not.
     pub fn request(&self, operation: Option<Operation>, allowed: bool, status: http::StatusCode) {
-        let operation = operation.map_or("none", Operation::name);
-        let decision = if allowed { "allow" } else { "deny" };
         let class = match status.as_u16() / 100 {
-            2 => "2xx",
-            3 => "3xx",
-            4 => "4xx",
-            5 => "5xx",
-            _ => "other",
+            class @ 2..=5 => usize::from(class) - 1,
+            _ => 0,
         };
-        self.record(|| {
+        let by_decision =
+            self.series.requests.get(place(operation)).and_then(|of| of.get(usize::from(allowed)));
+        let Some(series) = by_decision.and_then(|of| of.get(class)) else { return };
+        let counter = series.get_or_init(|| {
+            let operation = operation.map_or("none", Operation::name);
+            let decision = if allowed { "allow" } else { "deny" };
+            let class = CLASSES.get(class).copied().unwrap_or_default();
             let labels = [("operation", operation), ("decision", decision), ("status", class)];
-            metrics::counter!(REQUESTS, &labels).increment(1);
+            self.record(|| metrics::counter!(REQUESTS, &labels))
         });
+        counter.increment(1);
     }
 
     /// A call was refused.
@@ -147,31 +169,45 @@ impl Metrics {
 
     /// A stage took so long.
     pub fn stage(&self, stage: Stage, took: Duration) {
-        let stage: &'static str = stage.into();
-        self.record(|| metrics::histogram!(STAGE_SECONDS, "stage" => stage).record(took.as_secs_f64()));
+        let Some(series) = self.series.stages.get(stage as usize) else { return };
+        let name = stage.name();
+        let histogram =
+            series.get_or_init(|| self.record(|| metrics::histogram!(STAGE_SECONDS, "stage" => name)));
+        histogram.record(took.as_secs_f64());
     }
 
     /// An entry took so long to be durable, or failed to become so.
     pub fn append(&self, took: Duration, good: bool) {
-        self.record(|| {
-            metrics::histogram!(APPEND_SECONDS).record(took.as_secs_f64());
-            if !good {
-                metrics::counter!(APPEND_FAILURES).increment(1);
-            }
-        });
+        let histogram =
+            self.series.append.get_or_init(|| self.record(|| metrics::histogram!(APPEND_SECONDS)));
+        histogram.record(took.as_secs_f64());
+        if !good {
+            self.record(|| metrics::counter!(APPEND_FAILURES).increment(1));
+        }
     }
 
-    /// The upstream took so long.
-    pub fn upstream(&self, operation: Operation, took: Duration) {
-        let name = operation.name();
-        self.record(|| metrics::histogram!(UPSTREAM_SECONDS, "operation" => name).record(took.as_secs_f64()));
+    /// An exchange with the upstream took so long, answered or not. `name` is an operation's or one of our own.
+    pub fn upstream(&self, name: &'static str, took: Duration) {
+        let known = |series: &BTreeMap<&str, Histogram>| {
+            series.get(name).map(|histogram| histogram.record(took.as_secs_f64())).is_some()
+        };
+        if known(&self.series.upstream.read().unwrap_or_else(PoisonError::into_inner)) {
+            return;
+        }
+        let histogram = self.record(|| metrics::histogram!(UPSTREAM_SECONDS, "operation" => name));
+        histogram.record(took.as_secs_f64());
+        self.series.upstream.write().unwrap_or_else(PoisonError::into_inner).insert(name, histogram);
     }
 
     /// Lets `act` use the macros of `metrics` with these metrics and no global ones, so that two products can run
     /// in one test process.
-    fn record(&self, act: impl FnOnce()) {
-        with_local_recorder(&*self.recorder, act);
+    fn record<T>(&self, act: impl FnOnce() -> T) -> T {
+        with_local_recorder(&*self.recorder, act)
     }
+}
+
+fn place(operation: Option<Operation>) -> usize {
+    operation.map_or(0, |operation| operation as usize + 1)
 }
 
 fn describe() {
@@ -185,7 +221,7 @@ fn describe() {
     describe_histogram!(
         UPSTREAM_SECONDS,
         Unit::Seconds,
-        "Time until the upstream had answered, by operation"
+        "Time of an exchange with the upstream, by operation"
     );
     describe_gauge!(CONNECTIONS, "Connections open on the API listener");
 }

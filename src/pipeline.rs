@@ -4,6 +4,7 @@
 //! not compile. Not here: what a stage does (its own file), how the parts are put together (`service`).
 
 mod admit;
+mod memo;
 mod permit;
 mod read;
 mod sent;
@@ -23,12 +24,14 @@ use crate::clock::{Clock, Ids};
 use crate::forward::Upstream;
 use crate::identify::Identifier;
 use crate::limit::{AddressGate, Budget, Limiter};
-use crate::listen::{Arrived, Service};
+use crate::listen::{Arrived, Service, unless_it_panics};
 use crate::measure::Metrics;
 use crate::refusal::Refusal;
 use crate::resolve::Resolver;
 use crate::respond::{self, Extras};
 use crate::state::States;
+
+pub use memo::Memo;
 
 /// Every stage, ready to serve.
 #[derive(Debug)]
@@ -53,6 +56,8 @@ pub struct Pipeline {
     pub resolver: Arc<Resolver>,
     /// What is counted and measured.
     pub metrics: Metrics,
+    /// What calls took out of answers that may come again.
+    pub memo: Memo,
     /// Names calls.
     pub ids: Arc<Ids>,
     /// The time.
@@ -64,7 +69,16 @@ impl Service for Pipeline {
         let line = Line::new(&arrived.method, &arrived.target.path);
         let mut call = Call::new(self.ids.next(), arrived.origin.clone(), line, Arc::clone(&self.clock));
         let mut extras = Extras::default();
-        let (response, allowed) = match self.serve(&mut call, arrived, &mut extras).await {
+        // Here, where the call is known: whatever the record has of it already must bear the id of its answer.
+        let served = unless_it_panics(self.serve(&mut call, arrived, &mut extras)).await;
+        let served = served.unwrap_or_else(|| {
+            tracing::error!(
+                request.id = %call.request_id,
+                "a call panicked; it is answered as an internal fault"
+            );
+            Err(Refusal::Internal)
+        });
+        let (response, allowed) = match served {
             Ok(response) => (response, true),
             Err(refusal @ Refusal::AddressLimited { .. }) if !self.gate.tells(call.origin.address) => {
                 self.metrics.unanswered(&refusal);

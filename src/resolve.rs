@@ -16,13 +16,15 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::audit::Auditor;
+use crate::audit::lost::{self, Done};
 use crate::audit::one_shot::Fate;
 use crate::entry::Kind;
 use crate::json::{Json, Object};
 use crate::limit::Budget;
-use crate::operation::{AccountId, Operation};
+use crate::operation::{AccountId, Operation, TunnelId};
 use crate::refusal::Refusal;
 use crate::state::States;
+use crate::tunnel::state;
 
 use intent::Intent;
 use judge::{Expected, Present, Resolution, Verdict, judge, together};
@@ -129,24 +131,27 @@ impl Resolver {
     }
 
     /// Takes the intent of a lost call to look into, in a task of its own.
-    pub fn look_into(self: &Arc<Self>, intent: &Json) {
-        let Some(intent) = Intent::read(intent) else {
+    pub fn look_into(self: &Arc<Self>, entry: &Json) {
+        let Some(intent) = Intent::read(entry) else {
             tracing::error!("an intent in the record can't be read; it stays open");
             return;
         };
         self.open.fetch_add(1, Ordering::SeqCst);
-        let resolver = Arc::clone(self);
+        let (resolver, entry) = (Arc::clone(self), entry.clone());
         tokio::spawn(async move {
-            resolver.resolve(&intent).await;
+            resolver.resolve(&intent, &entry).await;
             resolver.open.fetch_sub(1, Ordering::SeqCst);
         });
     }
 
-    async fn resolve(&self, intent: &Intent) {
+    async fn resolve(&self, intent: &Intent, entry: &Json) {
         tokio::time::sleep(self.settle).await;
-        let verdicts = self.patient_verdicts(intent).await;
+        let found = self.patient_findings(intent).await;
+        let verdicts: Vec<&Verdict> = found.iter().map(|found| &found.verdict).collect();
         let resolution = together(&verdicts);
-        while self.auditor.note(Kind::Resolved, members(intent, resolution, &verdicts)).await.is_err() {
+        let mut members = members(intent, resolution, &verdicts);
+        self.effects(&mut members, intent, entry, &found);
+        while self.auditor.note(Kind::Resolved, members.clone()).await.is_err() {
             tokio::time::sleep(PAUSE.0).await;
         }
         if let Some(key) = &intent.request_key {
@@ -166,11 +171,11 @@ impl Resolver {
 
     /// Asks again and again, with longer and longer pauses, and gives up in the end: a call in an account that can't
     /// be read any more must not stay open for ever.
-    async fn patient_verdicts(&self, intent: &Intent) -> Vec<Verdict> {
+    async fn patient_findings(&self, intent: &Intent) -> Vec<Found> {
         let mut pause = PAUSE.0;
         for _ in 0..TRIES {
-            let refusal = match self.verdicts(intent).await {
-                Ok(verdicts) => return verdicts,
+            let refusal = match self.findings(intent).await {
+                Ok(found) => return found,
                 Err(refusal) => refusal,
             };
             tracing::warn!(
@@ -182,19 +187,20 @@ impl Resolver {
             pause = (pause * 2).min(PAUSE.1);
         }
         let because = "the tunnels of this account could not be read for too long";
-        intent.expected.iter().map(|_| cant_tell(because)).collect()
+        intent.expected.iter().map(|_| cant_tell(because).into()).collect()
     }
 
-    async fn verdicts(&self, intent: &Intent) -> Result<Vec<Verdict>, Refusal> {
+    async fn findings(&self, intent: &Intent) -> Result<Vec<Found>, Refusal> {
         if intent.validate_only {
-            return Ok(vec![Verdict {
+            let verdict = Verdict {
                 resolution: Resolution::NotApplied,
                 evidence: Object::from_iter([("because", Json::from("validate_only persists nothing"))]),
-            }]);
+            };
+            return Ok(vec![verdict.into()]);
         }
         let taken = self.budget.take_own()?;
         let all = self.states.all(&taken, intent.account, intent.request_id).await?;
-        let verdict = |expected: &Expected| {
+        let found = |expected: &Expected| {
             let named = |tunnel: &&Object| {
                 if intent.operation == Operation::Create {
                     text(tunnel, "name") == expected.name
@@ -204,18 +210,45 @@ impl Resolver {
             };
             let touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
             if touched.followed(intent, expected) {
-                return cant_tell("a later call of ours was made on the same tunnel");
+                return cant_tell("a later call of ours was made on the same tunnel").into();
             }
-            let present = all.iter().find(named).map(|tunnel| self.present(tunnel));
+            let now = all.iter().find(named);
+            let present = now.map(|tunnel| self.present(tunnel));
             let verdict = judge(intent.operation, intent.time, expected, present.as_ref());
             let made_nothing =
                 intent.operation == Operation::Create && verdict.resolution == Resolution::NotApplied;
             if made_nothing && touched.undone(intent, expected) {
-                return cant_tell("a later call of ours changed or deleted a tunnel of this account");
+                return cant_tell("a later call of ours changed or deleted a tunnel of this account").into();
             }
-            verdict
+            Found { verdict, now: now.cloned() }
         };
-        Ok(intent.expected.iter().map(verdict).collect())
+        Ok(intent.expected.iter().map(found).collect())
+    }
+
+    /// What the call changed, of those tunnels on which it was carried out, and the ids of those that it created.
+    fn effects(&self, members: &mut Object, intent: &Intent, entry: &Json, found: &[Found]) {
+        let applied = |found: &Found| found.verdict.resolution == Resolution::Applied;
+        let mut done = Vec::new();
+        for (at, (expected, found)) in intent.expected.iter().zip(found).enumerate() {
+            if !applied(found) {
+                continue;
+            }
+            let known = expected.tunnel.as_deref().and_then(TunnelId::parse);
+            let tunnel = known.or_else(|| state::tunnel_id(found.now.as_ref()?));
+            done.push(Done { at, tunnel, now: found.now.as_ref(), key: expected.replaces_key });
+        }
+        if done.is_empty() {
+            return;
+        }
+        if let Some(Json::Array(tunnels)) = members.get_mut("tunnels") {
+            for Done { at, tunnel, .. } in &done {
+                if let (Some(Json::Object(named)), Some(id)) = (tunnels.get_mut(*at), tunnel) {
+                    named.set("id", id.to_string());
+                }
+            }
+        }
+        let changed = lost::before_after_diff(self.auditor.redactor(), intent.operation, entry, &done);
+        members.set("before_after_diff", Json::Array(changed));
     }
 
     fn present(&self, tunnel: &Object) -> Present {
@@ -224,8 +257,22 @@ impl Resolver {
             name: text(tunnel, "name"),
             created_on: text(tunnel, "created_on"),
             modified_on: text(tunnel, "modified_on"),
-            key_generated_on: crate::tunnel::state::key_generated_on(tunnel).map(str::to_owned),
+            key_generated_on: state::key_generated_on(tunnel).map(str::to_owned),
         }
+    }
+}
+
+/// One tunnel of a lost call, and how it is now.
+#[derive(Debug)]
+struct Found {
+    verdict: Verdict,
+    now: Option<Object>,
+}
+
+impl From<Verdict> for Found {
+    /// Where nothing rests on how it is now.
+    fn from(verdict: Verdict) -> Self {
+        Self { verdict, now: None }
     }
 }
 
@@ -244,7 +291,7 @@ fn cant_tell(because: &str) -> Verdict {
     }
 }
 
-fn members(intent: &Intent, resolution: Resolution, verdicts: &[Verdict]) -> Object {
+fn members(intent: &Intent, resolution: Resolution, verdicts: &[&Verdict]) -> Object {
     let mut members = intent.call.clone();
     members.set("intent_id", intent.id.to_string());
     members.set("resolution", resolution.name());

@@ -124,14 +124,14 @@ pub fn refuse(
 }
 
 /// The answer to a call that was sent, now that its outcome stands in the record: the upstream's own, status and
-/// body untouched, or what is known instead of it. `ambiguous` tells that the upstream may have acted on a call
-/// that its author takes for failed.
+/// body untouched, or what is known instead of it. `may_have_acted` tells that the upstream has acted or may have:
+/// a one-shot call is then not to be repeated, whether its author takes it for failed or not.
 #[must_use]
 pub fn pass(
     recorded: &Recorded,
     answer: Result<Answer, Failure>,
     operation: Operation,
-    ambiguous: bool,
+    may_have_acted: bool,
     extras: Extras,
 ) -> Response<Full<Bytes>> {
     let answer = match answer {
@@ -144,7 +144,7 @@ pub fn pass(
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     set_request_id(headers, recorded.request_id());
-    if ambiguous {
+    if may_have_acted {
         set_retry(headers, Retry::MayRepeat, Some(operation));
     }
     extras.add(headers);

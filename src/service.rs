@@ -2,6 +2,8 @@
 //!
 //! `serve`, `demo` and the tests start the same thing. Not here: what the parts do.
 
+mod certificate;
+mod check;
 mod keys;
 mod reload;
 
@@ -15,9 +17,9 @@ use tokio::task::JoinHandle;
 use crate::audit::Auditor;
 use crate::authorize::{self, Authorizer};
 use crate::clock::{Clock, Ids};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::entry::Kind;
-use crate::forward::Upstream;
+use crate::forward::{Upstream, Verdict};
 use crate::identify::Identifier;
 use crate::json::{Json, Object};
 use crate::limit::{AddressGate, Budget, Limiter};
@@ -25,13 +27,14 @@ use crate::listen::{Drained, Listener};
 use crate::measure::Metrics;
 use crate::operation::AccountId;
 use crate::ops::{self, Health};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Memo, Pipeline};
 use crate::refusal::Refusal;
 use crate::resolve::Resolver;
 use crate::state::States;
 use crate::store::{Reader, Settings, Store};
 
-pub use keys::{Made, check_keys, make_keys, public_file};
+pub use check::{Findings, check};
+pub use keys::{Made, make_keys, public_file};
 
 /// A running proxy.
 #[derive(Debug)]
@@ -54,16 +57,23 @@ pub struct StartError {
 
 /// Says the whole chain: of a file that can't be opened, only the last link says why.
 fn failed<E: Into<Box<dyn std::error::Error>>>(doing: &'static str) -> impl FnOnce(E) -> StartError {
-    move |error| {
-        let error = error.into();
-        let mut why = error.to_string();
-        let mut source = error.source();
-        while let Some(error) = source {
-            why += &format!(": {error}");
-            source = error.source();
-        }
-        StartError { doing, why }
+    move |error| StartError { doing, why: why(error.into().as_ref()) }
+}
+
+fn why(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut why = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        why += &format!(": {error}");
+        source = error.source();
     }
+    why
+}
+
+/// Whose tokens are configured: nobody's is the default.
+fn accounts(upstream: &config::Upstream) -> Vec<Option<AccountId>> {
+    let default = upstream.token.iter().map(|_| None);
+    default.chain(upstream.accounts.keys().copied().map(Some)).collect()
 }
 
 impl Running {
@@ -81,8 +91,9 @@ impl Running {
             doing: "reading the policy",
             why: problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
         })?;
+        let metrics = Metrics::new();
         let upstream = Arc::new(
-            Upstream::start(&config.upstream, Arc::clone(&clock))
+            Upstream::start(&config.upstream, Arc::clone(&clock), metrics.clone())
                 .map_err(failed("preparing the upstream client"))?,
         );
         let identifier = Identifier::start(&config.issuers, &config.revocation, Arc::clone(&clock))
@@ -101,7 +112,7 @@ impl Running {
         let reader = Reader::open(&config.audit.database).await.map_err(failed("reading the audit store"))?;
 
         let connections = listener.connections();
-        let metrics = Metrics::new().with_connections(move || connections.open());
+        let metrics = metrics.with_connections(move || connections.open());
         let budget = Budget::new(&config.limits.upstream_budget, Arc::clone(&clock));
         let auditor = Auditor::new(
             Arc::clone(&store),
@@ -139,22 +150,26 @@ impl Running {
             auditor,
             upstream,
             resolver,
+            memo: Memo::default(),
             metrics: metrics.clone(),
             ids,
             clock,
         });
         let (stop, stopped) = watch::channel(false);
-        let warning = reload::Warning::default();
-        let policy = config.policy.file.clone();
-        tokio::spawn(reload::follow(policy, Arc::clone(&pipeline), Arc::clone(&warning), stopped.clone()));
+        let changed: [reload::Warning; 2] = Default::default();
+        let [of_policy, of_certificate] = changed.clone();
+        let (policy, digest) = (config.policy.file.clone(), config.digest.clone());
+        tokio::spawn(reload::follow(policy, digest, Arc::clone(&pipeline), of_policy, stopped.clone()));
+        if let Some(certificate) = listener.certificate() {
+            tokio::spawn(certificate::follow(certificate, of_certificate, stopped.clone()));
+        }
         tokio::spawn(upkeep(metrics.clone(), stopped.clone()));
         let token = TokenCheck::default();
-        let of = config.upstream.token.iter().map(|_| None);
-        let of = of.chain(config.upstream.accounts.keys().copied().map(Some)).collect();
+        let of = accounts(&config.upstream);
         tokio::spawn(check_tokens(of, Arc::clone(&pipeline), Arc::clone(&token), stopped.clone()));
         let health = Health {
             problems: findings(&pipeline, problems),
-            warnings: findings(&pipeline, move |pipeline| warnings(pipeline, &warning, &token)),
+            warnings: findings(&pipeline, move |pipeline| warnings(pipeline, &changed, &token)),
             metrics,
         };
         let admin = ops::serve(config.admin.address, health, stopped.clone())
@@ -256,11 +271,15 @@ async fn check_tokens(
     loop {
         let mut wrong = Vec::new();
         for account in &of {
-            let checked = match pipeline.budget.take_own() {
+            let verdict = match pipeline.budget.take_own() {
                 Ok(taken) => pipeline.upstream.verify_token(&taken, *account, pipeline.ids.next()).await,
-                Err(refusal) => Err(refusal.message()),
+                Err(refusal) => Verdict::Unanswered(refusal.message()),
             };
-            wrong.extend(checked.err());
+            match verdict {
+                // That a token can't be asked about is told by the upstream's own health.
+                Verdict::Good | Verdict::Unasked(_) => {}
+                Verdict::Refused(what) | Verdict::Unanswered(what) => wrong.push(what),
+            }
         }
         let good = wrong.is_empty();
         *found.lock().unwrap_or_else(PoisonError::into_inner) = wrong;
@@ -284,11 +303,12 @@ fn problems(pipeline: &Pipeline) -> Vec<String> {
 }
 
 /// What somebody should look at while calls are served.
-fn warnings(pipeline: &Pipeline, policy: &reload::Warning, token: &TokenCheck) -> Vec<String> {
+fn warnings(pipeline: &Pipeline, changed: &[reload::Warning], token: &TokenCheck) -> Vec<String> {
     let mut warnings = pipeline.identifier.health();
     warnings.extend(pipeline.upstream.health());
     warnings.extend(token.lock().unwrap_or_else(PoisonError::into_inner).clone());
-    warnings.extend(policy.lock().unwrap_or_else(PoisonError::into_inner).map(str::to_owned));
+    let told = |warning: &reload::Warning| *warning.lock().unwrap_or_else(PoisonError::into_inner);
+    warnings.extend(changed.iter().filter_map(told).map(str::to_owned));
     if pipeline.auditor.checkpoint_file_fault() {
         warnings.push("the checkpoint file can't be written".to_owned());
     }

@@ -14,6 +14,7 @@
 //! intact (`inspect::verify`).
 
 mod backend;
+mod check;
 mod checkpoint_file;
 #[cfg(test)]
 mod conformance;
@@ -42,6 +43,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+pub use check::check;
 pub use error::{Damage, OpenError, StoreError};
 pub use filter::{Filter, Row};
 pub use reader::{ReadError, Reader};
@@ -142,6 +144,7 @@ impl Store {
         let size = u32::try_from(size).map_err(|_| StoreError::Busy)?;
         let room = Arc::clone(&self.room).acquire_many_owned(size).await.map_err(|_| StoreError::Closed)?;
         let (reply, answer) = oneshot::channel();
+        let entries = entries.into_iter().map(Arc::from).collect();
         let job = Job { entries, reply, _room: room };
         self.queue.send(Message::Append(job)).await.map_err(|_| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))

@@ -34,6 +34,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::BadJson(json::read(b"{", json::MAX_DEPTH).unwrap_err()),
         Refusal::BadBody { pointer: String::new(), what: "" },
         Refusal::TokenMissing { legacy_headers: false },
+        Refusal::TokenMissing { legacy_headers: true },
         Refusal::TokenAmbiguous,
         Refusal::TokenRevoked,
         Refusal::KeysUnavailable { retry_after },
@@ -42,6 +43,12 @@ fn refusals() -> Vec<Refusal> {
         Refusal::Forbidden(Box::new(Forbidden {
             action: "",
             policies: Vec::new(),
+            advice: None,
+            pointer: None,
+        })),
+        Refusal::Forbidden(Box::new(Forbidden {
+            action: "",
+            policies: vec![String::new()],
             advice: None,
             pointer: None,
         })),
@@ -97,6 +104,7 @@ fn row(refusal: &Refusal) -> String {
 fn the_table_of_refusals_is_what_the_code_says() {
     let mut expected: Vec<String> = refusals().iter().map(row).collect();
     expected.sort();
+    expected.dedup();
     let cells = |line: &str| line.split('|').take(5).collect::<Vec<_>>().join("|") + "|";
     let table: Vec<String> = README.lines().filter(|line| line.starts_with("| 99")).map(cells).collect();
     assert_eq!(table, expected, "should be:\n{}", expected.join("\n"));
@@ -111,4 +119,26 @@ fn the_table_of_refusals_is_whole() {
         if let Refusal::TokenInvalid(fault) = refusal { Some(<&str>::from(fault)) } else { None }
     });
     assert_eq!(faults.collect::<BTreeSet<_>>(), TokenFault::VARIANTS.iter().copied().collect());
+}
+
+/// How a remedy begins. A verb that is missing here belongs here; a sentence that has none needs one.
+const VERBS: [&str; 15] = [
+    "ask", "check", "correct", "get", "give", "leave", "look", "read", "send", "spell", "split", "try",
+    "unset", "use", "wait",
+];
+
+/// Whether a message is what is wrong, a semicolon, and what to do.
+fn has_a_remedy(message: &str) -> bool {
+    let clauses = message.split("; ").skip(1);
+    clauses.flat_map(|clause| clause.split(' ').next()).any(|word| VERBS.contains(&word))
+}
+
+#[test]
+fn every_message_says_what_to_do() {
+    assert!(has_a_remedy("the cup is empty; get a new one"));
+    assert!(!has_a_remedy("the cup is empty"));
+    assert!(!has_a_remedy("the cup is empty; it was full"));
+    let all = refusals().iter().map(Refusal::message).collect::<Vec<_>>();
+    let without: Vec<_> = all.iter().filter(|message| !has_a_remedy(message)).collect();
+    assert!(without.is_empty(), "these say what is wrong and not what to do: {without:#?}");
 }

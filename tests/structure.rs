@@ -36,7 +36,7 @@ const ORDER: [&str; 27] = [
     "pipeline",
     // reading
     "inspect",
-    // faces
+    // faces, and the emulator beside them, which one of them starts
     "ops",
     "service",
     "emulator",
@@ -170,6 +170,21 @@ fn the_architecture_fits_on_its_pages() {
             assert!(tests.contains(&format!("fn {name}(")), "no test is called `{name}`");
         }
     }
+}
+
+#[test]
+fn the_map_has_the_modules_in_their_order() {
+    let text = include_str!("../src/ARCHITECTURE.md");
+    let map = text.split("# The map").nth(1).unwrap().split("\n# ").next().unwrap();
+    let rows = map.lines().filter(|line| line.starts_with("| ") && line.contains('`'));
+    let (beside, groups): (Vec<&str>, Vec<&str>) = rows.partition(|line| line.starts_with("| beside"));
+    let modules = |rows: &[&str]| -> Vec<String> {
+        let cells = rows.iter().map(|row| row.split('|').nth(2).unwrap());
+        cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
+    };
+    let beside = modules(&beside);
+    let order: Vec<&str> = ORDER.into_iter().filter(|name| !beside.iter().any(|b| b == name)).collect();
+    assert_eq!(modules(&groups), order);
 }
 
 fn all_text(folder: &Path) -> Vec<String> {

@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::json::{Json, Object};
 use crate::measure::Stage;
 use crate::operation::{AccountId, Operation, Route, TunnelId};
-use crate::tunnel::Change;
+use crate::tunnel::{Change, state};
 
 use super::secrets::Secrets;
 
@@ -39,6 +39,8 @@ pub struct Call {
     pub change: Option<Change>,
     /// SHA-256 of the policy that decides, in hex.
     pub policy_digest: Option<String>,
+    /// Its intent was made, so its end is an outcome, recorded or owed, and no other entry may tell of it.
+    pub has_intent: bool,
     /// The member `request`.
     pub request: Option<Object>,
     /// Values that must not be in any entry of this call.
@@ -120,6 +122,7 @@ impl Call {
             policies: Vec::new(),
             change: None,
             policy_digest: None,
+            has_intent: false,
             request: None,
             secrets: Secrets::default(),
             line,
@@ -153,6 +156,25 @@ impl Call {
     #[must_use]
     pub fn stages(&self) -> &[(Stage, Duration)] {
         &self.stages
+    }
+
+    /// Takes over what the upstream's answer tells of the tunnels: the ids of new ones, and names that were not known.
+    ///
+    /// To be told first of the secrets in the answer: ids stand in the record as they are, so an id that holds a
+    /// secret of this call is not taken.
+    pub fn learn(&mut self, answer: &Json) {
+        let known = self.tunnels.iter().all(|named| named.id.is_some() && named.name.is_some());
+        // What is only checked is not kept, and its id names nothing.
+        let Some(route) = self.route.filter(|route| !known && !route.validate_only) else { return };
+        let asked: Vec<_> = self.tunnels.iter().map(|named| (named.id, named.name.as_deref())).collect();
+        let found = state::answered(&asked, &state::tunnels_in(route.operation, answer));
+        let guard = self.secrets.guard();
+        for (named, found) in self.tunnels.iter_mut().zip(found) {
+            let Some(found) = found else { continue };
+            named.id = named.id.or_else(|| state::tunnel_id(found).filter(|id| !guard.finds(id.as_str())));
+            let name = || found.get("name").and_then(Json::as_str).map(str::to_owned);
+            named.name = named.name.take().or_else(name);
+        }
     }
 
     /// The members that every entry of this call has.
@@ -235,5 +257,22 @@ mod tests {
         check("/s3cret-in-the-path/0123abcd", "/?18/?8");
         check("*", "");
         check(&"/x".repeat(20), "/?1/?1/?1/?1/?1/?1/?1/?1/?1/?1/?1/?1/...");
+    }
+
+    #[test]
+    fn an_id_that_holds_a_secret_of_the_call_is_not_taken() {
+        let clock = crate::clock::SystemClock::new();
+        let address = std::net::IpAddr::from([127, 0, 0, 1]);
+        let origin = Origin { address, user_agent: None, retry_count: 0 };
+        let mut call = Call::new(Uuid::nil(), origin, Line::unread(), clock);
+        let account = AccountId::parse("0a").unwrap();
+        call.route =
+            Some(Route { operation: Operation::Create, account, tunnel: None, validate_only: false });
+        let new = |name: &str| Named { id: None, name: Some(name.to_owned()) };
+        call.tunnels = vec![new("a"), new("b")];
+        call.secrets.extend(["abc123".into()]);
+        let answer = r#"{"result":{"ipsec_tunnels":[{"id":"0fabc123","name":"a"},{"id":"0e","name":"b"}]}}"#;
+        call.learn(&crate::json::read(answer.as_bytes(), 8).unwrap());
+        assert_eq!(call.tunnels, [new("a"), Named { id: TunnelId::parse("0e"), name: Some("b".to_owned()) }]);
     }
 }

@@ -1,8 +1,10 @@
-//! Entries that are owed: outcomes that the store could not take when they happened.
+//! Entries that are owed: outcomes that the store could not take when they happened, and intents that it may or may
+//! not have taken.
 //!
-//! The upstream has acted and the client has its answer, so the record must follow as soon as it can, and until
-//! then nothing new may happen. If the process dies first, the intent stands open in the store and is resolved
-//! at the next start. Not here: writing (`store`), and who asks before it acts (`Auditor::admits`).
+//! The client has its answer, and maybe the upstream has acted, so the record must follow as soon as it can, and
+//! until then nothing new may happen. An intent without a sure place is owed together with the outcome that says
+//! that nothing was sent: both are stored at once, or the outcome alone if the intent had come true. If the process
+//! dies first, an intent that stands in the store is resolved at the next start. Not here: writing (`store`), and who asks before it acts (`Auditor::admits`).
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -14,26 +16,36 @@ use tokio::sync::Notify;
 use crate::json::Json;
 use crate::store::{Reader, Store, StoreError};
 
-/// An entry that is owed.
+/// Entries of one call that are owed: all of them or, where some turn out to be stored, the rest.
 #[derive(Clone, Debug)]
 pub(super) struct Debt {
-    id: String,
-    text: String,
-    /// What is written in its place if the store can never take it.
+    entries: Vec<Owing>,
+    /// What is written in their place if the store can never take them.
     short: Option<Box<Debt>>,
 }
 
+#[derive(Clone, Debug)]
+struct Owing {
+    id: String,
+    text: String,
+}
+
 impl Debt {
-    /// A finished entry, marked as late; `short` stands in for one that is too large.
-    pub(super) fn new(mut entry: Json, short: Option<Json>) -> Self {
-        if let Some(members) = entry.as_object_mut() {
-            members.set("recorded_late", true);
-        }
-        Self {
-            id: entry.get("id").and_then(Json::as_str).unwrap_or_default().to_owned(),
-            text: entry.to_string(),
-            short: short.map(|short| Box::new(Self::new(short, None))),
-        }
+    /// Finished entries in their order, marked as late; `short` stands in for those that are too large.
+    pub(super) fn of(entries: impl IntoIterator<Item = Json>, short: Option<Json>) -> Self {
+        let owing = |mut entry: Json| {
+            if let Some(members) = entry.as_object_mut() {
+                members.set("recorded_late", true);
+            }
+            let id = entry.get("id").and_then(Json::as_str).unwrap_or_default().to_owned();
+            Owing { id, text: entry.to_string() }
+        };
+        let entries = entries.into_iter().map(owing).collect();
+        Self { entries, short: short.map(|short| Box::new(Self::of([short], None))) }
+    }
+
+    fn texts(&self) -> Vec<String> {
+        self.entries.iter().map(|entry| entry.text.clone()).collect()
     }
 }
 
@@ -70,7 +82,7 @@ impl Debts {
                 self.more.notified().await;
                 continue;
             };
-            let error = match store.append(vec![debt.text.clone()]).await {
+            let error = match store.append(debt.texts()).await {
                 Ok(()) => {
                     self.settle(None);
                     continue;
@@ -78,30 +90,40 @@ impl Debts {
                 Err(error) => error,
             };
             // An append that ran out of time may have come true, and then it is refused as the second one of its id.
-            if is_stored(&database, &debt.id).await {
-                self.settle(None);
-            } else if error == StoreError::Invalid {
-                tracing::error!(
-                    entry.id = debt.id,
-                    "the store can never take this outcome; a short one stands in"
-                );
-                self.settle(debt.short);
-            } else {
-                tracing::warn!(
-                    audit.owed = self.count(),
-                    audit.error = error.why(),
-                    "an outcome is still owed"
-                );
-                tokio::time::sleep(AGAIN).await;
+            let rest = not_stored(&database, &debt.entries).await;
+            match rest {
+                Some(rest) if rest.len() < debt.entries.len() => {
+                    let rest = Debt { entries: rest, short: None };
+                    self.settle(Some(rest).filter(|rest| !rest.entries.is_empty()));
+                }
+                Some(_) if error == StoreError::Invalid => {
+                    let ids =
+                        debt.entries.iter().map(|entry| entry.id.as_str()).collect::<Vec<_>>().join(", ");
+                    tracing::error!(
+                        entry.id = ids,
+                        "the store can never take this; something short stands in"
+                    );
+                    self.settle(debt.short.map(|short| *short));
+                }
+                _ => {
+                    tracing::warn!(
+                        audit.owed = self.count(),
+                        audit.error = error.why(),
+                        "an outcome is still owed"
+                    );
+                    tokio::time::sleep(AGAIN).await;
+                }
             }
         }
     }
 
     /// Takes the oldest debt off, and puts another in its place if there is one.
-    fn settle(&self, instead: Option<Box<Debt>>) {
+    fn settle(&self, instead: Option<Debt>) {
         let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
         owed.pop_front();
-        owed.extend(instead.map(|debt| *debt));
+        if let Some(debt) = instead {
+            owed.push_front(debt);
+        }
     }
 
     /// Waits until nothing is owed, at most `patience`. Answers whether that came about.
@@ -121,13 +143,20 @@ impl Debts {
     }
 }
 
-/// Whether an entry stands in the record. The reader is let go of at once: while one is open, the database can't
-/// be closed into one file.
-async fn is_stored(database: &Path, id: &str) -> bool {
-    let Ok(reader) = Reader::open(database).await else { return false };
-    let found = reader.get(id).await;
+/// Those of these entries that don't stand in the record; `None` where that can't be told. The reader is let go of
+/// at once: while one is open, the database can't be closed into one file.
+async fn not_stored(database: &Path, entries: &[Owing]) -> Option<Vec<Owing>> {
+    let reader = Reader::open(database).await.ok()?;
+    let mut rest = Some(Vec::new());
+    for entry in entries {
+        match (reader.get(&entry.id).await, &mut rest) {
+            (Ok(found), Some(rest)) if found.is_empty() => rest.push(entry.clone()),
+            (Ok(_), _) => {}
+            (Err(_), _) => rest = None,
+        }
+    }
     reader.close().await;
-    found.is_ok_and(|found| !found.is_empty())
+    rest
 }
 
 #[cfg(test)]
@@ -179,7 +208,7 @@ mod tests {
         let record = record().await;
         let entry = outcome("");
         record.store.append(vec![entry.to_string()]).await.unwrap();
-        record.debts.owe(Debt::new(entry.clone(), None));
+        record.debts.owe(Debt::of([entry.clone()], None));
         assert!(record.debts.settled(Duration::from_secs(20)).await);
         assert_eq!(record.reader.get(id(&entry)).await.unwrap().len(), 1);
     }
@@ -188,11 +217,29 @@ mod tests {
     async fn a_short_outcome_stands_in_for_one_that_can_never_be_stored() {
         let record = record().await;
         let (long, short, next) = (outcome(&"x".repeat(MAX_ENTRY)), outcome("short"), outcome("next"));
-        record.debts.owe(Debt::new(long.clone(), Some(short.clone())));
-        record.debts.owe(Debt::new(next.clone(), None));
+        record.debts.owe(Debt::of([long.clone()], Some(short.clone())));
+        record.debts.owe(Debt::of([next.clone()], None));
         assert!(record.debts.settled(Duration::from_secs(20)).await);
         for (entry, stored) in [(&long, 0), (&short, 1), (&next, 1)] {
             assert_eq!(record.reader.get(id(entry)).await.unwrap().len(), stored);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_intent_and_its_outcome_are_stored_once_each_whether_or_not_the_intent_came_true() {
+        for came_true in [false, true] {
+            let record = record().await;
+            let (intent, end) = (outcome("intent"), outcome("outcome"));
+            if came_true {
+                record.store.append(vec![intent.to_string()]).await.unwrap();
+            }
+            record.debts.owe(Debt::of([intent.clone(), end.clone()], Some(outcome("short"))));
+            assert!(record.debts.settled(Duration::from_secs(20)).await);
+            let [intent, end] = [&intent, &end].map(|entry| record.reader.get(id(entry)));
+            let (intent, end) = (intent.await.unwrap(), end.await.unwrap());
+            let [(intent, end)] = intent.iter().zip(&end).collect::<Vec<_>>()[..] else { panic!("one each") };
+            assert!(intent.seq < end.seq);
+            assert_eq!(intent.entry.contains("recorded_late"), !came_true);
         }
     }
 }

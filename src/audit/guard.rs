@@ -22,12 +22,13 @@
 //! view `psk_events` does. No name of a member is outside text (`audit::redact`).
 //!
 //! Cost: a caller chooses up to 2000 secrets and the text that they are looked for in, so neither may multiply
-//! the other. Each reading of a text costs a few steps a byte whatever the secrets are (`guard::needles`), and
+//! the other. Each reading of a text costs a few steps a byte whatever the secrets are (`guard::search`), and
 //! all readings of a text hold some 70 bytes at most for each of its own (9 in a long one, `views::LONG`).
 //! Not here: redaction by place (`audit::redact`).
 
 mod needles;
 mod place;
+mod search;
 mod shapes;
 #[cfg(test)]
 mod tests;
@@ -41,9 +42,9 @@ use crate::caller::Caller;
 use crate::json::{Json, Object};
 use crate::operation::{AccountId, TunnelId};
 
-use needles::Needles;
 pub use place::PROTECTED;
 use place::Place;
+use search::Secrets;
 
 /// What stands in place of what was found.
 pub const MASK: &str = "redacted:guard";
@@ -61,34 +62,26 @@ pub const SHORT: usize = 6;
 pub const RUN: usize = 8;
 
 /// The secrets of one call, ready to be looked for.
-pub struct Guard {
-    /// Finds secrets of [`SHORT`] bytes and more.
-    needles: Needles,
-    /// The length of the shortest of these. No encoding makes a text shorter.
-    shortest: usize,
+pub struct Guard<'a> {
+    /// Secrets of [`SHORT`] bytes and more.
+    secrets: Secrets<'a>,
     /// Secrets that are looked for as whole texts.
-    short: HashSet<String>,
-    /// Each [`RUN`] bytes of each secret.
-    runs: HashSet<[u8; RUN]>,
+    short: HashSet<&'a str>,
 }
 
-impl std::fmt::Debug for Guard {
+impl std::fmt::Debug for Guard<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Guard").finish_non_exhaustive()
     }
 }
 
-impl Guard {
+impl<'a> Guard<'a> {
     /// A guard against these secrets. To be built once a call.
     #[must_use]
-    pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
+    pub fn new(secrets: impl IntoIterator<Item = &'a str>) -> Self {
         let (long, short): (Vec<&str>, Vec<&str>) =
             secrets.into_iter().filter(|secret| !secret.is_empty()).partition(|secret| secret.len() >= SHORT);
-        let short = short.into_iter().map(str::to_owned).collect();
-        let windows = |secret: &&'a str| secret.as_bytes().windows(RUN).filter_map(|run| run.try_into().ok());
-        let runs = long.iter().flat_map(windows).collect();
-        let shortest = long.iter().map(|secret| secret.len()).min().unwrap_or(usize::MAX);
-        Self { needles: Needles::new(&long), shortest, short, runs }
+        Self { secrets: Secrets::new(long), short: short.into_iter().collect() }
     }
 
     /// Masks every secret in a finished entry, and takes from outside text what looks like our own. Says whether
@@ -105,20 +98,27 @@ impl Guard {
         self.masked(text, true).unwrap_or_else(|| text.to_owned())
     }
 
-    /// Whether one of the secrets stands in a text, in any reading, or is it if it is short.
+    /// Whether a secret, unless it is a short one, stands in an id or a name.
     #[must_use]
-    pub fn finds(&self, text: &str) -> bool {
-        let find = |view: &[u8]| self.find(view, false);
-        self.short.contains(text)
-            || text.len() >= self.shortest && !views::search(text.as_bytes(), self.shortest, &find).is_empty()
+    pub fn finds(&self, name: &str) -> bool {
+        !self.secrets.find(name.as_bytes(), false).is_empty()
     }
 
-    /// Whether one of the secrets stands in a text or a number, as they are looked for there.
+    /// Whether a secret stands in a text, in any reading, or is it if it is short.
+    #[must_use]
+    pub fn finds_in_text(&self, text: &str) -> bool {
+        let shortest = self.secrets.shortest();
+        let find = |view: &[u8]| self.secrets.find(view, false);
+        self.short.contains(text)
+            || text.len() >= shortest && !views::search(text.as_bytes(), shortest, &find).is_empty()
+    }
+
+    /// Whether a secret stands in a text or a number, as they are looked for there.
     #[must_use]
     pub fn finds_in(&self, value: &Json) -> bool {
         match value {
-            Json::String(text) => self.finds(text),
-            Json::Number(number) => !self.find(number.as_str().as_bytes(), false).is_empty(),
+            Json::String(text) => self.finds_in_text(text),
+            Json::Number(number) => self.finds(number.as_str()),
             Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => false,
         }
     }
@@ -126,10 +126,7 @@ impl Guard {
     /// Whether a text or a number that is not free text would lose something; also by its looks alone.
     #[must_use]
     pub fn masks(&self, value: &Json) -> bool {
-        match value {
-            Json::String(text) => self.masked(text, false).is_some(),
-            _ => self.finds_in(value),
-        }
+        value.as_str().map_or_else(|| self.finds_in(value), |text| self.masked(text, false).is_some())
     }
 
     fn mask_value(&self, value: &mut Json, place: Place<'_>, found: &mut bool) {
@@ -140,7 +137,7 @@ impl Guard {
             Json::Null | Json::Bool(_) => {}
             // Masked whole: a number with a mask in it is none.
             Json::Number(number) => {
-                if !self.find(number.as_str().as_bytes(), false).is_empty() {
+                if !self.secrets.find(number.as_str().as_bytes(), false).is_empty() {
                     *value = MASK.into();
                     *found = true;
                 }
@@ -198,30 +195,17 @@ impl Guard {
             return Some(MASK.to_owned());
         }
         // Where there are no runs, there is nothing that a free text could have in part.
-        let shortest = if free && !self.runs.is_empty() { self.shortest.min(RUN) } else { self.shortest };
-        let shortest = shortest.min(shapes::SHORTEST);
+        let whole = self.secrets.shortest().min(shapes::SHORTEST);
+        let shortest = if free && self.secrets.have_runs() { whole.min(RUN) } else { whole };
         if text.len() < shortest {
             return None;
         }
         let find = |view: &[u8]| {
-            let mut found = self.find(view, free);
+            let mut found = self.secrets.find(view, free);
             found.extend(shapes::tokens(view));
             found
         };
         cut(text, views::search(text.as_bytes(), shortest, &find))
-    }
-
-    /// Where secrets stand in these bytes, and in free text parts of them: at most one range for each byte.
-    fn find(&self, bytes: &[u8], free: bool) -> Vec<Range<usize>> {
-        let mut found = Vec::new();
-        self.needles.longest(bytes).for_each(|range| needles::add(&mut found, range));
-        if free {
-            let mut shared = Vec::new();
-            let windows = bytes.windows(RUN).enumerate().filter(|(_, run)| self.runs.contains(*run));
-            windows.for_each(|(at, _)| needles::add(&mut shared, at..at + RUN));
-            found.append(&mut shared);
-        }
-        found
     }
 }
 
@@ -272,5 +256,5 @@ pub fn secret_in_identity<'a>(
     names.extend(jti.iter().chain(key_id).map(String::as_str));
     names.extend(tunnels.iter().map(TunnelId::as_str));
     let guard = Guard::new(secrets.into_iter().filter(|secret| secret.len() >= SHORT));
-    names.iter().any(|name| !guard.find(name.as_bytes(), false).is_empty())
+    names.iter().any(|name| guard.finds(name))
 }

@@ -15,6 +15,7 @@ use crate::tunnel::body::Asked;
 
 use super::call::Call;
 use super::debts::Debt;
+use super::effects;
 use super::outcome::{self, End, Heard, Sent};
 use super::{Auditor, Cleared, Recorded, decision};
 
@@ -88,7 +89,7 @@ impl Owed {
             auditor.keeps(&self.route),
         );
         if let End::Answered(Heard { json: Some(json), .. }) = end {
-            outcome::effects(&mut members, &auditor.redactor, &self.route, &self.plan, json);
+            effects::members(&mut members, &auditor.redactor, &self.route, &self.plan, &call.tunnels, json);
         }
         if client_gone {
             members.set("client_gone", true);
@@ -100,7 +101,7 @@ impl Owed {
         let entry = auditor.finish(Kind::Outcome, call, members);
         if auditor.append(&entry).await.is_err() {
             let short = bare_outcome(auditor, &self.intent, &Refusal::Internal, Sent::Unknown);
-            auditor.debts.owe(Debt::new(entry, Some(short.into_json())));
+            auditor.debts.owe(Debt::of([entry], Some(short.into_json())));
         }
         // Not before: whatever fails while the outcome is made leaves it to the drop.
         self.closed = true;
@@ -112,24 +113,37 @@ impl Owed {
 }
 
 /// Members of an intent that its outcome does not repeat.
-const INTENT_ONLY: [&str; 7] =
-    ["kind", "id", "time", "request_id", "request_key", "state_before", "expected"];
+const INTENT_ONLY: [&str; 8] =
+    ["kind", "id", "time", "request_id", "request", "request_key", "state_before", "expected"];
 
 /// An outcome that tells of nothing but the intent and why there is no better one.
 pub(super) fn bare_outcome(auditor: &Auditor, intent: &Json, refusal: &Refusal, sent: Sent) -> Entry {
-    let text = |name: &str| intent.get(name).and_then(Json::as_str);
+    let mut outcome = bare(auditor, Kind::Outcome, intent, refusal);
+    outcome.members.set("intent_id", intent.get("id").and_then(Json::as_str).unwrap_or_default());
+    outcome.members.set("sent", sent.name());
+    if sent != Sent::No {
+        outcome.members.set("ambiguous", true);
+    }
+    outcome
+}
+
+/// A refusal that stands in for an intent which can never be stored.
+pub(super) fn bare_refusal(auditor: &Auditor, intent: &Json, refusal: &Refusal) -> Entry {
+    let mut entry = bare(auditor, Kind::Refusal, intent, refusal);
+    entry.members.remove("decision");
+    entry.members.remove("policies");
+    entry
+}
+
+fn bare(auditor: &Auditor, kind: Kind, intent: &Json, refusal: &Refusal) -> Entry {
     let known = intent.as_object().into_iter().flat_map(Object::iter);
     let repeated = known.filter(|(name, _)| !INTENT_ONLY.contains(name));
     let mut members: Object = repeated.map(|(name, value)| (name, value.clone())).collect();
-    members.set("intent_id", text("id").unwrap_or_default());
     members.set("status", refusal.terms().status.as_u16());
-    members.set("sent", sent.name());
-    if sent != Sent::No {
-        members.set("ambiguous", true);
-    }
     members.set("refusal", refusal.record());
-    let request_id = text("request_id").and_then(|id| id.parse().ok()).unwrap_or_default();
-    Entry { kind: Kind::Outcome, id: auditor.ids.next(), time: auditor.clock.now(), request_id, members }
+    let request_id = intent.get("request_id").and_then(Json::as_str);
+    let request_id = request_id.and_then(|id| id.parse().ok()).unwrap_or_default();
+    Entry { kind, id: auditor.ids.next(), time: auditor.clock.now(), request_id, members }
 }
 
 impl Drop for Owed {
@@ -137,7 +151,7 @@ impl Drop for Owed {
     fn drop(&mut self) {
         if !self.closed {
             let entry = bare_outcome(&self.auditor, &self.intent, &Refusal::Internal, Sent::Unknown);
-            self.auditor.debts.owe(Debt::new(entry.into_json(), None));
+            self.auditor.debts.owe(Debt::of([entry.into_json()], None));
         }
     }
 }

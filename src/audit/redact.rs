@@ -27,12 +27,6 @@ impl Redactor {
         Self { fingerprinter }
     }
 
-    /// What makes the fingerprints.
-    #[must_use]
-    pub const fn fingerprinter(&self) -> &Fingerprinter {
-        &self.fingerprinter
-    }
-
     /// The body of a request, in the shape in which it came; `None` where there is none.
     #[must_use]
     pub fn asked(&self, asked: &Asked) -> Option<Json> {
@@ -135,7 +129,8 @@ impl Unknown {
 }
 
 /// Type and length: bytes of a string, digits of a number, items of an array, members of an object.
-fn unknown(value: &Json) -> Json {
+#[must_use]
+pub fn unknown(value: &Json) -> Json {
     let length = match value {
         Json::Null | Json::Bool(_) => None,
         Json::Number(number) => Some(number.as_str().len()),

@@ -65,8 +65,8 @@ impl Secrets {
     pub fn apart_from(&mut self, asked: &Asked, user_agent: Option<&str>) -> Result<(), Refusal> {
         let supplied = self.supplied();
         let guard = Guard::new(supplied.iter().map(|(_, secret)| *secret));
-        if let Some(agent) = user_agent.filter(|agent| guard.finds(agent)) {
-            return Err(to_blame(&supplied, |guard| guard.finds(agent)));
+        if let Some(agent) = user_agent.filter(|agent| guard.finds_in_text(agent)) {
+            return Err(to_blame(&supplied, |guard| guard.finds_in_text(agent)));
         }
         for told in told_by(asked) {
             if guard.masks(told.value) {
@@ -113,17 +113,25 @@ impl Secrets {
             .get("user_agent")
             .filter(|_| self.cleared && self.headers.iter().any(|found| !found.is_token()))
             .cloned();
-        let headers = |kept: fn(&Credential) -> bool| {
-            self.headers.iter().filter(move |found| kept(found)).map(|found| &found.secret)
-        };
-        let of_all = || self.everywhere.iter().chain(self.body.iter().map(|(_, secret)| secret));
-        let kept = if self.cleared { headers(Credential::is_token) } else { headers(|_| true) };
-        Guard::new(of_all().chain(kept).map(ExposeSecret::expose_secret)).mask(entry);
+        self.guard().mask(entry);
         if let (Some(agent), Json::Object(members)) = (agent, entry) {
             let mut alone = Json::Object(Object::from_iter([("user_agent", agent)]));
-            Guard::new(of_all().chain(headers(|_| true)).map(ExposeSecret::expose_secret)).mask(&mut alone);
+            let headers = self.headers.iter().map(|found| &found.secret);
+            Guard::new(self.of_all().chain(headers).map(ExposeSecret::expose_secret)).mask(&mut alone);
             members.set("user_agent", alone.get("user_agent").cloned().unwrap_or(Json::Null));
         }
+    }
+
+    /// A guard against every secret that must be masked everywhere.
+    #[must_use]
+    pub fn guard(&self) -> Guard<'_> {
+        let headers = self.headers.iter().filter(|found| !self.cleared || found.is_token());
+        let headers = headers.map(|found| &found.secret);
+        Guard::new(self.of_all().chain(headers).map(ExposeSecret::expose_secret))
+    }
+
+    fn of_all(&self) -> impl Iterator<Item = &SecretString> {
+        self.everywhere.iter().chain(self.body.iter().map(|(_, secret)| secret))
     }
 
     /// What the client sent as secrets and may still be echoed, each with the refusal that it is to blame for.

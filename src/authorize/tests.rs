@@ -1,5 +1,6 @@
 //! What the shipped policy says, and what the answers are worth.
 
+mod remembered;
 mod shipped;
 mod texts;
 mod two_passes;

@@ -3,6 +3,7 @@
 //! Each takes its database from the configuration or from a flag: an outside auditor has a copy of the file, a
 //! checkpoint and a public key, and no configuration. Not here: what is looked for and how (`inspect`).
 
+mod color;
 mod list;
 mod show;
 mod source;
@@ -47,15 +48,20 @@ signed head can't be noticed.")]
     Verify(Verify),
 }
 
-/// Runs the command.
+/// Runs the command. Progress goes to `errors`, where that is a terminal.
 ///
 /// # Errors
 /// What can't be read.
-pub async fn run(command: &Command, env: &Env, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
+pub async fn run(
+    command: &Command,
+    env: &Env,
+    out: &mut (dyn Write + Send),
+    errors: &mut (dyn Write + Send),
+) -> Result<Exit, Stop> {
     match command {
         Command::List(list) => list::run(list, env, out).await,
         Command::Show(show) => show::run(show, env, out).await,
-        Command::Verify(verify) => verify::run(verify, env, out).await,
+        Command::Verify(verify) => verify::run(verify, env, out, errors).await,
     }
 }
 

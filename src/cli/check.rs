@@ -1,10 +1,14 @@
-//! `tunnelwarden check`: all that is wrong in configuration, policy and keys, at once, without listening.
+//! `tunnelwarden check`: all that is wrong in configuration, policy, keys, files and upstream tokens, at once,
+//! without listening.
+//!
+//! Not here: what is looked at (`service::check`).
 
 use std::io::Write;
+use std::sync::Arc;
 
 use crate::config::{self, Config};
 use crate::json::{Json, Object};
-use crate::{authorize, forward, identify, service};
+use crate::service::{self, Findings};
 
 use super::{ConfigFile, Env, Exit, Stop};
 
@@ -12,7 +16,10 @@ use super::{ConfigFile, Env, Exit, Stop};
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   tunnelwarden check --config tunnelwarden.toml
-  tunnelwarden check --config tunnelwarden.toml --json")]
+  tunnelwarden check --config tunnelwarden.toml --json
+
+The upstream is asked whether it takes each token. One that it refuses is a problem; where it does not
+answer within 5 seconds, or can't be asked, that is a warning, and the exit code is 0.")]
 pub struct Args {
     #[command(flatten)]
     file: ConfigFile,
@@ -25,43 +32,39 @@ pub struct Args {
 ///
 /// # Errors
 /// The answer can't be written.
-pub fn run(args: &Args, env: &Env, out: &mut dyn Write) -> Result<Exit, Stop> {
-    let (problems, summary) = match config::load(&args.file.config, &env.vars) {
-        Ok(config) => (problems(&config), summary(&config)),
+pub async fn run(args: &Args, env: &Env, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
+    let (Findings { problems, warnings }, summary) = match config::load(&args.file.config, &env.vars) {
+        Ok(config) => {
+            let summary = summary(&config);
+            (service::check(config, Arc::clone(&env.clock)).await, summary)
+        }
         Err(problems) => {
             let told = problems.0.iter().map(|problem| (problem.key.clone(), problem.what.clone()));
-            (told.collect(), String::new())
+            (Findings { problems: told.collect(), ..Findings::default() }, String::new())
         }
     };
-    let exit = if problems.is_empty() { Exit::Good } else { Exit::Usage };
     if args.json {
-        let items = problems.iter().map(|(key, what)| {
-            let item: Object = [("key", key.as_str()), ("problem", what.as_str())].into_iter().collect();
-            Json::Object(item)
-        });
         let mut all = Object::new();
         all.set("ok", problems.is_empty());
-        all.set("problems", Json::Array(items.collect()));
-        writeln!(out, "{}", Json::Object(all))?
-    } else if problems.is_empty() {
-        write!(out, "{summary}")?
+        all.set("problems", items(&problems));
+        all.set("warnings", items(&warnings));
+        writeln!(out, "{}", Json::Object(all))?;
     } else {
-        problems.iter().try_for_each(|(key, what)| writeln!(out, "{key}: {what}"))?
+        if problems.is_empty() {
+            write!(out, "{summary}")?;
+        }
+        problems.iter().try_for_each(|(key, what)| writeln!(out, "{key}: {what}"))?;
+        warnings.iter().try_for_each(|(key, what)| writeln!(out, "warning: {key}: {what}"))?;
     }
-    Ok(exit)
+    Ok(if problems.is_empty() { Exit::Good } else { Exit::Usage })
 }
 
-/// Everything that would keep the proxy from starting or from serving, by key path.
-fn problems(config: &Config) -> Vec<(String, String)> {
-    let mut problems = authorize::check(&config.policy.file);
-    problems.extend(identify::check(&config.issuers, &config.revocation));
-    problems.extend(service::check_keys(&config.audit));
-    problems.extend(forward::check(&config.upstream).iter().map(|error| {
-        let told = error.to_string();
-        let (key, what) = told.split_once(": ").unwrap_or(("upstream", &told));
-        (key.to_owned(), what.to_owned())
-    }));
-    problems
+fn items(found: &[(String, String)]) -> Json {
+    let item = |(key, what): &(String, String)| {
+        let item: Object = [("key", key.as_str()), ("problem", what.as_str())].into_iter().collect();
+        Json::Object(item)
+    };
+    Json::Array(found.iter().map(item).collect())
 }
 
 fn summary(config: &Config) -> String {

@@ -167,7 +167,7 @@ mod tests {
     }
 
     fn env() -> Env {
-        Env { vars: BTreeMap::new(), clock: SystemClock::new() }
+        Env { vars: BTreeMap::new(), clock: SystemClock::new(), terminal: Default::default() }
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Env, Exit, Stop};
 use crate::clock::{Ids, rfc3339};
-use crate::config::Algorithm;
+use crate::config::{self, Algorithm};
 use crate::identify::dev::DevKey;
 use crate::identify::{self, is_unseen};
 use crate::json::{Json, Object};
@@ -29,6 +29,7 @@ pub enum Command {
     #[command(after_help = "\
 Examples:
   tunnelwarden token issue --new-key dev.pem --jwks jwks.json
+  tunnelwarden token issue --config tunnelwarden.toml --key dev.pem --subject alice --role operator
   tunnelwarden token issue --key dev.pem --issuer https://idp.example --audience tunnelwarden \\
       --subject alice --team net --role operator --lifetime 1h")]
     Issue(Box<Issue>),
@@ -59,14 +60,17 @@ pub struct Issue {
     /// Sign with PS256 rather than RS256, for RSA keys.
     #[arg(long)]
     pss: bool,
-    /// The claim `iss`.
-    #[arg(long, required_unless_present = "new_key", requires = "subject")]
+    /// Take issuer and audience from this configuration where they are not given.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The claim `iss`; needed where the configuration has several issuers.
+    #[arg(long, requires = "subject")]
     issuer: Option<String>,
     /// The claim `aud`.
-    #[arg(long, required_unless_present = "new_key", requires = "subject")]
+    #[arg(long, requires = "subject")]
     audience: Option<String>,
     /// The claim `sub`.
-    #[arg(long, required_unless_present = "new_key", requires = "issuer", requires = "audience")]
+    #[arg(long, required_unless_present = "new_key")]
     subject: Option<String>,
     /// An item of the claim `team`; may be repeated.
     #[arg(long = "team", value_name = "TEAM")]
@@ -110,10 +114,8 @@ fn run_issue(issue: &Issue, env: &Env, out: &mut dyn Write) -> Result<Exit, Stop
     if let (Some(path), Some(jwks)) = (&issue.new_key, &issue.jwks) {
         make(path, jwks, issue.kid.as_deref())?;
     }
-    let (Some(issuer), Some(audience), Some(subject)) = (&issue.issuer, &issue.audience, &issue.subject)
-    else {
-        return Ok(Exit::Good);
-    };
+    let Some(subject) = &issue.subject else { return Ok(Exit::Good) };
+    let (issuer, audience) = parties(issue, env)?;
     let mut key = load(path, issue.pss)?;
     if let Some(kid) = &issue.kid {
         key = key.with_id(kid.as_str());
@@ -125,8 +127,8 @@ fn run_issue(issue: &Issue, env: &Env, out: &mut dyn Write) -> Result<Exit, Stop
     }
     let exp = now.checked_add(seconds).ok_or_else(|| Stop::usage("--lifetime is too long"))?;
     let mut claims = Object::from_iter([
-        ("iss", Json::from(issuer.as_str())),
-        ("aud", audience.as_str().into()),
+        ("iss", Json::from(issuer)),
+        ("aud", audience.into()),
         ("sub", subject.as_str().into()),
         ("iat", now.into()),
         ("exp", exp.into()),
@@ -139,6 +141,35 @@ fn run_issue(issue: &Issue, env: &Env, out: &mut dyn Write) -> Result<Exit, Stop
     }
     writeln!(out, "{}", key.sign(&claims.into(), &[]).map_err(Stop::failed)?)?;
     Ok(Exit::Good)
+}
+
+/// Issuer and audience: as given, else as configured.
+fn parties(issue: &Issue, env: &Env) -> Result<(String, String), Stop> {
+    if let (Some(issuer), Some(audience)) = (&issue.issuer, &issue.audience) {
+        return Ok((issuer.clone(), audience.clone()));
+    }
+    let Some(file) = &issue.config else {
+        return Err(Stop::usage("give --issuer and --audience, or --config for a file that names them"));
+    };
+    let known = config::issuers(file, &env.vars).map_err(Stop::usage)?;
+    let meant: Vec<_> = known
+        .into_iter()
+        .filter(|(issuer, _)| issue.issuer.as_ref().is_none_or(|given| given == issuer))
+        .collect();
+    match <[_; 1]>::try_from(meant) {
+        Ok([(issuer, audience)]) => Ok((issuer, issue.audience.clone().unwrap_or(audience))),
+        Err(others) if others.is_empty() => Err(Stop::usage(format_args!(
+            "`{}` names no such issuer with an audience; give --issuer and --audience",
+            file.display()
+        ))),
+        Err(others) => {
+            let names: Vec<String> = others.into_iter().map(|(issuer, _)| issuer).collect();
+            Err(Stop::usage(format_args!(
+                "several issuers are configured; give --issuer, one of {}",
+                names.join(", ")
+            )))
+        }
+    }
 }
 
 /// Makes a key and its JWK Set, each unless it exists: a key that somebody uses is never replaced.
@@ -272,6 +303,7 @@ mod tests {
         let env = Env {
             vars: BTreeMap::new(),
             clock: ManualClock::at(Timestamp::from_second(1_790_000_000).unwrap()),
+            terminal: Default::default(),
         };
         let line = Line::try_parse_from([&["token"], line].concat()).unwrap();
         let mut out = Vec::new();
@@ -355,6 +387,44 @@ max_lifetime = "2h"
         check(&["--audience", "us", "--subject", "a", "--lifetime", "3h"], Exit::Failed, "refused: ");
         let (_, exit) = ask(&["inspect", &path("token"), "--config", &path("none.toml")]);
         assert_eq!(exit, Exit::Usage);
+    }
+
+    #[test]
+    fn a_configuration_says_issuer_and_audience_where_the_command_line_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let (key, config) = (path("dev.pem"), path("tw.toml"));
+        ask(&["issue", "--new-key", &key, "--jwks", &path("jwks.json")]);
+        let issuer = |name: &str, audience: &str| {
+            format!("[[issuer]]\nissuer = \"https://{name}.example\"\naudience = \"{audience}\"\n")
+        };
+        let (one, two) = (issuer("one", "first"), issuer("one", "first") + &issuer("two", "second"));
+        let check = |text: &str, more: &[&str], says: Option<(&str, &str)>| {
+            std::fs::write(&config, text).unwrap();
+            let sign = ["issue", "--key", &key, "--subject", "alice", "--config", &config];
+            let (token, exit) = ask(&[&sign[..], more].concat());
+            let Some((issuer, audience)) = says else { return assert_eq!(exit, Exit::Usage, "{more:?}") };
+            std::fs::write(path("token"), token).unwrap();
+            let (shown, _) = ask(&["inspect", &path("token")]);
+            for said in [format!("iss: \"{issuer}\""), format!("aud: \"{audience}\"")] {
+                assert!(shown.contains(&said), "{more:?}: {said}: {shown}");
+            }
+        };
+        check(&one, &[], Some(("https://one.example", "first")));
+        check(&one, &["--audience", "us"], Some(("https://one.example", "us")));
+        check(&one, &["--issuer", "https://other.example"], None);
+        check(
+            &one,
+            &["--issuer", "https://other.example", "--audience", "us"],
+            Some(("https://other.example", "us")),
+        );
+        // Which of the two is meant has to be said, and then its audience is known.
+        check(&two, &[], None);
+        check(&two, &["--issuer", "https://two.example"], Some(("https://two.example", "second")));
+        check("", &[], None);
+        check("[[issuer]]\nissuer = 1\n", &[], None);
+        let (_, exit) = ask(&["issue", "--key", &key, "--subject", "alice"]);
+        assert_eq!(exit, Exit::Usage, "without a configuration both have to be said");
     }
 
     #[test]

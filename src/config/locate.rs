@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::table::{Reader, Section};
-use super::{Problem, Problems, audit, overrides, read, tree};
+use super::{Problem, Problems, audit, issuer, overrides, read, tree};
 
 /// Where the record and what proves it are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +53,16 @@ pub fn policy_file(path: &Path, env: &BTreeMap<String, String>) -> Result<PathBu
 pub fn admin_address(path: &Path, env: &BTreeMap<String, String>) -> Result<SocketAddr, Problems> {
     let admin = located(path, env, &["admin.address"], |root| root.section("admin", read::admin))?;
     Ok(admin.address)
+}
+
+/// Issuer and audience of each `[[issuer]]` that says both.
+///
+/// # Errors
+/// What is wrong with the list of issuers as a whole.
+pub fn issuers(path: &Path, env: &BTreeMap<String, String>) -> Result<Vec<(String, String)>, Problems> {
+    let all = located(path, env, &["issuer"], issuer::read_all)?;
+    let named = all.into_iter().map(|issuer| (issuer.issuer, issuer.audience));
+    Ok(named.filter(|(issuer, audience)| !issuer.is_empty() && !audience.is_empty()).collect())
 }
 
 /// Reads a part of the configuration, and judges these keys (and the tables that they are in) alone.

@@ -10,7 +10,9 @@ use http::{Response, StatusCode};
 
 use super::fault::{Fault, Plan};
 use super::feed::{Feed, Step};
-use crate::json::{Json, Object};
+use super::operations::random;
+use crate::json::{Json, MAX_DEPTH, Object, read};
+use crate::secret::ExposeSecret as _;
 
 /// One entry of `errors`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +117,23 @@ impl Answer {
         Self::refused(Refused::new(status, Problem::new(1000, format!("upstream failure: {reason}"))))
     }
 
+    /// The same with a member that no document tells of in the envelope, in the result and in each tunnel: what an
+    /// upstream of tomorrow may answer. Its text looks like a key.
+    pub(super) fn with_unknown_members(mut self) -> Self {
+        if let Ok(mut envelope) = read(&self.body, MAX_DEPTH) {
+            add_unknown(&mut envelope);
+            if let Json::Object(envelope) = &mut envelope
+                && let Some(mut result) = envelope.get("result").cloned()
+            {
+                add_unknown(&mut result);
+                tunnels(&mut result);
+                envelope.set("result", result);
+            }
+            self.body = envelope.to_string().into();
+        }
+        self
+    }
+
     /// The page that the edge puts in place of an answer.
     pub(super) fn page(status: StatusCode, ray: &str) -> Self {
         let reason = status.canonical_reason().unwrap_or_default();
@@ -174,6 +193,33 @@ impl Answer {
         *response.status_mut() = self.status;
         *response.headers_mut() = self.headers;
         response
+    }
+}
+
+/// The member that [`Fault::UnknownField`] adds.
+const UNKNOWN: &str = "ike_secret";
+
+fn add_unknown(to: &mut Json) {
+    if let (Json::Object(object), Some(text)) = (to, random(32)) {
+        object.set(UNKNOWN, text.expose_secret());
+    }
+}
+
+/// Adds it to the tunnels in a result, which are those objects that have a name.
+fn tunnels(within: &mut Json) {
+    match within {
+        Json::Array(items) => items.iter_mut().for_each(tunnels),
+        Json::Object(object) => {
+            for (name, value) in std::mem::take(object) {
+                let mut value = value;
+                tunnels(&mut value);
+                object.set(&name, value);
+            }
+            if object.get("name").is_some() && object.get(UNKNOWN).is_none() {
+                add_unknown(within);
+            }
+        }
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {}
     }
 }
 

@@ -256,6 +256,7 @@ async fn after(plan: &Plan, answer: Answer, ray: &str) -> Result<Answer, Broken>
         }
         Some(Fault::StatusAfter(code)) => Ok(Answer::failed(code)),
         Some(Fault::HtmlAfter) => Ok(Answer::page(StatusCode::BAD_GATEWAY, ray)),
+        Some(Fault::UnknownField) => Ok(answer.with_unknown_members()),
         _ => Ok(answer),
     }
 }

@@ -42,6 +42,9 @@ pub enum Fault {
     Gzip,
     /// `wrong-length`: `content-length` promises ten bytes more than come. Acted.
     WrongLength,
+    /// `unknown-field`: the answer has a member that no document tells of, with a secret-looking text, in the
+    /// envelope, in the result and in each tunnel. Acted.
+    UnknownField,
     /// `echo-body`: a validation error whose message repeats the whole body. Not acted.
     EchoBody,
 }
@@ -57,7 +60,7 @@ const HUGE_MAX: usize = 1 << 30;
 
 impl Fault {
     /// Every name that [`Fault::parse`] takes.
-    pub const NAMES: [&'static str; 17] = [
+    pub const NAMES: [&'static str; 18] = [
         "latency",
         "drop-before",
         "drop-after",
@@ -74,6 +77,7 @@ impl Fault {
         "throttle",
         "gzip",
         "wrong-length",
+        "unknown-field",
         "echo-body",
     ];
 
@@ -121,6 +125,7 @@ impl Fault {
                     "malformed" => Self::Malformed,
                     "gzip" => Self::Gzip,
                     "wrong-length" => Self::WrongLength,
+                    "unknown-field" => Self::UnknownField,
                     "echo-body" => Self::EchoBody,
                     _ => return Err(format!("unknown fault; known are: {}", Self::NAMES.join(", "))),
                 };

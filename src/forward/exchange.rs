@@ -191,6 +191,7 @@ impl Upstream {
             );
             Failure { refusal, sent, status: progress.status, cf_ray: progress.cf_ray.take() }
         });
+        self.metrics.upstream(call.name, took);
         report(call, &result, took);
         result
     }

@@ -67,18 +67,25 @@ impl Upstream {
 
 /// A failed exchange, told as what it means for the decision: nothing of the call itself was sent yet.
 fn unreadable(refusal: Refusal) -> Refusal {
-    let why = if let Refusal::UpstreamAnswer(what) = refusal {
-        what
-    } else if refusal == Refusal::UpstreamUnreachable {
-        "no connection to the upstream"
-    } else if refusal == Refusal::UpstreamTimeout {
-        "the upstream did not answer in time"
-    } else if refusal == Refusal::UpstreamDropped {
-        "the upstream broke off without an answer"
+    match unanswered(&refusal) {
+        Some(why) => Refusal::StateUnreadable { why },
+        None => refusal,
+    }
+}
+
+/// Why a question of our own got no usable answer, where that lies with the upstream.
+pub(super) fn unanswered(refusal: &Refusal) -> Option<&'static str> {
+    if let Refusal::UpstreamAnswer(what) = refusal {
+        Some(what)
+    } else if *refusal == Refusal::UpstreamUnreachable {
+        Some("no connection to the upstream")
+    } else if *refusal == Refusal::UpstreamTimeout {
+        Some("the upstream did not answer in time")
+    } else if *refusal == Refusal::UpstreamDropped {
+        Some("the upstream broke off without an answer")
     } else {
-        return refusal;
-    };
-    Refusal::StateUnreadable { why }
+        None
+    }
 }
 
 fn state(answer: &Answer, of_one: bool) -> Result<Json, Refusal> {

@@ -15,6 +15,7 @@ use super::*;
 use crate::clock::SystemClock;
 use crate::config::TokenSource;
 use crate::limit::{Budget, Taken};
+use crate::measure::Metrics;
 use crate::operation::{AccountId, Operation, Route, TunnelId};
 use crate::refusal::Refusal;
 
@@ -38,8 +39,12 @@ fn config(base: &str) -> config::Upstream {
     }
 }
 
+fn start(config: &config::Upstream) -> Result<Upstream, ForwardError> {
+    Upstream::start(config, SystemClock::new(), Metrics::new())
+}
+
 fn upstream(config: &config::Upstream) -> Upstream {
-    Upstream::start(config, SystemClock::new()).unwrap()
+    start(config).unwrap()
 }
 
 fn budget() -> Budget {

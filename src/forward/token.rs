@@ -28,6 +28,13 @@ const MAX: usize = 256;
 /// Characters of an old global API key: hex digits, without a prefix.
 const OLD_GLOBAL_KEY: usize = 37;
 
+/// How an account's own token begins.
+pub(super) const OF_ACCOUNT: &str = "cfat_";
+
+/// What is said of such a token as the default one.
+pub(super) const UNASKED: &str = "not checked: the upstream tells of an account token (cfat_) only with its account; \
+     name it in [upstream.accounts.<id>], or see how the first call fares";
+
 /// Bytes of a token file that are read: a token and any white space around it.
 const MAX_FILE: u64 = 1024;
 
@@ -85,6 +92,8 @@ pub(super) struct Slot {
     /// How health and errors name it.
     key: String,
     file: Option<PathBuf>,
+    /// For calls on any account that has no token of its own.
+    is_default: bool,
     state: RwLock<State>,
 }
 
@@ -95,8 +104,8 @@ struct State {
     previous: Option<SecretString>,
     /// Why the file's present content is not in use.
     problem: Option<String>,
-    /// The upstream answered 401 to the token in use.
-    refused: bool,
+    /// Whether the upstream answered 401 to the token in use, once it has answered.
+    refused: Option<bool>,
 }
 
 impl Tokens {
@@ -144,6 +153,7 @@ impl Tokens {
 
 impl Slot {
     fn load(key: &str, source: &TokenSource) -> Result<Self, ForwardError> {
+        let is_default = key == "upstream";
         let (key, file, token) = match source {
             TokenSource::File(path) => {
                 let text = read(path);
@@ -154,14 +164,13 @@ impl Slot {
                 )
             }
             TokenSource::Environment(secret) => {
-                let key =
-                    if key == "upstream" { "CLOUDFLARE_API_TOKEN".into() } else { format!("{key}.token") };
+                let key = if is_default { "CLOUDFLARE_API_TOKEN".into() } else { format!("{key}.token") };
                 (key, None, Token::new(secret.expose_secret().trim()).map_err(String::from))
             }
         };
         let current = token.map_err(|why| ForwardError::Token { key: key.clone(), why })?;
-        let state = State { current, previous: None, problem: None, refused: false };
-        Ok(Self { key, file, state: RwLock::new(state) })
+        let state = State { current, previous: None, problem: None, refused: None };
+        Ok(Self { key, file, is_default, state: RwLock::new(state) })
     }
 
     pub(super) fn key(&self) -> &str {
@@ -174,8 +183,8 @@ impl Slot {
 
     /// Keeps in mind whether the upstream takes the token.
     pub(super) fn note(&self, refused: bool) {
-        if self.read().refused != refused {
-            self.write().refused = refused;
+        if self.read().refused != Some(refused) {
+            self.write().refused = Some(refused);
         }
     }
 
@@ -192,7 +201,7 @@ impl Slot {
                 let old = std::mem::replace(&mut state.current, token);
                 state.previous = Some(old.secret);
                 state.problem = None;
-                state.refused = false;
+                state.refused = None;
                 tracing::info!(token.key = self.key, "the upstream token was replaced from its file");
             }
             Err(problem) => {
@@ -214,7 +223,12 @@ impl Slot {
             .problem
             .as_ref()
             .map(|why| format!("{}: {why}; the last good token stays in use", self.key));
-        let refused = state.refused.then(|| format!("{}: the upstream refuses this token (401)", self.key));
+        let of_account = state.current.secret.expose_secret().starts_with(OF_ACCOUNT);
+        let refused = match state.refused {
+            Some(true) => Some(format!("{}: the upstream refuses this token (401)", self.key)),
+            None if of_account && self.is_default => Some(format!("{}: {UNASKED}", self.key)),
+            Some(false) | None => None,
+        };
         file.into_iter().chain(refused).collect()
     }
 

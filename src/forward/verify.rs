@@ -8,42 +8,48 @@ use http::{Method, StatusCode};
 use uuid::Uuid;
 
 use super::exchange::Call;
-use super::token::Slot;
+use super::state::unanswered;
+use super::token::{OF_ACCOUNT, Slot, UNASKED};
 use super::{Answer, Upstream};
 use crate::json::{self, Json};
 use crate::limit::Taken;
 use crate::operation::AccountId;
 use crate::secret::ExposeSecret as _;
 
+/// What is known of a token. Each sentence begins with its key path and does not hold the token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The upstream takes it.
+    Good,
+    /// The upstream refuses it.
+    Refused(String),
+    /// The upstream was asked, and gave no answer that tells.
+    Unanswered(String),
+    /// The upstream can't be asked.
+    Unasked(String),
+}
+
 impl Upstream {
-    /// Whether the upstream takes the token of that account, or the default token. An account token can't be
-    /// checked without an account; then nothing is asked and nothing is wrong.
-    ///
-    /// # Errors
-    /// A sentence that says what is wrong, without the token.
-    pub async fn verify_token(
-        &self,
-        taken: &Taken,
-        account: Option<AccountId>,
-        request_id: Uuid,
-    ) -> Result<(), String> {
+    /// Whether the upstream takes the token of that account, or the default token. An account token can't be asked
+    /// about without its account.
+    pub async fn verify_token(&self, taken: &Taken, account: Option<AccountId>, request_id: Uuid) -> Verdict {
         let Some(slot) = self.tokens.of(account) else {
-            return Err("upstream: no token is configured for this account".into());
+            return Verdict::Refused("upstream: no token is configured for this account".into());
         };
         let token = slot.current();
         let text = token.secret.expose_secret();
-        let (of_user, of_account) = (!text.starts_with("cfat_"), !text.starts_with("cfut_"));
+        let (of_user, of_account) = (!text.starts_with(OF_ACCOUNT), !text.starts_with("cfut_"));
         let paths = [
             of_user.then(|| "/user/tokens/verify".to_owned()),
             account.filter(|_| of_account).map(|account| format!("/accounts/{account}/tokens/verify")),
         ];
-        let mut verdict = Ok(());
+        let mut verdict = Verdict::Unasked(format!("{}: {UNASKED}", slot.key()));
         for (nth, path) in paths.into_iter().flatten().enumerate() {
             if nth > 0 && taken.again().is_err() {
                 break;
             }
             verdict = self.verify_at(slot, taken, path, request_id).await;
-            if verdict.is_ok() {
+            if verdict == Verdict::Good {
                 slot.note(false);
                 break;
             }
@@ -51,13 +57,7 @@ impl Upstream {
         verdict
     }
 
-    async fn verify_at(
-        &self,
-        slot: &Slot,
-        taken: &Taken,
-        path: String,
-        request_id: Uuid,
-    ) -> Result<(), String> {
+    async fn verify_at(&self, slot: &Slot, taken: &Taken, path: String, request_id: Uuid) -> Verdict {
         let call = Call {
             name: "verify_token",
             method: Method::GET,
@@ -68,23 +68,36 @@ impl Upstream {
             request_id,
             is_read: true,
         };
-        let answer = self.call(slot, taken, &call).await.map_err(|failure| {
-            format!("{}: the token can't be checked: {}", slot.key(), failure.refusal.message())
-        })?;
-        verdict(&answer).map_err(|what| format!("{}: {what}", slot.key()))
+        let key = slot.key();
+        let open = |why: &str| Verdict::Unanswered(format!("{key}: the token can't be checked: {why}"));
+        let answer = match self.call(slot, taken, &call).await {
+            Ok(answer) => answer,
+            Err(failure) => {
+                let why = unanswered(&failure.refusal).map(str::to_owned);
+                return open(&why.unwrap_or_else(|| failure.refusal.message()));
+            }
+        };
+        let status = answer.status;
+        if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+            return open(&format!("the upstream answered with status {}", status.as_u16()));
+        }
+        fault(&answer).map_or(Verdict::Good, |what| Verdict::Refused(format!("{key}: {what}")))
     }
 }
 
-fn verdict(answer: &Answer) -> Result<(), String> {
+/// What the upstream has against the token.
+fn fault(answer: &Answer) -> Option<String> {
     if answer.status != StatusCode::OK {
-        return Err(format!("the upstream refuses the token (status {})", answer.status.as_u16()));
+        return Some(format!("the upstream refuses the token (status {})", answer.status.as_u16()));
     }
-    let envelope = json::read(&answer.body, json::MAX_DEPTH)
-        .map_err(|error| format!("the upstream's verdict on the token is not JSON: {error}"))?;
+    let envelope = match json::read(&answer.body, json::MAX_DEPTH) {
+        Ok(envelope) => envelope,
+        Err(error) => return Some(format!("the upstream's verdict on the token is not JSON: {error}")),
+    };
     match envelope.pointer("/result/status").and_then(Json::as_str) {
-        Some("active") => Ok(()),
-        Some("disabled") => Err("the token is disabled".into()),
-        Some("expired") => Err("the token has expired".into()),
-        _ => Err("the upstream does not call the token active".into()),
+        Some("active") => None,
+        Some("disabled") => Some("the token is disabled".into()),
+        Some("expired") => Some("the token has expired".into()),
+        _ => Some("the upstream does not call the token active".into()),
     }
 }

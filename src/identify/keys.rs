@@ -51,6 +51,8 @@ struct Remote {
 #[derive(Debug, Default)]
 struct Flight {
     flying: bool,
+    /// Whether it brought a good set.
+    is_good: bool,
     began: Option<Duration>,
 }
 
@@ -137,16 +139,16 @@ impl Keys {
         if !wait.is_zero() {
             return Err(wait);
         }
-        *flight = Flight { flying: true, began: Some(now) };
+        *flight = Flight { flying: true, began: Some(now), is_good: false };
         drop(flight);
-        let mut landing = Landing { keys: Arc::clone(self), is_good: false };
+        let landing = Landing(Arc::clone(self));
         tokio::spawn(async move {
-            let keys = &landing.keys;
-            let Origin::Url(remote) = &keys.origin else { return };
-            landing.is_good = match remote.fetcher.fetch().await {
-                Ok(body) => keys.take(&body),
-                Err(why) => keys.fail(&why),
+            let Origin::Url(remote) = &landing.0.origin else { return };
+            let is_good = match remote.fetcher.fetch().await {
+                Ok(body) => landing.0.take(&body),
+                Err(why) => landing.0.fail(&why),
             };
+            remote.flight.lock().unwrap_or_else(PoisonError::into_inner).is_good = is_good;
         });
         Ok((landed, true))
     }
@@ -205,11 +207,11 @@ impl Keys {
 
     async fn step(&self, watched: &mut Watched) {
         match watched.look().await {
-            Look::Same => return self.confirm(),
-            Look::New(bytes) => self.take(&bytes),
-            Look::Missing => self.fail("the file is missing"),
-            Look::Unreadable(why) => self.fail(&why),
-        };
+            Look::Same => self.confirm(),
+            Look::New(bytes) => drop(self.take(&bytes)),
+            Look::Missing => drop(self.fail("the file is missing")),
+            Look::Unreadable(why) => drop(self.fail(&why)),
+        }
     }
 
     /// Keeps the keys new, for ever. `watched` is what [`Keys::begin`] gave.
@@ -256,16 +258,14 @@ impl Keys {
 }
 
 /// Ends a fetch, however it ended: by an answer, an error or a panic.
-struct Landing {
-    keys: Arc<Keys>,
-    is_good: bool,
-}
+struct Landing(Arc<Keys>);
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        if let Origin::Url(remote) = &self.keys.origin {
-            remote.flight.lock().unwrap_or_else(PoisonError::into_inner).flying = false;
-            remote.landed.send_replace(self.is_good);
+        if let Origin::Url(remote) = &self.0.origin {
+            let mut flight = remote.flight.lock().unwrap_or_else(PoisonError::into_inner);
+            flight.flying = false;
+            remote.landed.send_replace(flight.is_good);
         }
     }
 }

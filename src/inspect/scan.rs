@@ -70,6 +70,7 @@ impl<'a> Scan<'a> {
             let Some(next) = next else { break };
             from = next;
         }
+        progress(self.tree.size());
         self.summarize();
         Ok(())
     }

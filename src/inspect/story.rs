@@ -9,7 +9,7 @@ use super::{plain, pretty};
 use crate::json::Json;
 
 /// Characters of the column of labels.
-const LABEL: usize = 11;
+pub const LABEL: usize = 11;
 
 /// Tells of all entries of one call, oldest first.
 #[must_use]

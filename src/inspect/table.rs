@@ -45,6 +45,13 @@ impl Line {
         ];
         Self(cells.map(|cell| plain(&cell)))
     }
+
+    /// Whether the call was refused or failed.
+    #[must_use]
+    pub fn failed(&self) -> bool {
+        let Self([.., result, _, _]) = self;
+        result.starts_with(['4', '5'])
+    }
 }
 
 /// How wide each column is.

@@ -20,7 +20,8 @@ pub struct Evidence {
     pub checkpoint: Option<Vec<u8>>,
 }
 
-/// Checks a whole record as it is now; `progress` is told the number of entries done from time to time.
+/// Checks a whole record as it is now; `progress` is told the number of entries done from time to time, and at
+/// their end, where the database's own check is still to come.
 ///
 /// # Errors
 /// The database can't be read for a reason that is no damage. Damage is in the report.

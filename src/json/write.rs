@@ -4,59 +4,78 @@ use std::fmt::{Display, Formatter, Result, Write as _};
 
 use super::Json;
 
+impl Json {
+    /// The value as compact JSON text.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut out = String::new();
+        value(&mut out, self);
+        out
+    }
+}
+
 impl Display for Json {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        match self {
-            Self::Null => f.write_str("null"),
-            Self::Bool(true) => f.write_str("true"),
-            Self::Bool(false) => f.write_str("false"),
-            Self::Number(number) => f.write_str(number.as_str()),
-            Self::String(text) => string(f, text),
-            Self::Array(items) => {
-                f.write_char('[')?;
-                for (i, item) in items.iter().enumerate() {
-                    if i > 0 {
-                        f.write_char(',')?;
-                    }
-                    item.fmt(f)?;
+        f.write_str(&self.to_text())
+    }
+}
+
+fn value(out: &mut String, json: &Json) {
+    match json {
+        Json::Null => out.push_str("null"),
+        Json::Bool(true) => out.push_str("true"),
+        Json::Bool(false) => out.push_str("false"),
+        Json::Number(number) => out.push_str(number.as_str()),
+        Json::String(text) => string(out, text),
+        Json::Array(items) => {
+            out.push('[');
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    out.push(',');
                 }
-                f.write_char(']')
+                value(out, item);
             }
-            Self::Object(object) => {
-                f.write_char('{')?;
-                for (i, (name, value)) in object.iter().enumerate() {
-                    if i > 0 {
-                        f.write_char(',')?;
-                    }
-                    string(f, name)?;
-                    f.write_char(':')?;
-                    value.fmt(f)?;
+            out.push(']');
+        }
+        Json::Object(object) => {
+            out.push('{');
+            for (i, (name, member)) in object.iter().enumerate() {
+                if i > 0 {
+                    out.push(',');
                 }
-                f.write_char('}')
+                string(out, name);
+                out.push(':');
+                value(out, member);
             }
+            out.push('}');
         }
     }
 }
 
 /// Escapes what RFC 8259 section 7 requires, and U+007F to U+009F besides, which a terminal would obey.
-fn string(f: &mut Formatter<'_>, text: &str) -> Result {
-    f.write_char('"')?;
+fn string(out: &mut String, text: &str) {
+    out.push('"');
     let mut rest = text;
-    while let Some(at) = rest.find(|c: char| c == '"' || c == '\\' || c.is_control()) {
+    // All that is escaped begins with one of these bytes; most texts have none of them.
+    while let Some(at) = rest.bytes().position(|b| matches!(b, b'"' | b'\\' | 0..=0x1f | 0x7f | 0xc2)) {
         let (plain, special) = rest.split_at(at);
-        f.write_str(plain)?;
+        out.push_str(plain);
         let mut chars = special.chars();
         match chars.next() {
-            Some('"') => f.write_str("\\\"")?,
-            Some('\\') => f.write_str("\\\\")?,
-            Some('\n') => f.write_str("\\n")?,
-            Some('\r') => f.write_str("\\r")?,
-            Some('\t') => f.write_str("\\t")?,
-            Some(control) => write!(f, "\\u{:04x}", u32::from(control))?,
+            Some('"') => out.push_str("\\\""),
+            Some('\\') => out.push_str("\\\\"),
+            Some('\n') => out.push_str("\\n"),
+            Some('\r') => out.push_str("\\r"),
+            Some('\t') => out.push_str("\\t"),
+            Some(control) if control.is_control() => {
+                // Writing to a `String` does not fail.
+                let _ = write!(out, "\\u{:04x}", u32::from(control));
+            }
+            Some(other) => out.push(other),
             None => {}
         }
         rest = chars.as_str();
     }
-    f.write_str(rest)?;
-    f.write_char('"')
+    out.push_str(rest);
+    out.push('"');
 }

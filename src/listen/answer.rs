@@ -138,20 +138,24 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Calls<S> {
     }
 }
 
-/// Runs `work`; `None` where it panics.
-pub(super) async fn caught<T>(work: impl Future<Output = T>) -> Option<T> {
+/// Runs `work`; `None` where it panics, which is to be logged.
+pub async fn unless_it_panics<T>(work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     std::future::poll_fn(|cx| {
         // What a panic leaves half-changed inside `work` is dropped with it and not seen again.
-        catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))).map_or_else(
-            |_| {
-                tracing::error!("a call panicked; it is answered as an internal fault");
-                Poll::Ready(None)
-            },
-            |poll| poll.map(Some),
-        )
+        catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx)))
+            .map_or_else(|_| Poll::Ready(None), |poll| poll.map(Some))
     })
     .await
+}
+
+/// The same, where nobody knows which call it was.
+pub(super) async fn caught<T>(work: impl Future<Output = T>) -> Option<T> {
+    let done = unless_it_panics(work).await;
+    if done.is_none() {
+        tracing::error!("a call panicked; it is answered as an internal fault");
+    }
+    done
 }
 
 /// An answer that is being made. hyper drops it early when the client hangs up.

@@ -5,6 +5,7 @@
 //! itself, without asking us, so without a record; those bytes end here. Not here: what is answered in their
 //! place (`http1`).
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,6 +20,12 @@ use crate::refusal::Refusal;
 
 /// Bytes read from the socket at once; also what a client can have waiting here beyond its own head.
 const READ: usize = 8 * 1024;
+
+thread_local! {
+    /// Where a read goes first: one for each thread, since a connection that idles should hold no room, and
+    /// clearing such a room for each read would cost as much as the rest of the reading.
+    static SPACE: RefCell<[u8; READ]> = const { RefCell::new([0; READ]) };
+}
 
 /// An HTTP/1 connection as hyper sees it.
 #[derive(Debug)]
@@ -73,15 +80,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
         if self.ended {
             return Poll::Ready(Ok(Fill::End));
         }
-        let mut space = [0u8; READ];
-        let mut space = ReadBuf::new(&mut space);
-        ready!(Pin::new(&mut self.io).poll_read(cx, &mut space))?;
-        if space.filled().is_empty() {
-            self.ended = true;
-            return Poll::Ready(Ok(Fill::End));
-        }
-        self.inbound.extend_from_slice(space.filled());
-        Poll::Ready(Ok(Fill::Some))
+        let Self { io, inbound, ended, .. } = self;
+        SPACE.with_borrow_mut(|space| {
+            let mut space = ReadBuf::new(space);
+            ready!(Pin::new(io).poll_read(cx, &mut space))?;
+            if space.filled().is_empty() {
+                *ended = true;
+                return Poll::Ready(Ok(Fill::End));
+            }
+            inbound.extend_from_slice(space.filled());
+            Poll::Ready(Ok(Fill::Some))
+        })
     }
 
     /// While a request is under way, the next one is not looked at: only whether the client is still there.

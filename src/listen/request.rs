@@ -48,7 +48,7 @@ pub(super) fn refused(head: &Parts, max_header_bytes: usize) -> Option<Refusal> 
         return Some(Refusal::MalformedRequest("`CONNECT`, which asks for a tunnel; this is no such proxy"));
     }
     if head.headers.contains_key(UPGRADE) {
-        let what = "asks for another protocol, which is not served; leave it out";
+        let what = "asks for another protocol, which is not served";
         return Some(Refusal::BadHeader { name: "upgrade", what });
     }
     let mut expected = head.headers.get_all(EXPECT).iter();

@@ -83,7 +83,7 @@ async fn metrics_are_prometheus_text() {
     metrics.refusal(&Refusal::UnknownRoute);
     metrics.stage(Stage::Identify, Duration::from_micros(80));
     metrics.append(Duration::from_millis(3), false);
-    metrics.upstream(Operation::List, Duration::from_secs(1));
+    metrics.upstream(Operation::List.name(), Duration::from_secs(1));
     let admin = admin(metrics).await;
     let text = admin.ask("GET /metrics").await;
     for line in [

@@ -49,9 +49,12 @@ impl Pipeline {
         let caller = Arc::clone(identified.caller());
         call.caller = Some(Arc::clone(&caller));
         call.passed(Stage::Identify);
+        // What is no operation costs a durable entry all the same, so it counts as the cheapest.
+        let class = route.as_ref().map_or(Class::Read, |route| route.operation.class());
+        let admitted = within(extras, self.limiter.admit(&caller, class));
+        admitted
+            .inspect_err(|refusal| route.iter().for_each(|route| self.note_unsent(call, route, refusal)))?;
         let route = route?;
-        let admitted = within(extras, self.limiter.admit(&caller, route.operation.class()));
-        admitted.inspect_err(|refusal| self.note_unsent(call, &route, refusal))?;
         call.passed(Stage::Limit);
         let if_match = IfMatch::read(&headers, route.operation)?;
         let new_hc_target = request::new_hc_target(&headers, route.operation)?;

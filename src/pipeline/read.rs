@@ -14,11 +14,8 @@ use crate::respond::{self, Extras};
 
 use super::Pipeline;
 use super::admit::Within;
+use super::memo::Gist;
 use super::sent;
-
-fn is_success(answer: &Answer) -> bool {
-    answer.status.is_success()
-}
 
 impl Pipeline {
     pub(super) async fn read(
@@ -30,17 +27,38 @@ impl Pipeline {
         let allowed = self.permit(call, &known, extras).await?;
         let taken = self.budget.take(&known.caller)?;
         let answer = self.send_read(call, &allowed.permit, &known, &taken).await?;
+        let heard = sent::digest(&answer, self.auditor.fingerprinter());
         // A list has no ETag, and its body is kept only where the configuration says so: then nobody parses it.
-        let operation = known.route.operation;
-        let wanted = operation == Operation::Get || self.auditor.keeps(&known.route);
-        let json = wanted.then(|| sent::json(&answer)).flatten();
+        let keeps = self.auditor.keeps(&known.route);
+        let json = match (known.route.operation, &heard) {
+            (_, Some(_)) if keeps => sent::json(&answer),
+            (Operation::Get, Some(digest)) => match self.memo.recall(known.route.tunnel, digest) {
+                Some(gist) => {
+                    call.secrets.extend(gist.secrets.iter().cloned());
+                    call.tunnels.clone_from(&gist.tunnels);
+                    extras.etag.clone_from(&gist.etag);
+                    None
+                }
+                None => sent::json(&answer),
+            },
+            _ => None,
+        };
+        call.secrets.extend(self.upstream.secrets());
         if let Some(json) = &json {
-            call.secrets.extend(self.upstream.secrets());
-            call.secrets.extend(crate::audit::redact::collect_secrets(json));
-            extras.etag = self.etag(operation, json).filter(|_| answer.as_ref().is_ok_and(is_success));
+            let secrets = crate::audit::redact::collect_secrets(json);
+            call.secrets.extend(secrets.iter().cloned());
+            call.learn(json);
+            let good = answer.as_ref().is_ok_and(|answer| answer.status == http::StatusCode::OK);
+            extras.etag = self.etag(known.route.operation, json).filter(|_| good);
+            if let (true, false, Operation::Get, Some(digest)) = (good, keeps, known.route.operation, &heard)
+            {
+                let gist = Gist { etag: extras.etag.clone(), tunnels: call.tunnels.clone(), secrets };
+                self.memo.keep(known.route.tunnel, digest, gist);
+            }
         }
-        let recorded = self.auditor.read(call, &allowed.permit, &sent::end(&answer, json.as_ref())).await?;
-        Ok(respond::pass(&recorded, answer, operation, false, std::mem::take(extras)))
+        let end = sent::end(&answer, json.as_ref(), heard);
+        let recorded = self.auditor.read(call, &allowed.permit, &end, known.gone.now()).await?;
+        Ok(respond::pass(&recorded, answer, known.route.operation, false, std::mem::take(extras)))
     }
 
     async fn send_read(

@@ -44,8 +44,12 @@ impl Pipeline {
         };
         let answer = self.upstream.send(&owed.cleared(), &taken, outgoing).await;
         let json = sent::json(&answer);
-        call.secrets.extend(json.iter().flat_map(crate::audit::redact::collect_secrets));
-        let end = sent::end(&answer, json.as_ref());
+        if let Some(json) = &json {
+            call.secrets.extend(crate::audit::redact::collect_secrets(json));
+            call.learn(json);
+        }
+        let heard = sent::digest(&answer, self.auditor.fingerprinter());
+        let end = sent::end(&answer, json.as_ref(), heard);
         let ambiguous = end.is_ambiguous();
         let intent = owed.intent().clone();
         let recorded = owed.close(call, &end, gone.now()).await;
@@ -56,7 +60,8 @@ impl Pipeline {
         if end.fate() == Fate::Happened && !route.validate_only {
             extras.etag = json.as_ref().and_then(|json| self.etag(route.operation, json));
         }
-        Ok(respond::pass(&recorded, answer, route.operation, ambiguous, std::mem::take(extras)))
+        let done = !route.validate_only && answer.as_ref().is_ok_and(|answer| answer.status.is_success());
+        Ok(respond::pass(&recorded, answer, route.operation, ambiguous || done, std::mem::take(extras)))
     }
 
     /// What will tell later whether the call had its effect: one item an element.

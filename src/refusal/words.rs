@@ -10,28 +10,36 @@ impl Refusal {
     #[must_use]
     pub fn message(&self) -> String {
         match self {
-            Self::MalformedRequest(what) => format!("the request is not well-formed HTTP: {what}"),
+            Self::MalformedRequest(what) => format!(
+                "the request is not well-formed HTTP: {what}; correct the client, or a proxy in between"
+            ),
             Self::HeadersTooLarge => "the request's headers are too large; send fewer or shorter ones".into(),
             Self::AddressLimited { retry_after } => format!(
                 "too many unidentified requests from this address; wait {} s",
                 whole_seconds(*retry_after)
             ),
             Self::Overloaded { .. } => "too many connections or calls at once; try again shortly".into(),
-            Self::TargetSpelling(what) => format!("the path holds {what}; it must be spelled exactly as documented"),
-            Self::UnknownRoute => "no such route; this proxy serves \
-                /client/v4/accounts/{account_id}/magic/ipsec_tunnels and what is below it"
+            Self::TargetSpelling(what) => format!("the path holds {what}; spell it exactly as documented"),
+            Self::UnknownRoute => "no such route; use \
+                /client/v4/accounts/{account_id}/magic/ipsec_tunnels or what is below it"
                 .into(),
-            Self::MethodNotAllowed { allow } => format!("this path takes {allow} only"),
-            Self::BadQuery(what) => format!("the query holds {what}"),
-            Self::BadHeader { name, what } => format!("the header `{name}` {what}"),
+            Self::MethodNotAllowed { allow } => format!("this method is not served here; use {allow}"),
+            Self::BadQuery(what) => format!("the query holds {what}; send `validate_only=true` or `false`, once, on changes, and nothing else"),
+            Self::BadHeader { name, what } => {
+                with_remedy(format!("the header `{name}` {what}"), "correct it or leave it out")
+            }
+
             Self::BodyTooLarge { limit } => format!("the body is larger than {limit} bytes; split the call"),
             Self::BodyTimeout => "the body did not arrive in time; send it at once".into(),
-            Self::BodyIncomplete => "the body ended before its declared length".into(),
-            Self::ContentType => "the body must be declared as `content-type: application/json`".into(),
+            Self::BodyIncomplete => "the body ended before its declared length; send all of it".into(),
+            Self::ContentType => "the body is not declared as JSON; send `content-type: application/json`".into(),
             Self::ContentEncoding => "an encoded body is not taken; send it without `content-encoding`".into(),
-            Self::BodyUnexpected => "this operation takes no body".into(),
-            Self::BadJson(error) => format!("the body is not acceptable JSON: {error}"),
-            Self::BadBody { what, .. } => format!("the body is not acceptable: {what}"),
+            Self::BodyUnexpected => "this operation takes no body; leave it out".into(),
+            Self::BadJson(error) => format!("the body is not acceptable JSON: {error}; correct it there"),
+            Self::BadBody { what, .. } => {
+                with_remedy(format!("the body is not acceptable: {what}"), "correct what `source.pointer` names")
+            }
+
             Self::TokenMissing { legacy_headers: false } => {
                 "no token; send your internal JWT as `Authorization: Bearer`".into()
             }
@@ -57,9 +65,10 @@ impl Refusal {
             ),
             Self::Forbidden(forbidden) => forbidden_message(forbidden),
             Self::StateUnreadable { why } => {
-                format!("the tunnel's present state, which the decision needs, can't be read: {why}")
+                format!("the tunnel's present state, which the decision needs, can't be read: {why}; try again \
+                     shortly")
             }
-            Self::TunnelUnknown => "no such IPsec tunnel in this account".into(),
+            Self::TunnelUnknown => "no such IPsec tunnel in this account; look up its id in the list of tunnels".into(),
             Self::PreconditionFailed => {
                 "the tunnel has changed since it was read: `If-Match` names another state; read it again".into()
             }
@@ -71,16 +80,26 @@ impl Refusal {
             Self::AuditUnavailable { why } => {
                 format!("the audit store can't take a record ({why}), so nothing was done; try again shortly")
             }
-            Self::UpstreamToken(why) => format!("this proxy's own upstream token can't be used: {why}"),
-            Self::UpstreamUnreachable => "no connection to the upstream; nothing was sent".into(),
+            Self::UpstreamToken(why) => format!(
+                "this proxy's own upstream token can't be used: {why}; ask those who run it to see what \
+                 `tunnelwarden check` says"
+            ),
+            Self::UpstreamUnreachable => "no connection to the upstream, so nothing was sent; try again shortly".into(),
             Self::UpstreamTimeout => {
-                "the upstream did not answer in time; what was asked may have happened".into()
+                "the upstream did not answer in time, and what was asked may have happened; look the tunnel up before you \
+                 call again"
+                    .into()
             }
             Self::UpstreamDropped => {
-                "the upstream broke off without an answer; what was asked may have happened".into()
+                "the upstream broke off without an answer, and what was asked may have happened; look the tunnel up before \
+                 you call again"
+                    .into()
             }
-            Self::UpstreamAnswer(what) => format!("the upstream's answer can't be used: {what}"),
-            Self::Internal => "an internal fault; the request id names it in the log".into(),
+            Self::UpstreamAnswer(what) => format!(
+                "the upstream's answer can't be used: {what}, and what was asked may have happened; look the tunnel up \
+                 before you call again"
+            ),
+            Self::Internal => "an internal fault of this proxy; give those who run it the request id, which finds it in the log".into(),
         }
     }
 
@@ -146,27 +165,35 @@ impl Refusal {
     }
 }
 
+/// A message with a remedy, unless what is wrong already says one.
+fn with_remedy(message: String, remedy: &str) -> String {
+    if message.contains("; ") { message } else { format!("{message}; {remedy}") }
+}
+
 fn token_message(fault: &TokenFault) -> String {
     match fault {
-        TokenFault::Scheme => "`Authorization` must be `Bearer` followed by one token".into(),
-        TokenFault::TooLarge => "the token is larger than is taken".into(),
-        TokenFault::Malformed => "the token is not a well-formed JWT".into(),
+        TokenFault::Scheme => "`Authorization` is not `Bearer` and one token; send it so, with one space between".into(),
+        TokenFault::TooLarge => "the token is larger than is taken; ask for one with fewer claims".into(),
+        TokenFault::Malformed => "the token is not a well-formed JWT; send your internal one, not a Cloudflare token".into(),
         TokenFault::CriticalHeader => {
-            "the token's header asks for what is not served here: `crit`, `b64`, encryption, or a key of its own"
+            "the token's header asks for what is not served here: `crit`, `b64`, encryption, or a key of its own; \
+             ask its issuer for a plain signed one"
                 .into()
         }
-        TokenFault::Algorithm => "the token's algorithm is not one that its issuer uses here".into(),
-        TokenFault::Issuer => "the token's issuer is not known here; is it meant for another service?".into(),
-        TokenFault::UnknownKey => "the token names a key that its issuer does not publish".into(),
-        TokenFault::Signature => "the token's signature does not verify".into(),
+        TokenFault::Algorithm => "the token's algorithm is not one that its issuer uses here; ask its issuer for another, or those who run this \
+             proxy to allow it"
+                .into(),
+        TokenFault::Issuer => "the token's issuer is not known here; get a token that is meant for this service".into(),
+        TokenFault::UnknownKey => "the token names a key that its issuer does not publish (any more); get a new token".into(),
+        TokenFault::Signature => "the token's signature does not verify, so it was changed or signed by somebody else; get a new one".into(),
         TokenFault::Expired => "the token has expired; get a new one".into(),
         TokenFault::NotYetValid => "the token is not valid yet; check the clocks".into(),
-        TokenFault::Audience => "the token is not meant for this service (`aud`)".into(),
+        TokenFault::Audience => "the token is not meant for this service (`aud`); get one that is".into(),
         TokenFault::Lifetime => {
             "the token is valid for longer than is allowed here; ask for a shorter one".into()
         }
         TokenFault::Claim { pointer } => {
-            format!("the token's claim at `{pointer}` is missing or of the wrong type")
+            format!("the token's claim at `{pointer}` is missing or of the wrong type; ask its issuer to set it")
         }
     }
 }
@@ -178,9 +205,7 @@ fn forbidden_message(forbidden: &Forbidden) -> String {
     } else {
         format!("policy `{}` does not let you `{action}` here", forbidden.policies.join("`, `"))
     };
-    if let Some(advice) = &forbidden.advice {
-        message.push_str("; ");
-        message.push_str(advice);
-    }
+    message.push_str("; ");
+    message.push_str(forbidden.advice.as_deref().unwrap_or("ask those who keep the policy"));
     message
 }

@@ -24,7 +24,7 @@ pub(super) struct Intent {
 }
 
 /// Members of an intent that its resolution repeats.
-const REPEATED: [&str; 14] = [
+const REPEATED: [&str; 16] = [
     "request_id",
     "subject",
     "teams",
@@ -38,6 +38,8 @@ const REPEATED: [&str; 14] = [
     "account",
     "validate_only",
     "tunnels",
+    "decision",
+    "policies",
     "policy_digest",
 ];
 

@@ -115,7 +115,7 @@ pub fn judge(
 
 /// One verdict for a call on several tunnels: theirs, if they agree.
 #[must_use]
-pub fn together(verdicts: &[Verdict]) -> Resolution {
+pub fn together(verdicts: &[&Verdict]) -> Resolution {
     let mut resolutions = verdicts.iter().map(|verdict| verdict.resolution);
     match resolutions.next() {
         Some(first) if resolutions.all(|other| other == first) => first,
@@ -308,8 +308,8 @@ mod tests {
     fn several_tunnels_have_one_resolution_only_if_they_agree() {
         let of = |resolution| verdict(resolution, "");
         use Resolution::{Applied, CantTell, NotApplied};
-        assert_eq!(together(&[of(Applied), of(Applied)]), Applied);
-        assert_eq!(together(&[of(Applied), of(NotApplied)]), CantTell);
+        assert_eq!(together(&[&of(Applied), &of(Applied)]), Applied);
+        assert_eq!(together(&[&of(Applied), &of(NotApplied)]), CantTell);
         assert_eq!(together(&[]), CantTell);
     }
 }

@@ -22,8 +22,8 @@ async fn text(refusal: &Refusal) -> String {
 async fn the_envelope_is_cloudflares() {
     assert_eq!(
         text(&Refusal::UnknownRoute).await,
-        "{\"success\":false,\"errors\":[{\"code\":99111,\"message\":\"no such route; this proxy serves \
-         /client/v4/accounts/{account_id}/magic/ipsec_tunnels and what is below it\"}],\"messages\":[],\
+        "{\"success\":false,\"errors\":[{\"code\":99111,\"message\":\"no such route; use \
+         /client/v4/accounts/{account_id}/magic/ipsec_tunnels or what is below it\"}],\"messages\":[],\
          \"result\":null}"
     );
 }

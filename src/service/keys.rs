@@ -53,8 +53,7 @@ pub(super) fn fingerprinter(audit: &Audit) -> Result<Fingerprinter, String> {
 }
 
 /// What is wrong with the keys that a configuration names, by key path.
-#[must_use]
-pub fn check_keys(audit: &Audit) -> Vec<(String, String)> {
+pub(super) fn check_keys(audit: &Audit) -> Vec<(String, String)> {
     let signing = signer(audit).err().map(|what| ("audit.signing_key_file".to_owned(), what));
     let fingerprint = fingerprinter(audit).err().map(|what| ("audit.fingerprint_key_file".to_owned(), what));
     signing.into_iter().chain(fingerprint).collect()

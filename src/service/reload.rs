@@ -2,8 +2,8 @@
 //!
 //! A policy that can't be read or does not validate changes nothing: the old one stays, and readiness warns.
 //! A changed text counts when two looks in a row found it: a file that is being written in place may end, for a
-//! moment, before the rule that forbids. Each replacement is recorded before it takes effect. Not here: token, key and revocation files, which their
-//! stages watch.
+//! moment, before the rule that forbids. Each replacement is recorded before it takes effect. Not here: the
+//! certificate (`service::certificate`), and token, key and revocation files, which their stages watch.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,11 +16,11 @@ use crate::entry::Kind;
 use crate::json::Object;
 use crate::pipeline::Pipeline;
 
-/// How often the policy file is looked at.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often a file is looked at.
+pub(super) const LOOK: Duration = Duration::from_secs(1);
 
-/// What the last reload had to say, for readiness. Anybody may read it there, so it quotes neither the policy
-/// nor a path; the log has the details.
+/// What the last reload had to say, for readiness. Anybody may read it there, so it quotes neither a file nor
+/// a path; the log has the details.
 pub(super) type Warning = Arc<Mutex<Option<&'static str>>>;
 
 const UNREADABLE: &str =
@@ -32,6 +32,7 @@ const UNRECORDED: &str = "the changed policy is not in force: the change can't b
 /// Follows the policy file until the process stops.
 pub(super) async fn follow(
     file: PathBuf,
+    config_digest: String,
     pipeline: Arc<Pipeline>,
     warning: Warning,
     mut stop: watch::Receiver<bool>,
@@ -48,7 +49,7 @@ pub(super) async fn follow(
         if !looks.settled(&read) {
             continue;
         }
-        match take_up(read, &pipeline).await {
+        match take_up(read, &config_digest, &pipeline).await {
             Ok(()) => set(&warning, None),
             Err((told, why)) => {
                 looks.refused = told != UNRECORDED;
@@ -78,7 +79,11 @@ impl Looks {
     }
 }
 
-async fn take_up(read: Result<String, String>, pipeline: &Pipeline) -> Result<(), (&'static str, String)> {
+async fn take_up(
+    read: Result<String, String>,
+    config_digest: &str,
+    pipeline: &Pipeline,
+) -> Result<(), (&'static str, String)> {
     let text = read.map_err(|why| (UNREADABLE, why))?;
     let now = pipeline.authorizer();
     if authorize::digest_of(&text) == now.digest() {
@@ -89,6 +94,7 @@ async fn take_up(read: Result<String, String>, pipeline: &Pipeline) -> Result<()
         (NOT_GOOD, problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
     })?;
     let mut members = Object::new();
+    members.set("config_digest", config_digest);
     members.set("policy_digest", new.digest());
     members.set("policy_digest_before", now.digest());
     let noted = pipeline.auditor.note(Kind::Reloaded, members).await;
@@ -98,7 +104,7 @@ async fn take_up(read: Result<String, String>, pipeline: &Pipeline) -> Result<()
     Ok(())
 }
 
-fn set(warning: &Warning, what: Option<&'static str>) {
+pub(super) fn set(warning: &Warning, what: Option<&'static str>) {
     *warning.lock().unwrap_or_else(PoisonError::into_inner) = what;
 }
 

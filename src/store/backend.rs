@@ -2,6 +2,8 @@
 //!
 //! Not here: `SQLite` (`store::sqlite`), the double that fails at every step (`store::double`, tests only).
 
+use std::sync::Arc;
+
 use super::{StoreError, error::Damage};
 use crate::seal::{self, Chain, Checkpoint, Hash, Signer, Tile, Tree, Verifier};
 
@@ -33,7 +35,7 @@ pub(crate) enum CommitError {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Row {
     pub(crate) leaf: Hash,
-    pub(crate) entry: String,
+    pub(crate) entry: Arc<str>,
 }
 
 /// The head as it is stored.
@@ -120,7 +122,7 @@ impl State {
     /// The batch that adds `entries`, and the state after it.
     pub(crate) fn next(
         &self,
-        entries: impl IntoIterator<Item = String>,
+        entries: impl IntoIterator<Item = Arc<str>>,
         checkpoint: bool,
         signer: &Signer,
     ) -> Result<(Batch, Self), StoreError> {

@@ -114,7 +114,7 @@ impl Bench {
             (None, directory) => read(&directory.as_ref().unwrap().path().join("audit.db")).await,
         };
         let stored: Vec<_> = contents.rows.iter().map(|row| row.entry.clone()).collect();
-        assert_eq!(stored, expected.into_iter().map(entry).collect::<Vec<_>>());
+        assert_eq!(stored, expected.into_iter().map(|n| entry(n).into()).collect::<Vec<Arc<str>>>());
 
         let verifier = self.signer.verifier().unwrap();
         let (mut tree, mut tiles, mut chain) = (Tree::new(), vec![], Chain::new());
@@ -151,7 +151,7 @@ async fn read(path: &std::path::Path) -> Contents {
             break;
         }
         contents.rows.extend(
-            page.into_iter().map(|row| Row { leaf: hash(&row.leaf), entry: text(row.entry.unwrap()) }),
+            page.into_iter().map(|row| Row { leaf: hash(&row.leaf), entry: text(row.entry.unwrap()).into() }),
         );
     }
     for index in 0..contents.rows.len() as u64 / 256 {

@@ -19,6 +19,8 @@ pub(super) fn classify(error: &sqlx::Error) -> StoreError {
         (1032, _) => StoreError::Moved,
         // SQLITE_CONSTRAINT_TRIGGER, _PRIMARYKEY, _ROWID: somebody else's rows stand where ours were to go.
         (1811 | 1555 | 2579, _) => StoreError::Foreign,
+        // SQLITE_CONSTRAINT_NOTNULL of the head: it is not the one that the batch was made for (`sqlite`).
+        (1299, _) if error.message().ends_with("head.edge") => StoreError::Foreign,
         // SQLITE_FULL
         (_, 13) => StoreError::Full,
         // SQLITE_PERM, SQLITE_READONLY

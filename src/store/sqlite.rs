@@ -5,6 +5,7 @@
 //! `store::schema`).
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
@@ -16,9 +17,9 @@ use super::place::{Identity, Place, check_home};
 use super::{StoreError, schema};
 use crate::seal::{self, Hash, Tree};
 
-/// Rows in one `INSERT`, largest first: a batch is cut into these, so that seven statements are prepared once
+/// Rows that go over in one piece, largest first: a batch is cut into these, so that six texts are prepared once
 /// and serve every size of batch.
-const CHUNKS: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
+const CHUNKS: [usize; 6] = [32, 16, 8, 4, 2, 1];
 
 /// Bytes of WAL that are kept after it was copied into the database: 64 MiB.
 const WAL_KEPT: &str = "67108864";
@@ -144,39 +145,27 @@ impl Backend for Sqlite {
     }
 }
 
-/// Writes a batch within a transaction that is left open.
+/// Writes a batch within a transaction that is left open. Each statement costs a hand-over to the thread that
+/// `sqlx` keeps for a connection and back, so they go in few pieces, the head with the first rows.
 async fn write(connection: &mut SqliteConnection, batch: &Batch) -> Result<(), StoreError> {
     let failed = |e: sqlx::Error| classify(&e);
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await.map_err(failed)?;
     // First of all the head: it tells whether the log is still the one that the batch was made for.
-    let replaced = match &batch.before {
-        Some(before) => {
-            let head = "UPDATE head SET note = ?, edge = ? WHERE one = 1 AND note = ?";
-            let query = sqlx::query(head).bind(&batch.head.note).bind(&batch.head.edge).bind(before);
-            query.execute(&mut *connection).await.map_err(failed)?.rows_affected()
-        }
-        None => {
-            let head = "INSERT INTO head (one, note, edge) VALUES (1, ?, ?)";
-            let query = sqlx::query(head).bind(&batch.head.note).bind(&batch.head.edge);
-            query.execute(&mut *connection).await.map_err(failed)?.rows_affected()
-        }
-    };
-    if replaced != 1 {
-        return Err(StoreError::Foreign);
-    }
+    let head = if batch.before.is_some() { REPLACE_HEAD } else { FIRST_HEAD };
+    let mut begin = Some(head);
     let (mut rest, mut seq) = (batch.rows.as_slice(), signed(batch.first)?);
     for size in CHUNKS {
         while let Some((chunk, after)) = rest.split_at_checked(size) {
-            let values = vec!["(?,?,?)"; size].join(",");
-            let insert = AssertSqlSafe(format!("INSERT INTO entries (seq, leaf, entry) VALUES {values}"));
-            let mut query = sqlx::query(insert);
+            let mut query = piece(begin.take(), batch, size);
             for row in chunk {
-                query = query.bind(seq).bind(row.leaf.0.as_slice()).bind(&row.entry);
+                query = query.bind(seq).bind(row.leaf.0.to_vec()).bind(Arc::clone(&row.entry));
                 seq += 1;
             }
             query.execute(&mut *connection).await.map_err(failed)?;
             rest = after;
         }
+    }
+    if begin.is_some() {
+        piece(begin, batch, 0).execute(&mut *connection).await.map_err(failed)?;
     }
     for tile in &batch.tiles {
         let query = sqlx::query("INSERT INTO tiles (level, n, root, hashes) VALUES (?, ?, ?, ?)")
@@ -196,6 +185,33 @@ async fn write(connection: &mut SqliteConnection, batch: &Batch) -> Result<(), S
     Ok(())
 }
 
+/// Fails (`edge` may not be NULL) unless the stored head is the one that the batch was made for.
+const REPLACE_HEAD: &str =
+    "INSERT INTO head (one, note, edge) VALUES (1, ?, (SELECT ? FROM head WHERE note = ?))
+     ON CONFLICT (one) DO UPDATE SET note = excluded.note, edge = excluded.edge";
+
+/// Fails if there is a head.
+const FIRST_HEAD: &str = "INSERT INTO head (one, note, edge) VALUES (1, ?, ?)";
+
+/// A row at a time: a table with a trigger takes several in one statement by way of a copy, which costs as much as
+/// the row.
+const INSERT: &str = "INSERT INTO entries (seq, leaf, entry) VALUES (?, ?, ?)";
+
+type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
+
+/// Statements for so many rows, whose values are still to be bound. The first piece of a batch begins the
+/// transaction and replaces the head.
+fn piece<'q>(head: Option<&str>, batch: &'q Batch, rows: usize) -> Query<'q> {
+    let begin = head.into_iter().flat_map(|head| ["BEGIN IMMEDIATE", head]);
+    let text = begin.chain(std::iter::repeat_n(INSERT, rows)).collect::<Vec<_>>().join(";");
+    let query = sqlx::query(AssertSqlSafe(text));
+    match (head, &batch.before) {
+        (None, _) => query,
+        (Some(_), None) => query.bind(&batch.head.note).bind(&batch.head.edge),
+        (Some(_), Some(before)) => query.bind(&batch.head.note).bind(&batch.head.edge).bind(before),
+    }
+}
+
 async fn read_end(connection: &mut SqliteConnection) -> Result<Stored, sqlx::Error> {
     let mut transaction = connection.begin().await?;
     let head = sqlx::query("SELECT note, edge FROM head").fetch_optional(&mut *transaction).await?;
@@ -213,7 +229,8 @@ async fn read_end(connection: &mut SqliteConnection) -> Result<Stored, sqlx::Err
     let query =
         sqlx::query("SELECT leaf, entry FROM entries WHERE seq >= ? ORDER BY seq").bind(narrow(first)?);
     let rows = query.fetch_all(&mut *transaction).await?;
-    let tail = rows.iter().map(|row| Ok(Row { leaf: hash(row, 0)?, entry: row.try_get(1)? }));
+    let tail =
+        rows.iter().map(|row| Ok(Row { leaf: hash(row, 0)?, entry: row.try_get::<String, _>(1)?.into() }));
     let tail = tail.collect::<Result<_, sqlx::Error>>()?;
 
     let mut roots = Vec::new();

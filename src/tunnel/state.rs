@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::{HashMap, HashSet};
+
 use jiff::Timestamp;
 
 use crate::json::{Json, Object};
@@ -42,6 +44,31 @@ pub fn state_of(operation: Operation, answer: &Json, tunnel: TunnelId) -> Option
     tunnels_in(operation, answer).into_iter().find(|state| tunnel_id(state) == Some(tunnel))
 }
 
+/// Which of the tunnels in an answer is each of those that a call was about: `asked` has the id of each, or, where
+/// it was to be created, its name alone. A created one is known by its name; one whose name is nobody's by its
+/// place, if as many were answered as asked for.
+#[must_use]
+pub fn answered<'a>(
+    asked: &[(Option<TunnelId>, Option<&str>)],
+    tunnels: &[&'a Object],
+) -> Vec<Option<&'a Object>> {
+    let by_id: HashMap<TunnelId, &Object> =
+        tunnels.iter().filter_map(|tunnel| Some((tunnel_id(tunnel)?, *tunnel))).collect();
+    let by_name: HashMap<&str, &Object> =
+        tunnels.iter().filter_map(|tunnel| Some((text(tunnel, "name")?, *tunnel))).collect();
+    let names: HashSet<&str> = asked.iter().filter_map(|(_, name)| *name).collect();
+    let whole = asked.len() == tunnels.len();
+    let each = asked.iter().enumerate().map(|(at, (id, name))| {
+        if let Some(id) = id {
+            return by_id.get(id).copied();
+        }
+        let nameless = |tunnel: &&Object| text(tunnel, "name").is_none_or(|name| !names.contains(name));
+        let there = || tunnels.get(at).copied().filter(|_| whole).filter(nameless);
+        name.and_then(|name| by_name.get(name).copied()).or_else(there)
+    });
+    each.collect()
+}
+
 /// The tunnel's id.
 #[must_use]
 pub fn tunnel_id(state: &Object) -> Option<TunnelId> {
@@ -71,7 +98,7 @@ pub fn key_generated_on(state: &Object) -> Option<&str> {
 /// must be keyed before anybody sees it.
 #[must_use]
 pub fn etag_text(state: &Object) -> String {
-    Json::Object(normalized(state)).to_string()
+    Json::Object(normalized(state)).to_text()
 }
 
 /// A text that is the same for equal settings only: for what of a state a request can ask for. Unlike the rest,

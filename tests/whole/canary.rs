@@ -31,13 +31,13 @@ const GIVEN: [&str; 7] = [
     "upstream-token",
 ];
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_stored_or_printed() {
     check(Wishes::default()).await;
 }
 
 /// As much as can be asked for: all bodies kept, and every library logs all that it can.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_stored_or_printed_at_the_finest_level_of_log() {
     let config = vec![
         ("log.filter", "\"trace\"".to_owned()),

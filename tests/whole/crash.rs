@@ -10,6 +10,7 @@ mod callers;
 mod lost;
 mod truth;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tunnelwarden::clock::Clock as _;
@@ -76,6 +77,7 @@ async fn every_effect_has_an_intent_and_every_intent_an_end_wherever_the_program
     let seed = seed.unwrap_or_else(|| world.clock.now().as_millisecond().unsigned_abs());
     eprintln!("TUNNELWARDEN_SEED={seed}");
     let (mut tally, mut seen) = (Tally::default(), 0);
+    let mut struck: BTreeMap<String, u32> = BTreeMap::new();
     for round in 0..kills.unwrap_or(KILLS) {
         let moment = MOMENTS[usize::try_from(round).unwrap() % MOMENTS.len()];
         let mut random = Random::new(seed, round);
@@ -84,7 +86,8 @@ async fn every_effect_has_an_intent_and_every_intent_an_end_wherever_the_program
         world.launch().await;
         let callers = Callers::start(&world, &mut random);
         pause(random.below(100)).await;
-        strike(&mut world, moment, &mut random).await;
+        let met = strike(&mut world, moment, &mut random).await;
+        *struck.entry(format!("{moment:?}")).or_insert(0) += u32::from(met);
         let heard = callers.heard().await;
         settle(&world).await;
         world.launch().await;
@@ -97,7 +100,9 @@ async fn every_effect_has_an_intent_and_every_intent_an_end_wherever_the_program
         world.kill();
         seen = world.entries_after(seen).await.last().map_or(seen, |entry| entry.seq + 1);
     }
-    eprintln!("{tally:?}");
+    eprintln!("{tally:?}, met {struck:?}");
+    let missed: Vec<_> = struck.iter().filter(|(_, met)| **met == 0).collect();
+    assert!(missed.is_empty(), "these moments never came: {missed:?}");
     assert!(tally.effects > 0 && tally.resolved > 0 && tally.answers > 0, "{tally:?}: nothing was tried");
 }
 
@@ -115,8 +120,9 @@ fn slow_down(world: &World, moment: Moment) {
     }
 }
 
-/// Kills when the moment has come, or when it does not come.
-async fn strike(world: &mut World, moment: Moment, random: &mut Random) {
+/// Kills when the moment has come, or when it does not come; says which.
+async fn strike(world: &mut World, moment: Moment, random: &mut Random) -> bool {
+    let mut met = false;
     let (calls, effects) = (world.emulator.calls().len(), world.emulator.effect_list().len());
     let entries = world.entries_after(0).await.len() as u64;
     slow_down(world, moment);
@@ -133,6 +139,7 @@ async fn strike(world: &mut World, moment: Moment, random: &mut Random) {
             Moment::UpstreamActed | Moment::Answering => world.emulator.effect_list().len() > effects,
         };
         if come {
+            met = true;
             break;
         }
         pause(1).await;
@@ -143,6 +150,7 @@ async fn strike(world: &mut World, moment: Moment, random: &mut Random) {
         Moment::IntentOnDisk | Moment::UpstreamActed => {}
     }
     world.kill();
+    met
 }
 
 async fn pause(milliseconds: u64) {

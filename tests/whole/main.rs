@@ -12,12 +12,17 @@
 
 mod blanking;
 mod canary;
+mod check;
 mod crash;
 mod damage;
+mod effects;
 mod flood;
 mod harness;
+mod hung_up;
 mod once;
+mod policy;
 mod refusals;
 mod reload;
+mod shapes;
 mod store_faults;
 mod way;

@@ -1,7 +1,10 @@
-//! Files that change while the proxy runs: policy, upstream token, keys, revocations. A good one takes effect by
-//! itself; a bad one changes nothing and readiness says so.
+//! Files that change while the proxy runs: policy, upstream token, keys, revocations, certificate. A good one takes
+//! effect by itself; a bad one changes nothing and readiness says so.
+
+use std::sync::Arc;
 
 use http::Method;
+use rustls_pki_types::{CertificateDer, ServerName};
 use tunnelwarden::config::Algorithm;
 use tunnelwarden::emulator::new_token;
 use tunnelwarden::identify::dev::DevKey;
@@ -77,6 +80,9 @@ async fn a_changed_policy_takes_effect_and_is_recorded_before_it_does() {
     assert_eq!(reloaded.text("/policy_digest_before"), by(&before).await);
     assert_eq!(reloaded.text("/policy_digest"), by(&denied).await);
     assert_ne!(by(&before).await, by(&denied).await);
+    let started = &world.entries().await[0];
+    assert_eq!(started.text("/config_digest").len(), 64);
+    assert_eq!(reloaded.text("/config_digest"), started.text("/config_digest"), "{}", reloaded.raw);
     let order: Vec<String> = world.entries().await.iter().map(|entry| entry.text("/policy_digest")).collect();
     let first = order.iter().position(|digest| *digest == reloaded.text("/policy_digest")).unwrap();
     assert_eq!(world.entries().await[first].text("/kind"), "reloaded");
@@ -208,4 +214,57 @@ async fn a_revocation_leaves_those_in_who_were_verified_before_whatever_their_ne
     assert_eq!(stayed.status, 200, "{}", stayed.text());
     let gone = list(&goes).await.unwrap();
     assert_eq!(gone.status, 429, "once it is known to be bad it is a stranger's: {}", gone.text());
+}
+
+/// A certificate for localhost that signs itself, with its key, both PEM.
+fn certificate() -> (CertificateDer<'static>, String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    (certificate.der().clone(), certificate.pem(), key.serialize_pem())
+}
+
+impl World {
+    /// The certificate that a new connection gets.
+    async fn presented(&self, roots: &[&CertificateDer<'static>]) -> CertificateDer<'static> {
+        let mut store = rustls::RootCertStore::empty();
+        roots.iter().for_each(|root| store.add((*root).clone()).unwrap());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config =
+            rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.unwrap().with_root_certificates(store).with_no_client_auth();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let tcp = tokio::net::TcpStream::connect(self.proxy().api).await.unwrap();
+        let stream = connector.connect(ServerName::try_from("localhost").unwrap(), tcp).await.unwrap();
+        stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned()
+    }
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_given_to_new_connections_and_a_bad_one_is_not() {
+    let (first, first_pem, first_key) = certificate();
+    let (second, second_pem, second_key) = certificate();
+    let tls = ["certificate", "private_key"].map(|name| format!("\"{name}.pem\""));
+    let [certificate_file, private_key_file] = tls;
+    let config =
+        vec![("listen.certificate_file", certificate_file), ("listen.private_key_file", private_key_file)];
+    let mut world = World::prepared(Wishes { config, ..Wishes::default() }).await;
+    world.write("certificate.pem", &first_pem);
+    world.write("private_key.pem", &first_key);
+    world.launch().await;
+    let roots = [&first, &second];
+    assert_eq!(world.presented(&roots).await, first);
+    for bad in ["", "no certificate", &second_pem] {
+        // The last is a good one, of another key.
+        world.write("certificate.pem", bad);
+        let told = world.warns(Some("certificate")).await;
+        assert!(!told.contains(world.dir.path().to_str().unwrap()), "anybody reads this: {told}");
+        assert_eq!(world.presented(&roots).await, first, "{bad}");
+    }
+    world.write("private_key.pem", &second_key);
+    world.warns(None).await;
+    assert_eq!(world.presented(&roots).await, second);
+    std::fs::remove_file(world.dir.path().join("private_key.pem")).unwrap();
+    world.warns(Some("certificate")).await;
+    assert_eq!(world.presented(&roots).await, second);
 }

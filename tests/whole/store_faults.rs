@@ -1,8 +1,9 @@
 //! A record that can't be written: full, locked, moved, replaced or read-only. Nothing happens meanwhile, and
 //! service resumes by itself.
 //!
-//! Some of it needs a file system of its own, which takes leave to mount one; without, these tests say that they
-//! were skipped. Not here: every fault at every step of an append (`store::faults`).
+//! Some of it needs a file system of its own, or a file that nobody may change, which takes the rights of root.
+//! Without them these tests say that they were skipped; where `CI` is set they fail. Not here: every fault at every
+//! step of an append (`store::faults`).
 
 mod owed;
 
@@ -141,7 +142,7 @@ impl Mount {
         let path = dir.path().to_str().unwrap();
         let mounted = run("mount", &["-t", "tmpfs", "-o", "size=4m", "tunnelwarden-test", path]);
         if !mounted {
-            eprintln!("SKIPPED: no leave to mount a file system, so this was not tried");
+            skipped("no leave to mount a file system");
         }
         mounted.then_some(Self(dir))
     }
@@ -159,6 +160,46 @@ impl Drop for Mount {
     fn drop(&mut self) {
         // Lazily: a process of a failed test may still have files open there.
         run("umount", &["-l", self.path().to_str().unwrap()]);
+    }
+}
+
+/// Says that a test could not be made. Where all of them are to be made that is a failure.
+fn skipped(why: &str) {
+    assert!(std::env::var_os("CI").is_none(), "not tried, and CI is set: {why}");
+    eprintln!("SKIPPED: {why}, so this was not tried");
+}
+
+/// Files that nobody may change, not even those who have them open for writing, until this is dropped.
+struct Sealed(Vec<PathBuf>);
+
+impl Sealed {
+    /// `None` where they can't be sealed: it takes the rights of root, and a file system that knows of it.
+    fn new(paths: Vec<PathBuf>) -> Option<Self> {
+        let sealed = Self(paths);
+        let all = sealed.0.iter().all(|path| run("chattr", &["+i", path.to_str().unwrap()]));
+        all.then_some(sealed)
+    }
+
+    /// A folder on whose file system sealing holds.
+    fn folder() -> Option<tempfile::TempDir> {
+        use std::io::Write as _;
+        // Beside what is built, because the folder for temporary files may be one in memory.
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let path = dir.path().join("tried");
+        let mut open = std::fs::File::create(&path).unwrap();
+        let holds = Self::new(vec![path]).is_some_and(|_sealed| open.write_all(b"x").is_err());
+        if !holds {
+            skipped("no leave to seal a file, or a file system on which that does not hold");
+        }
+        holds.then_some(dir)
+    }
+}
+
+impl Drop for Sealed {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            run("chattr", &["-i", path.to_str().unwrap()]);
+        }
     }
 }
 
@@ -202,5 +243,28 @@ async fn a_read_only_record_is_told_at_the_start() {
     assert!(told.contains("audit.db") && told.to_lowercase().contains("read-only"), "{told}");
     assert!(mount.remount("rw"));
     world.launch().await;
+    check_resumes(&world, 200).await;
+}
+
+#[tokio::test]
+async fn a_running_proxy_that_may_not_write_any_more_does_nothing_until_it_may_again() {
+    let Some(folder) = Sealed::folder() else { return };
+    let database = folder.path().join("audit.db");
+    let world = World::with(wishes(Some(database.clone()))).await;
+    assert_eq!(create(&world, 1).await.status, 200);
+    let wal = folder.path().join("audit.db-wal");
+    let sealed = Sealed::new(vec![database, wal]).unwrap();
+    // What is under way meets an error of the disk; whoever opens the file anew finds that it is read-only.
+    let until = tokio::time::Instant::now() + PATIENCE;
+    let mut n = 10;
+    while !world.admin("/readyz").await.text().contains("read-only") {
+        assert!(tokio::time::Instant::now() < until, "it is never noticed:\n{}", world.stderr());
+        let answer = create(&world, n).await;
+        assert_eq!((answer.status, answer.error_code()), (503, AUDIT_UNAVAILABLE), "{}", answer.text());
+        n = n.wrapping_add(1).max(10);
+    }
+    assert_eq!(writes(&world), 1, "nothing was sent from the first moment on");
+    check_refused(&world, "the audit database is read-only").await;
+    drop(sealed);
     check_resumes(&world, 200).await;
 }

@@ -1,8 +1,10 @@
 //! A call's whole way, when all is well.
 
 use http::Method;
+use tunnelwarden::emulator::Fault;
+use tunnelwarden::operation::Operation;
 
-use crate::harness::{World, tunnel_body};
+use crate::harness::{Wishes, World, tunnel_body};
 
 #[tokio::test]
 async fn a_write_is_an_intent_and_an_outcome_and_a_read_is_one_entry() {
@@ -49,7 +51,83 @@ async fn a_stale_etag_is_a_412_and_nothing_is_sent() {
     assert_ne!(first.header("etag"), etag);
     let second = world.call_with("operator", Method::PUT, &path, Some(&tunnel_body("a", 1)), &with).await;
     assert_eq!(second.status, 412, "{}", second.text());
-    assert_eq!(world.emulator.effects()[&tunnelwarden::operation::Operation::Update], 1);
+    assert_eq!(world.emulator.effects()[&Operation::Update], 1);
+}
+
+#[tokio::test]
+async fn what_was_done_once_is_not_to_be_repeated_and_the_answer_says_so() {
+    let world = World::start().await;
+    let said = async |role: &str, method: Method, path: &str, body: Option<&str>| {
+        let answer = world.call(role, method.clone(), path, body).await;
+        assert_eq!(answer.status, 200, "{method} {path}: {}", answer.text());
+        (answer.header("x-should-retry"), answer)
+    };
+    let (retry, made) = said("operator", Method::POST, "", Some(&tunnel_body("a", 1))).await;
+    assert_eq!(retry, "false", "create");
+    let id = made.text_at("/result/id");
+    let keys = format!("{{\"psks\":[{{\"id\":\"{id}\",\"psk\":\"0123456789abcdefghij\"}}]}}");
+    let (one, generate) = (format!("/{id}"), format!("/{id}/psk_generate"));
+    let (second, moved) = (tunnel_body("b", 2), tunnel_body("c", 3));
+    for (method, path, body, wanted) in [
+        (Method::POST, generate.as_str(), None, "false"),
+        (Method::POST, "/psk", Some(keys.as_str()), "false"),
+        // These change nothing, or may be made twice.
+        (Method::POST, "?validate_only=true", Some(&second), ""),
+        (Method::POST, &format!("{generate}?validate_only=true"), None, ""),
+        (Method::PUT, &one, Some(&moved), ""),
+        (Method::GET, &one, None, ""),
+        (Method::GET, "", None, ""),
+        (Method::DELETE, &one, None, ""),
+    ] {
+        assert_eq!(said("admin", method.clone(), path, body).await.0, wanted, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn of_an_answer_that_is_no_json_the_record_has_size_and_digest_and_not_the_text() {
+    let bodies = ("audit.bodies", "{ read = true, write = true, secret = true }".to_owned());
+    let world = World::with(Wishes { config: vec![bodies], ..Wishes::default() }).await;
+    let made = world.call("operator", Method::POST, "", Some(&tunnel_body("a", 1))).await;
+    let path = format!("/{}", made.text_at("/result/id"));
+    let moved = tunnel_body("a", 2);
+    for (method, path, body, operation) in [
+        (Method::GET, path.as_str(), None, Operation::Get),
+        (Method::POST, "", Some(moved.as_str()), Operation::Create),
+    ] {
+        world.emulator.fault(Fault::Html, operation, 1);
+        let answer = world.call("operator", method, path, body).await;
+        assert_eq!(
+            (answer.status, answer.header("content-type").as_str()),
+            (502, "text/html; charset=UTF-8")
+        );
+        assert!(answer.text().starts_with("<!DOCTYPE html>"), "{}", answer.text());
+        let entries = world.entries_of(&answer.header("x-request-id")).await;
+        let outcome = entries.last().unwrap();
+        assert_eq!(outcome.text("/kind"), "outcome");
+        assert_eq!(outcome.number("/response/size"), i64::try_from(answer.body.len()).ok());
+        let digest = outcome.text("/response/digest");
+        assert!(digest.len() > 32, "{}", outcome.raw);
+        assert_eq!(outcome.text("/response/content_type"), "text/html");
+        assert!(outcome.json.pointer("/response/body").is_none(), "{}", outcome.raw);
+        assert!(!outcome.raw.contains("DOCTYPE") && !outcome.raw.contains("<h1>"), "{}", outcome.raw);
+        assert_eq!(outcome.number("/upstream/status"), Some(502), "{}", outcome.raw);
+    }
+}
+
+#[tokio::test]
+async fn each_exchange_with_the_upstream_is_measured() {
+    let world = World::start().await;
+    let made = world.call("operator", Method::POST, "", Some(&tunnel_body("a", 1))).await;
+    let path = format!("/{}", made.text_at("/result/id"));
+    world.call("viewer", Method::GET, &path, None).await;
+    // Reads the state before.
+    world.call("operator", Method::PUT, &path, Some(&tunnel_body("a", 1))).await;
+    let metrics = world.admin("/metrics").await.text();
+    for (operation, count) in [("create", 1), ("get", 2), ("update", 1)] {
+        let line =
+            format!("tunnelwarden_upstream_duration_seconds_count{{operation=\"{operation}\"}} {count}\n");
+        assert!(metrics.contains(&line), "{line}{metrics}");
+    }
 }
 
 #[tokio::test]

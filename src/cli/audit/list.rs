@@ -5,6 +5,7 @@ use std::io::Write;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::color::Paint;
 use super::{Database, unreadable};
 use crate::cli::{Env, Exit, Stop};
 use crate::entry::Kind;
@@ -112,6 +113,7 @@ pub(super) async fn run(list: &List, env: &Env, out: &mut (dyn Write + Send)) ->
     seqs.reverse();
     let mut names = Names { reader: &reader, known: BTreeMap::new() };
     let mut table = None;
+    let paint = Paint { colors: env.colors() };
     for page in seqs.chunks(PAGE) {
         let rows = reader.entries(page).await.map_err(|error| unreadable(&error))?;
         if list.json {
@@ -130,11 +132,12 @@ pub(super) async fn run(list: &List, env: &Env, out: &mut (dyn Write + Send)) ->
         if table.is_none() {
             let width = env.vars.get("COLUMNS").and_then(|columns| columns.parse().ok());
             let fit = Table::fit(&lines, width);
-            writeln!(out, "{}", fit.heading())?;
+            writeln!(out, "{}", paint.heading(&fit.heading()))?;
             table = Some(fit);
         }
         if let Some(table) = &table {
-            lines.iter().try_for_each(|line| writeln!(out, "{}", table.line(line)))?;
+            let painted = |line: &Line| paint.entry(&table.line(line), line.failed()).into_owned();
+            lines.iter().try_for_each(|line| writeln!(out, "{}", painted(line)))?;
         }
     }
     reader.close().await;

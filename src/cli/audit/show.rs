@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use super::color::Paint;
 use super::{Database, unreadable};
 use crate::cli::{Env, Exit, Stop};
 use crate::inspect::{plain, pretty, read_entry, story};
@@ -41,6 +42,6 @@ pub(super) async fn run(show: &Show, env: &Env, out: &mut (dyn Write + Send)) ->
             Err(e) => writeln!(out, "entry {} can't be read: {e}; run `tunnelwarden audit verify`", row.seq)?,
         }
     }
-    write!(out, "{}", story(&entries))?;
+    write!(out, "{}", Paint { colors: env.colors() }.story(&story(&entries)))?;
     Ok(Exit::Good)
 }

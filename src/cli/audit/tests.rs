@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Parser;
 
 use super::*;
+use crate::cli::Terminal;
 use crate::clock::ManualClock;
 use crate::seal::{Signer, generate_key};
 use crate::secret::ExposeSecret as _;
@@ -53,7 +54,8 @@ impl Bench {
         let config = "[audit]\ndatabase = \"sqlite:audit.db\"\nsigning_key_file = \"key\"\n\
                       checkpoint_file = \"checkpoint.txt\"\n";
         std::fs::write(path("config.toml"), config).unwrap();
-        Self { env: Env { vars: BTreeMap::new(), clock }, directory, public_key }
+        let env = Env { vars: BTreeMap::new(), clock, terminal: Terminal::default() };
+        Self { env, directory, public_key }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -62,18 +64,24 @@ impl Bench {
 
     /// Runs a command line, in which `@name` is a file of the bench and `@KEY` the public key's text.
     async fn run(&self, line: &str) -> (Exit, String) {
+        let (exit, said, _) = self.run_and_tell(line).await;
+        (exit, said)
+    }
+
+    /// The same, and what went to standard error meanwhile.
+    async fn run_and_tell(&self, line: &str) -> (Exit, String, String) {
         let words = line.split(' ').map(|word| match word.strip_prefix('@') {
             Some("KEY") => self.public_key.clone(),
             Some(name) => self.path(name).display().to_string(),
             None => word.to_owned(),
         });
         let line = Line::try_parse_from(["audit".to_owned()].into_iter().chain(words)).unwrap();
-        let mut out = Vec::new();
-        let done = run(&line.command, &self.env, &mut out).await;
-        let said = String::from_utf8(out).unwrap();
+        let (mut out, mut errors) = (Vec::new(), Vec::new());
+        let done = run(&line.command, &self.env, &mut out, &mut errors).await;
+        let (said, told) = (String::from_utf8(out).unwrap(), String::from_utf8(errors).unwrap());
         match done {
-            Ok(exit) => (exit, said),
-            Err(stop) => (stop.exit, said + &stop.what),
+            Ok(exit) => (exit, said, told),
+            Err(stop) => (stop.exit, said + &stop.what, told),
         }
     }
 }
@@ -148,4 +156,46 @@ async fn a_verification_can_move_between_threads() {
     let reader = check(crate::store::Reader::open(&bench.path("audit.db"))).await.unwrap();
     let mut progress = |_: u64| {};
     assert!(check(crate::inspect::verify(&reader, &evidence, &mut progress)).await.unwrap().is_sound());
+}
+
+/// A text without its colors.
+fn plain(text: &str) -> String {
+    text.split('\u{1b}').enumerate().fold(String::new(), |plain, (at, part)| {
+        plain + if at == 0 { part } else { part.split_once('m').unwrap().1 }
+    })
+}
+
+#[tokio::test]
+async fn lists_and_stories_are_colored_on_a_terminal_and_nowhere_else() {
+    let mut bench = Bench::make().await;
+    let id = uuid::Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0003);
+    let commands = ["list --database @audit.db".to_owned(), format!("show --database @audit.db {id}")];
+    for command in &commands {
+        let (_, bare) = bench.run(command).await;
+        assert!(!bare.contains('\u{1b}'), "{bare}");
+        bench.env.terminal.out = true;
+        let (_, colored) = bench.run(command).await;
+        assert!(colored.contains("\u{1b}[1m"), "{colored}");
+        assert_eq!(plain(&colored), bare, "colors change nothing else");
+        for (name, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+            bench.env.vars.insert(name.to_owned(), value.to_owned());
+            assert_eq!(bench.run(command).await.1, bare, "{name}");
+            bench.env.vars.clear();
+        }
+        let (_, json) = bench.run(&format!("{command} --json")).await;
+        assert!(!json.contains("\u{1b}["), "{json}");
+        bench.env.terminal.out = false;
+    }
+}
+
+#[tokio::test]
+async fn a_verification_tells_a_terminal_how_far_it_is_and_tidies_up() {
+    let mut bench = Bench::make().await;
+    let verify = "verify --config @config.toml";
+    let (exit, said, told) = bench.run_and_tell(verify).await;
+    assert_eq!((exit, told.as_str()), (Exit::Good, ""));
+    bench.env.terminal.errors = true;
+    let (exit, again, told) = bench.run_and_tell(verify).await;
+    assert_eq!((exit, again), (Exit::Good, said), "the answer is the same");
+    assert!(told.contains("\r5 entries") && told.ends_with("\r\u{1b}[K"), "{told:?}");
 }

@@ -11,6 +11,9 @@ use crate::inspect::{self, Evidence, Report, VerifyError, plain};
 /// Bytes of a checkpoint that are read: with many cosignatures it has a few KiB.
 const MAX_CHECKPOINT: u64 = 64 << 10;
 
+/// To its beginning, and what stands there goes.
+const CLEAR_LINE: &str = "\r\u{1b}[K";
+
 /// Verifies the record.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct Verify {
@@ -28,12 +31,26 @@ pub struct Verify {
     pub json: bool,
 }
 
-pub(super) async fn run(verify: &Verify, env: &Env, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
+pub(super) async fn run(
+    verify: &Verify,
+    env: &Env,
+    out: &mut (dyn Write + Send),
+    errors: &mut (dyn Write + Send),
+) -> Result<Exit, Stop> {
     // The checkpoint is read before the database: one that is written meanwhile covers no less.
     let evidence = evidence(verify, env)?;
     let reader = verify.database.open(env).await?;
-    let result = inspect::verify(&reader, &evidence, &mut |_| {}).await;
+    // Who can't see how far it is misses nothing else, so what can't be written here is no fault.
+    let mut progress = |entries: u64| {
+        if env.terminal.errors {
+            let _ = write!(errors, "\r{entries} entries").and_then(|()| errors.flush());
+        }
+    };
+    let result = inspect::verify(&reader, &evidence, &mut progress).await;
     reader.close().await;
+    if env.terminal.errors {
+        let _ = write!(errors, "{CLEAR_LINE}");
+    }
     let report = result.map_err(|error| match error {
         VerifyError::Open(error) => unreadable(&error),
         error @ VerifyError::Read(_) => Stop::failed(error),

@@ -21,7 +21,11 @@ const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/policy.cedar"
 fn told(line: &str, dir: &Path) -> (Exit, String) {
     let line = line.replace("{shipped}", SHIPPED).replace("{dir}", &dir.display().to_string());
     let parsed = Line::try_parse_from(["policy"].into_iter().chain(line.split_whitespace())).unwrap();
-    let env = Env { vars: BTreeMap::new(), clock: ManualClock::at(jiff::Timestamp::UNIX_EPOCH) };
+    let env = Env {
+        vars: BTreeMap::new(),
+        clock: ManualClock::at(jiff::Timestamp::UNIX_EPOCH),
+        terminal: Default::default(),
+    };
     let mut out = Vec::new();
     let done = run(&parsed.command, &env, &mut out);
     let mut text = String::from_utf8(out).unwrap();

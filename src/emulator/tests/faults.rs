@@ -33,6 +33,7 @@ fn check(fault: &str, seen: &Seen, acted: bool, got: &Result<Answered, String>, 
 async fn each_fault_does_what_it_says() {
     for (fault, seen, acted) in [
         ("latency=1", Seen::Status(200), true),
+        ("unknown-field", Seen::Status(200), true),
         ("drop-before", Seen::Nothing, false),
         ("drop-after", Seen::Nothing, true),
         ("reset-body", Seen::Half, true),

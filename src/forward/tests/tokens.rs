@@ -46,17 +46,17 @@ fn only_api_tokens_are_taken() {
 async fn a_bad_token_does_not_start() {
     for (content, want) in [(GLOBAL_KEY, "this is a global API key"), (" \n", "the token is empty")] {
         let (config, _file) = with_file(content);
-        let error = Upstream::start(&config, SystemClock::new()).unwrap_err().to_string();
+        let error = start(&config).unwrap_err().to_string();
         assert!(error.starts_with(&format!("upstream.token_file: {want}")), "{error}");
         assert!(!error.contains("opens_nothing"), "{error}");
     }
     let mut config = config("http://127.0.0.1:1");
     config.token = Some(TokenSource::File("/does/not/exist".into()));
-    assert!(matches!(Upstream::start(&config, SystemClock::new()), Err(ForwardError::Token { .. })));
+    assert!(matches!(start(&config), Err(ForwardError::Token { .. })));
     config.token = Some(TokenSource::File(std::env::temp_dir()));
-    assert!(matches!(Upstream::start(&config, SystemClock::new()), Err(ForwardError::Token { .. })));
+    assert!(matches!(start(&config), Err(ForwardError::Token { .. })));
     config.token = None;
-    assert!(matches!(Upstream::start(&config, SystemClock::new()), Err(ForwardError::NoToken)));
+    assert!(matches!(start(&config), Err(ForwardError::NoToken)));
 }
 
 #[test]
@@ -115,14 +115,14 @@ async fn health_tells_of_a_token_that_the_upstream_refuses() {
 
 #[tokio::test]
 async fn tokens_are_verified_where_they_belong() {
-    let check = async |token: &str, account: bool, body: &str, paths: &[&str], want: Result<(), &str>| {
+    let check = async |token: &str, account: bool, body: &str, paths: &[&str], want: &Verdict| {
         let acts = vec![server::Act::Answer(answer("200 OK", "", body.as_bytes())); 2];
         let server = Server::start(vec![acts]).await;
         let mut config = config(&server.base);
         config.token = Some(TokenSource::Environment(SecretString::from(token)));
         let account = account.then(|| AccountId::parse("a1").unwrap());
         let got = upstream(&config).verify_token(&taken(), account, Uuid::nil()).await;
-        assert_eq!(got, want.map_err(|why| format!("CLOUDFLARE_API_TOKEN: {why}")), "{token} {body}");
+        assert_eq!(&got, want, "{token} {body}");
         let seen = server.seen();
         let asked: Vec<_> = seen.iter().map(|request| request.split(' ').nth(1).unwrap()).collect();
         assert_eq!(asked, paths, "{token}");
@@ -130,11 +130,42 @@ async fn tokens_are_verified_where_they_belong() {
     let active = r#"{"success":true,"result":{"status":"active"}}"#;
     let user = "/client/v4/user/tokens/verify";
     let of_account = "/client/v4/accounts/a1/tokens/verify";
-    check("cfut_test_token_that_opens_nothing", true, active, &[user], Ok(())).await;
-    check("cfat_test_token_that_opens_nothing", true, active, &[of_account], Ok(())).await;
-    check("cfat_test_token_that_opens_nothing", false, active, &[], Ok(())).await;
-    check(FIRST, true, active, &[user], Ok(())).await;
+    let (good, refused) =
+        (Verdict::Good, |why: &str| Verdict::Refused(format!("CLOUDFLARE_API_TOKEN: {why}")));
+    check("cfut_test_token_that_opens_nothing", true, active, &[user], &good).await;
+    check("cfat_test_token_that_opens_nothing", true, active, &[of_account], &good).await;
+    let unasked = Verdict::Unasked(format!("CLOUDFLARE_API_TOKEN: {}", token::UNASKED));
+    check("cfat_test_token_that_opens_nothing", false, active, &[], &unasked).await;
+    check(FIRST, true, active, &[user], &good).await;
     let disabled = r#"{"result":{"status":"disabled"}}"#;
-    check(FIRST, true, disabled, &[user, of_account], Err("the token is disabled")).await;
-    check(FIRST, false, "{}", &[user], Err("the upstream does not call the token active")).await;
+    check(FIRST, true, disabled, &[user, of_account], &refused("the token is disabled")).await;
+    check(FIRST, false, "{}", &[user], &refused("the upstream does not call the token active")).await;
+}
+
+#[tokio::test]
+async fn what_the_upstream_can_not_say_is_no_refusal_of_the_token() {
+    for (answered, refused) in [
+        ("401 Unauthorized", true),
+        ("400 Bad Request", true),
+        ("429 Too Many Requests", false),
+        ("503 Service Unavailable", false),
+    ] {
+        let server = Server::answering(answer(answered, "", b"{}")).await;
+        let got = upstream(&config(&server.base)).verify_token(&taken(), None, Uuid::nil()).await;
+        assert_eq!(matches!(got, Verdict::Refused(_)), refused, "{answered}: {got:?}");
+        assert_eq!(matches!(got, Verdict::Unanswered(_)), !refused, "{answered}: {got:?}");
+    }
+    let got = upstream(&config("http://127.0.0.1:9")).verify_token(&taken(), None, Uuid::nil()).await;
+    assert!(matches!(got, Verdict::Unanswered(_)), "{got:?}");
+}
+
+#[tokio::test]
+async fn an_account_token_for_all_accounts_is_unchecked_until_an_answer_tells() {
+    let server = Server::answering(answer("200 OK", "", b"{}")).await;
+    let mut config = config(&server.base);
+    config.token = Some(TokenSource::Environment(SecretString::from("cfat_test_token_that_opens_nothing")));
+    let upstream = upstream(&config);
+    assert_eq!(upstream.health(), [format!("CLOUDFLARE_API_TOKEN: {}", token::UNASKED)]);
+    send(&upstream, Operation::List).await.unwrap();
+    assert_eq!(upstream.health(), Vec::<String>::new());
 }

@@ -208,7 +208,9 @@ async fn a_certificate_and_another_ones_key_are_refused_and_the_old_pair_stays()
     assert!(Listener::bind(&config::Listen { tls: Some(tls.clone()), ..limits() }).is_err());
     assert!(listener.certificate().unwrap().reload().is_err());
     std::fs::write(&tls.certificate_file, other.cert.pem()).unwrap();
-    assert!(listener.certificate().unwrap().reload().is_ok());
+    use crate::listen::Reloaded;
+    let look = || listener.certificate().unwrap().reload().unwrap();
+    assert_eq!((look(), look(), look()), (Reloaded::Seen, Reloaded::Taken, Reloaded::Same));
     std::fs::write(&tls.certificate_file, "").unwrap();
     assert!(matches!(
         Listener::bind(&config::Listen { tls: Some(tls), ..limits() }),

@@ -30,6 +30,34 @@ fn tunnels_are_found_where_each_operation_puts_them() {
     finds(Operation::Get, "[]", &[]);
 }
 
+/// Names and ids of those asked for, `-` where there is none, and the ids of what answers each of them.
+#[track_caller]
+fn pairs(asked: &[(&str, &str)], answer: &str, ids: &[&str]) {
+    let answer = parse(answer);
+    let tunnels: Vec<&Object> = answer.as_array().unwrap().iter().filter_map(Json::as_object).collect();
+    let asked: Vec<_> = asked
+        .iter()
+        .map(|(id, name)| (TunnelId::parse(id), Some(*name).filter(|name| *name != "-")))
+        .collect();
+    let found = answered(&asked, &tunnels);
+    let found: Vec<&str> = found.iter().map(|one| one.map_or("-", |t| text(t, "id").unwrap())).collect();
+    assert_eq!(found, ids);
+}
+
+#[test]
+fn each_tunnel_that_was_asked_for_is_found_in_the_answer() {
+    let new = [("-", "x"), ("-", "y")];
+    pairs(&new, r#"[{"id":"1","name":"x"},{"id":"2","name":"y"}]"#, &["1", "2"]);
+    pairs(&new, r#"[{"id":"2","name":"y"},{"id":"1","name":"x"}]"#, &["1", "2"]);
+    // One that has another name is known by its place, unless it is another's or some are missing.
+    pairs(&new, r#"[{"id":"1","name":"X"},{"id":"2","name":"y"}]"#, &["1", "2"]);
+    pairs(&new, r#"[{"id":"1"},{"id":"2"}]"#, &["1", "2"]);
+    pairs(&new, r#"[{"id":"2","name":"y"},{"id":"3","name":"z"}]"#, &["-", "2"]);
+    pairs(&new, r#"[{"id":"2","name":"y"}]"#, &["-", "2"]);
+    pairs(&[("-", "-")], r#"[{"id":"1","name":"x"}]"#, &["1"]);
+    pairs(&[("2", "-"), ("3", "-")], r#"[{"id":"1"},{"id":"2"}]"#, &["2", "-"]);
+}
+
 #[test]
 fn a_state_of_another_tunnel_is_none() {
     let answer = parse(r#"{"result":{"ipsec_tunnel":{"id":"a"}}}"#);

@@ -5,12 +5,14 @@
 use std::time::Duration;
 
 use http::Method;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 use tunnelwarden::emulator::{Call, Fault};
-use tunnelwarden::json::Json;
-use tunnelwarden::operation::Operation;
+use tunnelwarden::json::{self, Json};
+use tunnelwarden::operation::{AccountId, Operation};
 
 use super::{furnish, pause};
-use crate::harness::{Stored, Wishes, World, tunnel_body};
+use crate::harness::{ACCOUNT, Stored, Wishes, World, tunnel_body};
 
 /// Longer than any of these tests.
 const LONG: Duration = Duration::from_secs(60);
@@ -135,6 +137,147 @@ async fn a_lost_key_is_told_by_its_age() {
 async fn a_lost_creation_is_told_by_name_and_a_lost_deletion_by_absence() {
     check(async |_| Lost::create()).await;
     check(Lost::delete).await;
+}
+
+/// A row of the view `changes`, and the policies that the resolution names.
+async fn changes(lost: impl AsyncFn(&World) -> Lost) -> (Vec<Change>, Stored, World) {
+    changes_with(lost, |_| {}).await
+}
+
+/// The same where something happens at the upstream before the next start.
+async fn changes_with(
+    lost: impl AsyncFn(&World) -> Lost,
+    meanwhile: impl Fn(&World),
+) -> (Vec<Change>, Stored, World) {
+    let mut world = furnished(Vec::new()).await;
+    lost(&world).await.kill(&mut world, true).await;
+    meanwhile(&world);
+    world.launch().await;
+    let resolved = resolutions(&world, 1).await.remove(0);
+    assert_eq!(resolved.text("/resolution"), "applied", "{}", resolved.raw);
+    let options = SqliteConnectOptions::new().filename(world.database()).read_only(true);
+    let mut connection = options.connect().await.unwrap();
+    let rows: Vec<Change> = sqlx::query_as(
+        "SELECT tunnel, op, field, before, after, policies FROM changes WHERE seq = ? ORDER BY field",
+    )
+    .bind(i64::try_from(resolved.seq).unwrap())
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    connection.close().await.unwrap();
+    (rows, resolved, world)
+}
+
+#[derive(Debug, PartialEq, sqlx::FromRow)]
+struct Change {
+    tunnel: Option<String>,
+    op: String,
+    field: String,
+    before: Option<String>,
+    after: Option<String>,
+    policies: Option<String>,
+}
+
+#[tokio::test]
+async fn a_lost_update_that_was_carried_out_is_among_the_changes() {
+    let (changes, resolved, world) = changes(async |world| Lost::update(world, 77).await).await;
+    let intent = world.entries().await.into_iter().find(|e| e.text("/id") == resolved.text("/intent_id"));
+    let policies = intent.unwrap().json.get("policies").unwrap().to_string();
+    let endpoint = ("198.51.100.1", "198.51.100.77");
+    let row = |field: &str, (before, after): (&str, &str)| Change {
+        tunnel: Some(resolved.text("/tunnels/0/id")),
+        op: "replace".into(),
+        field: field.into(),
+        before: Some(format!("\"{before}\"")),
+        after: Some(format!("\"{after}\"")),
+        policies: Some(policies.clone()),
+    };
+    let want = [
+        row("/customer_endpoint", endpoint),
+        row("/health_check/target", endpoint),
+        row("/interface_address", ("10.1.1.0/31", "10.1.77.0/31")),
+    ];
+    assert_eq!(changes, want);
+    assert_eq!(resolved.text("/decision"), "allow");
+}
+
+#[tokio::test]
+async fn a_lost_key_that_was_set_is_among_the_changes_by_its_fingerprint() {
+    for lost in [true, false] {
+        let (changes, resolved, world) =
+            changes(
+                async |world| {
+                    if lost { Lost::set_psks(world).await } else { Lost::update_with_key(world).await }
+                },
+            )
+            .await;
+        let key = changes.iter().find(|change| change.field == "/psk").expect("a new key");
+        let asked = ["/request/body/psks/0/psk", "/request/body/psk"];
+        let intent = world.entries().await.into_iter().find(|e| e.text("/id") == resolved.text("/intent_id"));
+        let intent = intent.unwrap();
+        let print = asked.iter().map(|at| intent.text(at)).find(|text| !text.is_empty()).unwrap();
+        assert!(print.starts_with("redacted:psk:"), "{print}");
+        assert_eq!(key.after, Some(format!("\"{print}\"")));
+        assert_eq!(key.tunnel, Some(resolved.text("/tunnels/0/id")));
+    }
+    // Of a key that nobody saw it is known only that it is another.
+    let (changes, ..) = changes(Lost::generate).await;
+    let [key] = changes.as_slice() else { panic!("{changes:?}") };
+    assert_eq!((key.field.as_str(), key.after.as_deref()), ("/psk", Some(r#"{"unknown":"string"}"#)));
+}
+
+#[tokio::test]
+async fn a_lost_creation_and_a_lost_deletion_are_whole_tunnels_among_the_changes() {
+    let (created, resolved, world) = changes(async |_| Lost::create()).await;
+    let [row] = created.as_slice() else { panic!("{created:?}") };
+    let listed = world.call("viewer", Method::GET, "", None).await.json();
+    let tunnels = listed.pointer("/result/ipsec_tunnels").and_then(Json::as_array).unwrap().to_vec();
+    let fresh = tunnels.iter().find(|t| t.get("name").and_then(Json::as_str) == Some("fresh")).unwrap();
+    let id = fresh.get("id").and_then(Json::as_str).map(str::to_owned);
+    assert_eq!((row.op.as_str(), row.field.as_str(), &row.tunnel), ("add", "", &id));
+    assert_eq!(Some(resolved.text("/tunnels/0/id")), id);
+    let after = json::read(row.after.as_ref().unwrap().as_bytes(), 8).unwrap();
+    for name in ["id", "name", "customer_endpoint", "created_on"] {
+        assert_eq!(after.get(name), fresh.get(name), "{name}");
+    }
+
+    let (deleted, ..) = changes(Lost::delete).await;
+    let [row] = deleted.as_slice() else { panic!("{deleted:?}") };
+    assert_eq!((row.op.as_str(), row.field.as_str(), &row.after), ("remove", "", &None));
+    assert!(row.before.as_ref().unwrap().contains("\"name\":\"base-"), "{row:?}");
+}
+
+/// The key of a lost call is not known any more, so no text of the tunnel is stored that the intent did not have.
+#[tokio::test]
+async fn a_lost_key_that_somebody_put_into_another_field_is_not_stored() {
+    const KEY: &str = "a-key-put-where-none-is";
+    let lost = async |world: &World| {
+        let plain = Lost::update(world, 77).await;
+        let keyed = format!(r#"{{"psk":"{KEY}","#);
+        Lost { body: plain.body.map(|body| body.replacen('{', &keyed, 1)), ..plain }
+    };
+    let (changes, _, world) = changes_with(lost, |world| {
+        let account = AccountId::parse(ACCOUNT).unwrap();
+        let Json::Object(mut tunnel) = world.emulator.tunnels(account)[0].clone() else {
+            panic!("no tunnel")
+        };
+        tunnel.set("description", format!("ask for {KEY}"));
+        world.emulator.put_tunnel(account, &tunnel.into()).unwrap();
+    })
+    .await;
+    let description = changes.iter().find(|change| change.field == "/description").unwrap();
+    assert_eq!(description.after.as_deref(), Some(r#"{"unknown":"string","length":31}"#));
+    assert!(world.entries().await.iter().all(|entry| !entry.raw.contains(KEY)));
+}
+
+#[tokio::test]
+async fn a_lost_call_that_was_not_carried_out_changes_nothing() {
+    let mut world = furnished(Vec::new()).await;
+    Lost::update(&world, 77).await.kill(&mut world, false).await;
+    world.launch().await;
+    let resolved = resolutions(&world, 1).await.remove(0);
+    assert_eq!(resolved.text("/resolution"), "not applied", "{}", resolved.raw);
+    assert!(resolved.json.get("before_after_diff").is_none(), "{}", resolved.raw);
 }
 
 #[tokio::test]

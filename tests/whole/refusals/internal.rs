@@ -67,6 +67,35 @@ async fn a_panic_after_the_upstream_acted_leaves_an_outcome() {
     assert_eq!(outcome.text("/intent_id"), intent.text("/id"));
     assert_eq!(outcome.text("/sent"), "unknown");
     assert_eq!(outcome.text("/refusal/name"), "internal");
+    // Client and record have one name for the call, and it stands there once.
+    let request_id = answer.header("x-request-id");
+    assert_eq!(intent.text("/request_id"), request_id);
+    assert_eq!(outcome.text("/request_id"), request_id);
+    assert!(of("refusal").is_none(), "{:?}", of("refusal"));
+}
+
+/// What was known of a call that panics is told of it.
+#[tokio::test]
+async fn a_panic_in_a_read_is_recorded_with_its_caller_and_its_operation() {
+    let world = World::prepared(Wishes::default()).await;
+    let (running, clock) = start(&world).await;
+    world.emulator.fault(Fault::Latency(Duration::from_secs(1)), Operation::List, 1);
+    let call = request(&line("GET", ""), &[&bearer(&world, "viewer")], None);
+    let call = send_to(running.api(), &call);
+    let breaks = async {
+        until(&world, |call| call.operation == Some(Operation::List)).await;
+        clock.breaks.store(true, Ordering::SeqCst);
+    };
+    let (answer, ()) = tokio::join!(call, breaks);
+    assert_eq!((answer.status, answer.error_code()), (500, 99900), "{}", answer.text());
+    running.stop().await;
+    let entries = world.entries_of(&answer.header("x-request-id")).await;
+    let [refusal] = entries.as_slice() else { panic!("one entry: {entries:?}") };
+    assert_eq!(refusal.text("/refusal/name"), "internal");
+    assert_eq!(
+        (refusal.text("/subject").as_str(), refusal.text("/operation").as_str()),
+        ("viewer@test", "list")
+    );
 }
 
 /// Runs the product on a clock that can be broken. When this returns nothing but a call asks for the time.

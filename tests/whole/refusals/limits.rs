@@ -6,7 +6,7 @@ use tunnelwarden::json::Json;
 
 use crate::harness::{Answer, Wishes, World};
 
-use super::ask::{ask_with, line, with_claims};
+use super::ask::{ask_with, bearer, line, with_claims};
 use super::row::{Group, Row};
 
 pub(super) const GROUP: Group = Group {
@@ -55,6 +55,21 @@ pub(super) const GROUP: Group = Group {
         .come_back(),
     ],
 };
+
+/// Each such call costs an entry, so it costs its caller a read.
+#[tokio::test]
+async fn calls_that_are_no_operation_take_from_the_quota_of_reads() {
+    let quota = "{ read = \"3/h\", write = \"none\", secret = \"none\" }".to_owned();
+    let wishes = Wishes { config: vec![("limits.subject", quota)], ..Wishes::default() };
+    let world = World::with(wishes).await;
+    let ask = async |line: &str| ask_with(&world, line, &[&bearer(&world, "viewer")], None).await.status;
+    assert_eq!(ask("GET /client/v4/zones HTTP/1.1").await, 404);
+    assert_eq!(ask(&line("PATCH", "")).await, 405);
+    assert_eq!(ask(&line("GET", "?page=1")).await, 400);
+    for spent in [line("GET", "?page=1"), line("PATCH", ""), line("GET", "")] {
+        assert_eq!(ask(&spent).await, 429, "{spent}");
+    }
+}
 
 async fn list_as(world: &World, subject: &str) -> Answer {
     let token = with_claims(world, &[("sub", Json::from(subject))]);

@@ -4,13 +4,15 @@
 use std::time::Duration;
 
 use http::Method;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 use tunnelwarden::emulator::Fault;
 use tunnelwarden::json::Json;
 use tunnelwarden::operation::{AccountId, Operation, TunnelId};
 use tunnelwarden::secret::ExposeSecret as _;
 
 use super::{AUDIT_UNAVAILABLE, Held, create, wishes, writes};
-use crate::harness::{ACCOUNT, Answer, World};
+use crate::harness::{ACCOUNT, Answer, Stored, World};
 
 /// Generates a key while the record is locked between its intent and its outcome.
 async fn answered_unrecorded(world: &World) -> (Answer, Held) {
@@ -77,6 +79,7 @@ async fn an_outcome_that_is_owed_when_the_program_dies_is_found_out_by_the_next(
     assert_eq!(create(&world, 3).await.status, 200);
 }
 
+/// Its intent could not be stored, so it comes later, together with what ended the call.
 #[tokio::test]
 async fn a_write_that_could_not_be_recorded_is_told_of_later_as_not_sent() {
     let world = World::with(wishes(None)).await;
@@ -85,17 +88,34 @@ async fn a_write_that_could_not_be_recorded_is_told_of_later_as_not_sent() {
     assert_eq!((refused.status, refused.error_code()), (503, AUDIT_UNAVAILABLE), "{}", refused.text());
     held.release().await;
     let request_id = refused.header("x-request-id");
-    let ends = |all: &[crate::harness::Stored]| {
-        let of_call = all.iter().filter(|entry| entry.text("/request_id") == request_id);
-        of_call.filter(|entry| entry.text("/kind") == "outcome").cloned().collect::<Vec<_>>()
+    let ended = |all: &[Stored]| {
+        all.iter().any(|e| e.text("/request_id") == request_id && e.text("/kind") == "outcome")
     };
-    let entries = world.wait_for("the outcome", |all| !ends(all).is_empty()).await;
-    let outcome = ends(&entries).remove(0);
+    world.wait_for("the outcome", ended).await;
+    let entries = world.entries_of(&request_id).await;
+    let [intent, outcome] = entries.as_slice() else { panic!("an intent and its end: {entries:?}") };
+    assert_eq!((intent.text("/kind").as_str(), outcome.text("/kind").as_str()), ("intent", "outcome"));
+    assert_eq!(outcome.text("/intent_id"), intent.text("/id"));
     assert_eq!(
         (outcome.text("/sent").as_str(), outcome.number("/status")),
         ("no", Some(503)),
         "{}",
         outcome.raw
     );
+    let rows = requests(&world, &request_id).await;
+    assert_eq!(rows, [("outcome".to_owned(), Some(503), Some("no".to_owned()))]);
     assert!(world.emulator.effects().is_empty());
+}
+
+/// A call as the view `requests` shows it: how it ended, its status, and whether it was sent.
+async fn requests(world: &World, request_id: &str) -> Vec<(String, Option<i64>, Option<String>)> {
+    let options = SqliteConnectOptions::new().filename(world.database()).read_only(true);
+    let mut connection = options.connect().await.unwrap();
+    let rows = sqlx::query_as("SELECT ended, status, sent FROM requests WHERE request_id = ?")
+        .bind(request_id)
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+    rows
 }

@@ -1,0 +1,53 @@
+//! What would keep a store from being opened, found without opening it.
+//!
+//! Makes a file in each folder that is to be written, and takes it away again; the database itself is not changed,
+//! so a running store does not notice. Not here: whether the record is whole (`inspect::verify`).
+
+use std::fs::{File, OpenOptions};
+use std::io::Read as _;
+use std::path::Path;
+
+use super::lock::beside;
+
+/// What every `SQLite` file begins with.
+const MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// What is wrong, each with its key in `[audit]`.
+#[must_use]
+pub fn check(database: &Path, checkpoint_file: Option<&Path>) -> Vec<(&'static str, String)> {
+    let database = folder(database).or_else(|| file(database)).map(|what| ("database", what));
+    let checkpoint = checkpoint_file.and_then(folder).map(|what| ("checkpoint_file", what));
+    database.into_iter().chain(checkpoint).collect()
+}
+
+/// Whether files can be made beside a path: the log of a database, the next checkpoint.
+fn folder(path: &Path) -> Option<String> {
+    let probe = beside(path, &format!(".check-{}", std::process::id()));
+    let made = OpenOptions::new().write(true).create_new(true).open(&probe);
+    let tried = made.and_then(|_| std::fs::remove_file(&probe));
+    let why = tried.err()?;
+    Some(format!(
+        "no file can be made beside `{}`: {why}; make its folder, and let this process write there",
+        path.display()
+    ))
+}
+
+/// Whether what is there can be gone on with.
+fn file(path: &Path) -> Option<String> {
+    let shown = path.display();
+    let opened = OpenOptions::new().read(true).write(true).open(path);
+    let begin = opened.and_then(|file| begin(&file));
+    match begin {
+        // `serve` makes it.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+        Err(e) => Some(format!("`{shown}` can't be written: {e}; let this process read and write it")),
+        Ok(begin) if begin.is_empty() || begin == MAGIC => None,
+        Ok(_) => Some(format!("`{shown}` is no database; give another path")),
+    }
+}
+
+fn begin(file: &File) -> std::io::Result<Vec<u8>> {
+    let mut begin = Vec::new();
+    file.take(MAGIC.len() as u64).read_to_end(&mut begin)?;
+    Ok(begin)
+}
