@@ -59,7 +59,8 @@ impl<'a> Secrets<'a> {
         let mut found = Vec::new();
         if bytes.len() >= self.shortest {
             if few {
-                self.all.iter().for_each(|secret| each(bytes, secret.as_bytes(), &mut found));
+                let short = self.all.iter().filter(|secret| secret.len() <= bytes.len());
+                short.for_each(|secret| each(bytes, secret.as_bytes(), &mut found));
             } else {
                 let needles = self.needles.get_or_init(|| Needles::new(&self.all));
                 needles.longest(bytes).for_each(|range| needles::add(&mut found, range));
