@@ -170,6 +170,7 @@ impl Resolver {
             created_on: text(tunnel, "created_on"),
             modified_on: text(tunnel, "modified_on"),
             key_generated_on: crate::tunnel::state::key_generated_on(tunnel).map(str::to_owned),
+            never_had_key: crate::tunnel::state::never_had_key(tunnel),
         }
     }
 }

@@ -67,6 +67,13 @@ pub fn key_generated_on(state: &Object) -> Option<&str> {
     (plain && text.parse::<Timestamp>().is_ok()).then_some(text)
 }
 
+/// Whether the state says that no key was ever set, by an explicit `null`. One that tells nothing, or tells it in
+/// a form that is not understood, does not say so.
+#[must_use]
+pub fn never_had_key(state: &Object) -> bool {
+    state.get("psk_metadata").and_then(|metadata| metadata.get("last_generated_on")) == Some(&Json::Null)
+}
+
 /// A text that is the same for equal states only: what an `ETag` is made from. It holds `bgp.md5_key`, so it
 /// must be keyed before anybody sees it.
 #[must_use]
