@@ -12,6 +12,7 @@ use crate::json::{self, Json};
 use crate::limit::Taken;
 use crate::operation::{AccountId, Operation, Route, TunnelId};
 use crate::refusal::Refusal;
+use crate::tunnel::state::MAX_TUNNELS;
 
 /// A state as the upstream told it.
 #[derive(Clone)]
@@ -112,7 +113,9 @@ fn state(answer: &Answer, of_one: bool) -> Result<Json, Refusal> {
     };
     // That a tunnel is not there is evidence, so a list must say so itself. `null` is Go's empty list.
     let listed = match result.get("ipsec_tunnels") {
-        Some(Json::Array(items)) => items.iter().all(|item| item.as_object().is_some()),
+        Some(Json::Array(items)) => {
+            items.len() <= MAX_TUNNELS && items.iter().all(|item| item.as_object().is_some())
+        }
         other => other == Some(&Json::Null),
     };
     if !of_one && !listed {

@@ -13,8 +13,12 @@ use crate::operation::{Operation, TunnelId};
 
 use super::fields::{Absent, Field, Kind, Sent, TUNNEL, row};
 
+/// Tunnels that are taken of one answer: ten times as many as a body may name. Each element of a body is looked
+/// for among all of them.
+pub const MAX_TUNNELS: usize = 10_000;
+
 /// The tunnels in an upstream's answer (the whole envelope), in its order. Answers of the legacy shape are
-/// understood; what is no object is passed over.
+/// understood; what is no object is passed over, and so is what comes after [`MAX_TUNNELS`].
 #[must_use]
 pub fn tunnels_in(operation: Operation, answer: &Json) -> Vec<&Object> {
     let Some(result) = answer.get("result") else { return Vec::new() };
@@ -27,7 +31,7 @@ pub fn tunnels_in(operation: Operation, answer: &Json) -> Vec<&Object> {
         Operation::GeneratePsk | Operation::SetPsks => &[],
     };
     match places.iter().find_map(|place| result.get(place)) {
-        Some(Json::Array(items)) => items.iter().filter_map(Json::as_object).collect(),
+        Some(Json::Array(items)) => items.iter().filter_map(Json::as_object).take(MAX_TUNNELS).collect(),
         Some(found) => found.as_object().into_iter().collect(),
         None if operation == Operation::Create => {
             result.as_object().filter(|tunnel| tunnel.get("id").is_some()).into_iter().collect()
@@ -133,9 +137,8 @@ fn replaced(before: &Object, asked: &Object, table: &'static [Field]) -> Object 
         }
     }
     // No request can carry a field that the table does not know, so none can be said to change it.
-    for (name, value) in before.iter().filter(|(name, _)| row(table, name).is_none()) {
-        after.set(name, value.clone());
-    }
+    let unknown = before.iter().filter(|(name, _)| row(table, name).is_none());
+    after.extend(unknown.map(|(name, value)| (name, value.clone())));
     after
 }
 
@@ -176,9 +179,8 @@ fn normalized_members(object: &Object, table: &'static [Field]) -> Object {
     }
     let mut unknown: Vec<_> = object.iter().filter(|(name, _)| row(table, name).is_none()).collect();
     unknown.sort_unstable_by_key(|(name, _)| *name);
-    for (name, value) in unknown.into_iter().filter(|(_, value)| **value != Json::Null) {
-        out.set(name, sorted(value));
-    }
+    let told = unknown.into_iter().filter(|(_, value)| **value != Json::Null);
+    out.extend(told.map(|(name, value)| (name, sorted(value))));
     out
 }
 
