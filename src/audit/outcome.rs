@@ -39,7 +39,6 @@ impl Sent {
 }
 
 /// How a call that was sent ended.
-#[derive(Debug)]
 pub enum End<'a> {
     /// With an answer of the upstream's.
     Answered(Heard<'a>),
@@ -57,7 +56,6 @@ pub enum End<'a> {
 }
 
 /// An answer of the upstream's.
-#[derive(Debug)]
 pub struct Heard<'a> {
     /// Its status.
     pub status: u16,
@@ -69,6 +67,23 @@ pub struct Heard<'a> {
     pub body: &'a [u8],
     /// The body as JSON, if it is JSON and somebody needs it.
     pub json: Option<&'a Json>,
+}
+
+impl std::fmt::Debug for End<'_> {
+    /// Without the answer's body, which may hold the only copy of a PSK.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("End").field("status", &self.status()).field("fate", &self.fate()).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Heard<'_> {
+    /// Without the body, which may hold the only copy of a PSK.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Heard")
+            .field("status", &self.status)
+            .field("bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl End<'_> {

@@ -2,6 +2,9 @@
 //!
 //! Not here: the intent (`Auditor::open`), entries that the store could not take (`debts`).
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -19,7 +22,6 @@ use super::outcome::{self, End, Heard, Sent};
 use super::{Auditor, Cleared, Recorded, decision};
 
 /// What a write is about: what is asked, of which state, and how to tell later whether it came about.
-#[derive(Debug)]
 pub struct Plan {
     /// The body.
     pub asked: Asked,
@@ -27,6 +29,18 @@ pub struct Plan {
     pub before: Vec<Object>,
     /// The member `expected`: what the tunnels will look like if it happens.
     pub expected: Vec<Object>,
+}
+
+impl std::fmt::Debug for Plan {
+    /// Without the states, which may hold an `md5_key`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { asked, before, expected } = self;
+        f.debug_struct("Plan")
+            .field("asked", asked)
+            .field("before", &before.len())
+            .field("expected", &expected.len())
+            .finish()
+    }
 }
 
 /// A write whose intent is on disk and whose outcome is not. Dropping it without an outcome records that the
