@@ -14,6 +14,7 @@ pub mod one_shot;
 mod outcome;
 mod owed;
 pub mod redact;
+mod short;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -314,7 +315,15 @@ impl Auditor {
     fn finish_as(&self, kind: Kind, id: Uuid, call: &Call, members: Object) -> Json {
         let entry = Entry { kind, id, time: self.clock.now(), request_id: call.request_id, members };
         let mut entry = entry.into_json();
+        let shorten = |entry: &mut Json| {
+            if kind != Kind::Intent {
+                short::fit(entry, short::LARGEST);
+            }
+        };
+        // Before the guard, which takes its time with what would not be stored, and after it, as masks may be longer.
+        shorten(&mut entry);
         Guard::new(call.secrets.iter().map(ExposeSecret::expose_secret)).mask(&mut entry);
+        shorten(&mut entry);
         entry
     }
 

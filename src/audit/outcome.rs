@@ -72,7 +72,10 @@ pub struct Heard<'a> {
 impl std::fmt::Debug for End<'_> {
     /// Without the answer's body, which may hold the only copy of a PSK.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("End").field("status", &self.status()).field("fate", &self.fate()).finish_non_exhaustive()
+        f.debug_struct("End")
+            .field("status", &self.status())
+            .field("fate", &self.fate())
+            .finish_non_exhaustive()
     }
 }
 
@@ -316,8 +319,10 @@ fn removed(old: Json) -> Json {
 }
 
 fn error_codes(answer: &Json) -> Vec<Json> {
+    // One call has a few.
+    const MAX: usize = 100;
     let errors = answer.get("errors").and_then(Json::as_array).unwrap_or_default();
-    errors.iter().filter_map(|error| error.get("code")?.as_i64()).map(Json::from).collect()
+    errors.iter().filter_map(|error| error.get("code")?.as_i64()).map(Json::from).take(MAX).collect()
 }
 
 /// The media type without parameters, bounded: outside text.

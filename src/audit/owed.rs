@@ -19,7 +19,7 @@ use crate::tunnel::body::Asked;
 use super::call::Call;
 use super::debts::Debt;
 use super::outcome::{self, End, Heard, Sent};
-use super::{Auditor, Cleared, Recorded, decision};
+use super::{Auditor, Cleared, Recorded, decision, short};
 
 /// What a write is about: what is asked, of which state, and how to tell later whether it came about.
 pub struct Plan {
@@ -113,8 +113,8 @@ impl Owed {
         call.time_members(&mut members);
         let entry = auditor.finish(Kind::Outcome, call, members);
         if auditor.append(&entry).await.is_err() {
-            let short = bare_outcome(auditor, &self.intent, &Refusal::Internal, Sent::Unknown);
-            auditor.debts.owe(Debt::new(entry, Some(short.into_json())));
+            let short = short::shortest(&entry);
+            auditor.debts.owe(Debt::new(entry, Some(short)));
         }
         // Not before: whatever fails while the outcome is made leaves it to the drop.
         self.closed = true;
