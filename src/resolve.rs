@@ -17,12 +17,12 @@ use uuid::Uuid;
 
 use crate::audit::Auditor;
 use crate::audit::one_shot::Fate;
-use crate::entry::Kind;
 use crate::json::{Json, Object};
 use crate::limit::Budget;
 use crate::operation::{AccountId, Operation};
 use crate::refusal::Refusal;
 use crate::state::States;
+use crate::tunnel::state;
 
 use intent::Intent;
 use judge::{Expected, Present, Resolution, Verdict, judge, together};
@@ -92,9 +92,9 @@ impl Resolver {
         tokio::time::sleep(self.settle).await;
         let verdicts = self.patient_verdicts(intent).await;
         let resolution = together(&verdicts);
-        while self.auditor.note(Kind::Resolved, members(intent, resolution, &verdicts)).await.is_err() {
-            tokio::time::sleep(PAUSE.0).await;
-        }
+        let mut call = intent.call.clone();
+        call.set("intent_id", intent.id.to_string());
+        self.auditor.resolved(call, resolution.name(), evidence(intent, &verdicts)).await;
         if let Some(key) = &intent.request_key {
             let fate = match resolution {
                 Resolution::Applied => Fate::Happened,
@@ -167,10 +167,10 @@ impl Resolver {
         Present {
             settings: self.states.settings(tunnel),
             name: text(tunnel, "name"),
-            created_on: text(tunnel, "created_on"),
-            modified_on: text(tunnel, "modified_on"),
-            key_generated_on: crate::tunnel::state::key_generated_on(tunnel).map(str::to_owned),
-            never_had_key: crate::tunnel::state::never_had_key(tunnel),
+            created_on: state::time_of(tunnel, "created_on").map(str::to_owned),
+            modified_on: state::time_of(tunnel, "modified_on").map(str::to_owned),
+            key_generated_on: state::key_generated_on(tunnel).map(str::to_owned),
+            never_had_key: state::never_had_key(tunnel),
         }
     }
 }
@@ -190,18 +190,15 @@ fn cant_tell(because: &str) -> Verdict {
     }
 }
 
-fn members(intent: &Intent, resolution: Resolution, verdicts: &[Verdict]) -> Object {
-    let mut members = intent.call.clone();
-    members.set("intent_id", intent.id.to_string());
-    members.set("resolution", resolution.name());
-    let evidence = intent.expected.iter().zip(verdicts).map(|(expected, verdict)| {
+/// What each verdict rests on: our words, digests and times, and no other text of the upstream's.
+fn evidence(intent: &Intent, verdicts: &[Verdict]) -> Vec<Object> {
+    let item = |(expected, verdict): (&Expected, &Verdict)| {
         let mut item = verdict.evidence.clone();
         item.set("tunnel", expected.tunnel.clone());
         item.set("resolution", verdict.resolution.name());
-        Json::Object(item)
-    });
-    members.set("evidence", Json::Array(evidence.collect()));
-    members
+        item
+    };
+    intent.expected.iter().zip(verdicts).map(item).collect()
 }
 
 fn text(object: &Object, name: &str) -> Option<String> {

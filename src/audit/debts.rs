@@ -1,4 +1,4 @@
-//! Entries that are owed: outcomes that the store could not take when they happened.
+//! Entries that are owed: outcomes and resolutions that the store could not take when they happened.
 //!
 //! The upstream has acted and the client has its answer, so the record must follow as soon as it can, and until
 //! then nothing new may happen. If the process dies first, the intent stands open in the store and is resolved

@@ -65,7 +65,17 @@ pub fn normalized(state: &Object) -> Object {
 /// no secret is looked for.
 #[must_use]
 pub fn key_generated_on(state: &Object) -> Option<&str> {
-    let text = state.get("psk_metadata")?.get("last_generated_on")?.as_str()?;
+    plain_time(state.get("psk_metadata")?.get("last_generated_on")?)
+}
+
+/// A member that tells a time, such as `created_on`, by the same rule.
+#[must_use]
+pub fn time_of<'a>(state: &'a Object, name: &str) -> Option<&'a str> {
+    plain_time(state.get(name)?)
+}
+
+fn plain_time(value: &Json) -> Option<&str> {
+    let text = value.as_str()?;
     // The parser takes more: annotations in brackets, fractions with a comma.
     let plain = text.bytes().all(|byte| byte.is_ascii_digit() || b"-+:.TZ".contains(&byte));
     (plain && text.parse::<Timestamp>().is_ok()).then_some(text)

@@ -11,7 +11,7 @@ use crate::measure::Metrics;
 use crate::operation::{AccountId, Operation};
 use crate::seal::{Signer, generate_key};
 use crate::secret::{ExposeSecret as _, Fingerprinter};
-use crate::store::double;
+use crate::store::double::{self, Step};
 use crate::store::{Filter, MAX_ENTRY, Reader, Settings, Store};
 
 const CANARY: &str = "canary-of-a-key";
@@ -136,6 +136,32 @@ async fn an_outcome_too_large_for_the_record_says_what_is_true_and_what_is_left_
     }
     let left_out = outcome.get("left_out").map(ToString::to_string).unwrap_or_default();
     assert!(left_out.contains("response.body") && left_out.contains("results[].reason"), "{left_out}");
+}
+
+#[tokio::test]
+async fn a_resolution_that_was_stored_late_is_stored_once() {
+    let bench = Bench::new(Duration::from_millis(200)).await;
+    bench.plan.commits.lock().unwrap().push_back(Step::Hangs);
+    let call = Object::from_iter([("intent_id", "an intent")]);
+    let mut health = bench.store.health();
+    let release = async {
+        health.wait_for(|health| !health.is_writable()).await.unwrap();
+        bench.plan.gate.notify_one();
+    };
+    let resolved = bench.auditor.resolved(call, "applied", Vec::new());
+    tokio::time::timeout(LONG, async { tokio::join!(resolved, release) }).await.unwrap();
+    assert_eq!(bench.entries(Kind::Resolved).await.len(), 1);
+}
+
+#[tokio::test]
+async fn evidence_passes_the_guard() {
+    let bench = Bench::new(LONG).await;
+    let token = format!("cfut_{}", "a".repeat(40));
+    let evidence = Object::from_iter([("because", token.as_str()), ("created_on", "redacted:psk:x")]);
+    bench.auditor.resolved(Object::new(), "applied", vec![evidence]).await;
+    let resolved = bench.entries(Kind::Resolved).await;
+    let shown = resolved[0].get("evidence").map(ToString::to_string).unwrap_or_default();
+    assert!(!shown.contains(&token) && !shown.contains("\"redacted:psk"), "{shown}");
 }
 
 #[test]
