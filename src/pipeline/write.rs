@@ -30,6 +30,10 @@ impl Pipeline {
         let taken = self.budget.take(&caller)?;
         call.secrets.extend(self.upstream.secrets());
         let expected = self.expected(call, &asked, &before);
+        // Who has hung up will call again, and would replace a key that reached nobody.
+        if route.operation.is_one_shot() && !route.validate_only && gone.now() {
+            return Err(Refusal::ClientGone);
+        }
         let owed = self.auditor.open(call, &permit, Plan { asked, before, expected }).await?;
         self.resolver.touched(owed.intent());
         let outgoing = Outgoing {

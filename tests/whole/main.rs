@@ -17,4 +17,5 @@ mod harness;
 mod refusals;
 mod reload;
 mod store_faults;
+mod unheard;
 mod way;
