@@ -14,6 +14,7 @@ pub mod one_shot;
 mod outcome;
 mod owed;
 pub mod redact;
+pub mod secrets;
 mod short;
 
 use std::sync::Arc;
@@ -28,8 +29,8 @@ use crate::entry::{Entry, Kind};
 use crate::json::{Json, Object};
 use crate::measure::{Metrics, Stage};
 use crate::operation::{Class, Route};
-use crate::refusal::Refusal;
-use crate::secret::{ExposeSecret, Fingerprinter};
+use crate::refusal::{Refusal, Retry};
+use crate::secret::Fingerprinter;
 use crate::store::Store;
 use crate::tunnel::body::Asked;
 
@@ -136,7 +137,9 @@ impl Auditor {
         let text = |entry: &Json, name: &str| entry.get(name).and_then(Json::as_str).map(str::to_owned);
         let fate = ending.map_or(Fate::Open, outcome::recorded_fate);
         let id = text(intent, "request_id").and_then(|id| id.parse().ok());
-        let made = text(intent, "time").and_then(|time| time.parse().ok());
+        // What was looked into for long is known for less long.
+        let known = ending.filter(|_| fate != Fate::Open).unwrap_or(intent);
+        let made = text(known, "time").and_then(|time| time.parse().ok());
         if let (Some(key), Some(id), Some(made)) = (text(intent, "request_key"), id, made) {
             let age = Duration::try_from(now.duration_since(made)).unwrap_or_default();
             self.one_shots.remember(&key, id, fate, age);
@@ -283,21 +286,24 @@ impl Auditor {
         Ok(Owed { auditor: Arc::clone(self), plan, route, intent_id, intent, key, closed: false })
     }
 
-    fn claim(&self, call: &Call, asked: &Asked) -> Result<Option<String>, Refusal> {
-        let (Some(route), Some(caller)) = (&call.route, &call.caller) else { return Ok(None) };
-        if !route.operation.is_one_shot() || route.validate_only {
-            return Ok(None);
+    /// Takes note that a call was refused before it was claimed: if it is no retry and may be retried, that retry
+    /// is not one of an equal call before it.
+    pub fn unsent(&self, call: &Call, asked: &Asked, refusal: &Refusal) {
+        let may_come_again = matches!(refusal.terms().retry, Retry::After(_));
+        if let Some(key) = request_key(&self.fingerprinter, call, asked)
+            && may_come_again
+            && call.origin.retry_count == 0
+        {
+            self.one_shots.unsent(&key);
         }
-        let parts = [
-            caller.issuer.as_str(),
-            caller.subject.as_str(),
-            &route.upstream_path(),
-            &asked.upstream_body().unwrap_or_default(),
-        ];
-        let text = Json::from(parts.to_vec()).to_string();
-        let key = self.fingerprinter.digest(text.as_bytes());
-        self.one_shots.claim(&key, call.request_id, call.origin.retry_count)?;
-        Ok(Some(key))
+    }
+
+    fn claim(&self, call: &Call, asked: &Asked) -> Result<Option<String>, Refusal> {
+        let key = request_key(&self.fingerprinter, call, asked);
+        if let Some(key) = &key {
+            self.one_shots.claim(key, call.request_id, call.origin.retry_count, call.began())?;
+        }
+        Ok(key)
     }
 
     /// The member `request` of a call with a body.
@@ -344,7 +350,7 @@ impl Auditor {
         };
         // Before the guard, which takes its time with what would not be stored, and after it, as masks may be longer.
         shorten(&mut entry);
-        Guard::new(call.secrets.iter().map(ExposeSecret::expose_secret)).mask(&mut entry);
+        call.secrets.mask(&mut entry);
         shorten(&mut entry);
         entry
     }
@@ -355,6 +361,21 @@ impl Auditor {
         self.metrics.append(self.clock.monotonic().saturating_sub(began), stored.is_ok());
         stored.map_err(|error| Refusal::AuditUnavailable { why: error.why() })
     }
+}
+
+/// By what a repeated one-shot call is recognized; `None` for a call that is none.
+fn request_key(fingerprinter: &Fingerprinter, call: &Call, asked: &Asked) -> Option<String> {
+    let (route, caller) = (call.route.as_ref()?, call.caller.as_ref()?);
+    if !route.operation.is_one_shot() || route.validate_only {
+        return None;
+    }
+    let parts = [
+        caller.issuer.as_str(),
+        caller.subject.as_str(),
+        &route.upstream_path(),
+        &asked.upstream_body().unwrap_or_default(),
+    ];
+    Some(fingerprinter.digest(Json::from(parts.to_vec()).to_string().as_bytes()))
 }
 
 fn decision(members: &mut Object, call: &Call, refusal: Option<&Refusal>) {

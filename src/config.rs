@@ -283,7 +283,7 @@ pub struct Audit {
     pub bodies: Bodies,
     /// How long an append may take before it counts as failed.
     pub append_timeout: Duration,
-    /// How long a repeated one-shot call is recognized.
+    /// How long a repeated one-shot call is recognized once it is known what became of the first.
     pub one_shot_window: Duration,
     /// How long after a lost call the upstream may still act on it; then its state tells what became of the call.
     pub resolve_after: Duration,

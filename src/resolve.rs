@@ -43,7 +43,7 @@ pub struct Resolver {
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// How often the upstream's state is asked for: with the pauses above, for a little over an hour.
-const TRIES: usize = 66;
+const TRIES: u32 = 66;
 
 /// Tunnels that are remembered while no lost call is open, when nobody needs them.
 const REMEMBERED: usize = 10_000;
@@ -54,6 +54,12 @@ impl Resolver {
     #[must_use]
     pub fn new(auditor: Arc<Auditor>, states: Arc<States>, budget: Budget, settle: Duration) -> Arc<Self> {
         Arc::new(Self { auditor, states, budget, settle, open: AtomicUsize::new(0), last: Mutex::default() })
+    }
+
+    /// How long a lost call may take to be resolved, at most.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        self.settle.saturating_add(PAUSE.1.saturating_mul(TRIES))
     }
 
     /// How many lost calls are not resolved yet.
@@ -99,7 +105,7 @@ impl Resolver {
             let fate = match resolution {
                 Resolution::Applied => Fate::Happened,
                 Resolution::NotApplied => Fate::Nothing,
-                Resolution::CantTell => Fate::Open,
+                Resolution::CantTell => Fate::Unknown,
             };
             self.auditor.one_shots().settle(key, intent.request_id, fate);
         }

@@ -209,7 +209,8 @@ async fn resume(
 ) -> Result<(), StartError> {
     let read = |text: &String| crate::json::read(text.as_bytes(), crate::json::MAX_DEPTH).ok();
     let now = clock.now();
-    let since = now.checked_sub(window).unwrap_or(now);
+    // A call is remembered for a window after it was looked into, however long that took.
+    let since = now.checked_sub(window.saturating_add(resolver.patience())).unwrap_or(now);
     let recent = reader.one_shot_since(since).await.map_err(failed("reading the audit store"))?;
     for (intent, ending) in &recent {
         let Some(intent) = read(intent) else { continue };
@@ -218,6 +219,8 @@ async fn resume(
     let open = reader.intents_without_outcome().await.map_err(failed("reading the audit store"))?;
     let ambiguous = reader.intents_ambiguous().await.map_err(failed("reading the audit store"))?;
     let lost: Vec<Json> = open.iter().chain(&ambiguous).filter_map(read).collect();
+    // However old they are.
+    lost.iter().for_each(|intent| auditor.remember(intent, None, now));
     // The ids begin with their time, so the least is the oldest.
     let oldest = lost.iter().filter_map(|intent| intent.get("id")?.as_str()).min();
     if let Some(oldest) = oldest {

@@ -14,8 +14,9 @@ use crate::clock::Clock;
 use crate::json::{Json, Object};
 use crate::measure::Stage;
 use crate::operation::{AccountId, Operation, Route, TunnelId};
-use crate::secret::SecretString;
 use crate::tunnel::Change;
+
+use super::secrets::Secrets;
 
 /// One call, as far as it is known.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ pub struct Call {
     /// The member `request`.
     pub request: Option<Object>,
     /// Values that must not be in any entry of this call.
-    pub secrets: Vec<SecretString>,
+    pub secrets: Secrets,
     line: Line,
     clock: Arc<dyn Clock>,
     began: Duration,
@@ -120,7 +121,7 @@ impl Call {
             change: None,
             policy_digest: None,
             request: None,
-            secrets: Vec::new(),
+            secrets: Secrets::default(),
             line,
             clock,
             began,
@@ -133,6 +134,12 @@ impl Call {
     #[must_use]
     pub fn operation(&self) -> Option<Operation> {
         self.route.map(|route| route.operation)
+    }
+
+    /// When it arrived, on the monotonic clock.
+    #[must_use]
+    pub const fn began(&self) -> Duration {
+        self.began
     }
 
     /// Notes that a stage has ended; what passed since the last one was its time.

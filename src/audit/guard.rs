@@ -12,7 +12,8 @@
 //!
 //! Not touched are [`PROTECTED`] members and our own vocabulary, lest a caller choose its own name, or the word
 //! `customer_endpoint`, as a `psk` and so blank it out of the record. [`secret_in_identity`] is the other half:
-//! such a request is refused before anything is stored or sent.
+//! such a request is refused before anything is stored or sent, and so is one whose secret stands in what it asks
+//! for (`audit::secrets`).
 //! Every entry passes here last, so here outside text also loses what would make it look like our own: where it
 //! says `redacted:`, the record says [`FORGED`]. A fingerprint's marker stands only as a whole text, in the form
 //! that the redactor gives it, at a field that the table calls secret (a `psk`, a `md5_key`, or the value of a
@@ -102,6 +103,33 @@ impl Guard {
     #[must_use]
     pub fn mask_text(&self, text: &str) -> String {
         self.masked(text, true).unwrap_or_else(|| text.to_owned())
+    }
+
+    /// Whether one of the secrets stands in a text, in any reading, or is it if it is short.
+    #[must_use]
+    pub fn finds(&self, text: &str) -> bool {
+        let find = |view: &[u8]| self.find(view, false);
+        self.short.contains(text)
+            || text.len() >= self.shortest && !views::search(text.as_bytes(), self.shortest, &find).is_empty()
+    }
+
+    /// Whether one of the secrets stands in a text or a number, as they are looked for there.
+    #[must_use]
+    pub fn finds_in(&self, value: &Json) -> bool {
+        match value {
+            Json::String(text) => self.finds(text),
+            Json::Number(number) => !self.find(number.as_str().as_bytes(), false).is_empty(),
+            Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => false,
+        }
+    }
+
+    /// Whether a text or a number that is not free text would lose something; also by its looks alone.
+    #[must_use]
+    pub fn masks(&self, value: &Json) -> bool {
+        match value {
+            Json::String(text) => self.masked(text, false).is_some(),
+            _ => self.finds_in(value),
+        }
     }
 
     fn mask_value(&self, value: &mut Json, place: Place<'_>, found: &mut bool) {

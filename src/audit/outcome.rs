@@ -123,7 +123,7 @@ pub(super) fn recorded_fate(ending: &Json) -> Fate {
         return match resolution {
             "applied" => Fate::Happened,
             "not applied" => Fate::Nothing,
-            _ => Fate::Open,
+            _ => Fate::Unknown,
         };
     }
     let status = ending.pointer("/upstream/status").and_then(Json::as_i64);

@@ -166,7 +166,8 @@ impl Future for Answering {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = ready!(Pin::new(&mut self.receive).poll(cx)).map_err(|_| NoAnswer);
-        let open = self.open.take();
+        let mut open = self.open.take();
+        open.iter_mut().for_each(Open::handed_over);
         Poll::Ready(answer.map(|answer| answer.map(|body| Answer { body, _open: open })))
     }
 }

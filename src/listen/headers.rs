@@ -3,7 +3,7 @@
 //! Not here: the token (`identify`), the path (`operation`), `If-Match` (`state`).
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName};
 
 use super::{Body, Form, Target};
@@ -12,26 +12,56 @@ use crate::refusal::Refusal;
 use crate::secret::SecretString;
 
 /// Words that stand in the names of headers whose values are credentials: ours, Cloudflare's other ones
-/// (`X-Auth-Key`, `CF-Access-Client-Secret`), and those of anybody in between. A word too many costs nothing, as
-/// no header but the user agent is stored.
-const CREDENTIALS: [&str; 8] =
-    ["auth", "token", "secret", "key", "cookie", "assertion", "credential", "password"];
+/// (`X-Auth-Key`, `CF-Access-Client-Secret`), and those of anybody in between. A word too many costs little:
+/// no header but the user agent is stored, and only a call that repeats the value there or in its body is refused.
+/// Each with what such headers are called in the refusal.
+const CREDENTIALS: [(&str, &str); 8] = [
+    ("secret", "*secret*"),
+    ("key", "*key*"),
+    ("token", "*token*"),
+    ("cookie", "cookie"),
+    ("assertion", "*assertion*"),
+    ("credential", "*credential*"),
+    ("password", "*password*"),
+    ("auth", "*auth*"),
+];
+
+/// The header of the caller's own token.
+const TOKEN: &str = "authorization";
 
 const NEW_HC_TARGET: HeaderName = HeaderName::from_static("x-magic-new-hc-target");
 
+/// A header whose value must never be stored.
+#[derive(Clone, Debug)]
+pub struct Credential {
+    /// The header by our own word for it: its name may be the client's choice, and the record takes none.
+    pub header: &'static str,
+    /// The value, without a scheme before it.
+    pub secret: SecretString,
+}
+
+impl Credential {
+    /// Whether it is what the caller is identified by.
+    #[must_use]
+    pub fn is_token(&self) -> bool {
+        self.header == TOKEN
+    }
+}
+
 /// The values that must never be stored, whatever becomes of the call.
 #[must_use]
-pub fn credentials(headers: &HeaderMap) -> Vec<SecretString> {
-    let secret = |name: &HeaderName| CREDENTIALS.iter().any(|word| name.as_str().contains(word));
-    let values = headers.iter().filter(|(name, _)| secret(name)).map(|(_, value)| value);
-    let texts = values.filter_map(|value| std::str::from_utf8(value.as_bytes()).ok());
-    texts
-        .map(|text| match text.split_once(' ') {
+pub fn credentials(headers: &HeaderMap) -> Vec<Credential> {
+    let found = |(name, value): (&HeaderName, &http::HeaderValue)| {
+        let word = |(word, _): &&(&str, &str)| name.as_str().contains(word);
+        let header = if *name == AUTHORIZATION { TOKEN } else { CREDENTIALS.iter().find(word)?.1 };
+        let text = std::str::from_utf8(value.as_bytes()).ok()?;
+        let secret = match text.split_once(' ') {
             Some((scheme, rest)) if scheme.bytes().all(|b| b.is_ascii_alphabetic()) => rest.trim(),
             _ => text,
-        })
-        .map(SecretString::from)
-        .collect()
+        };
+        Some(Credential { header, secret: secret.into() })
+    };
+    headers.iter().filter_map(found).collect()
 }
 
 /// Refuses request targets in a form that an origin server need not serve (RFC 9112 section 3.2): a proxy that
@@ -133,8 +163,15 @@ mod tests {
         headers.append("x-auth-key", "eee".parse().unwrap());
         headers.append("cf-access-jwt-assertion", "fff".parse().unwrap());
         headers.append("accept", "application/json".parse().unwrap());
-        let found: Vec<String> = credentials(&headers).iter().map(|s| s.expose_secret().to_owned()).collect();
-        assert_eq!(found, ["aaa.bbb.ccc", "ddd", "eee", "fff"]);
+        let found = credentials(&headers);
+        let found: Vec<_> = found.iter().map(|found| (found.header, found.secret.expose_secret())).collect();
+        let want = [
+            ("authorization", "aaa.bbb.ccc"),
+            ("authorization", "ddd"),
+            ("*key*", "eee"),
+            ("*assertion*", "fff"),
+        ];
+        assert_eq!(found, want);
     }
 
     #[test]

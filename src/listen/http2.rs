@@ -5,6 +5,7 @@
 //! call is (`answer`).
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http2;
@@ -27,14 +28,15 @@ const SEND_BUFFER: usize = 64 * 1024;
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
-/// Serves until the client, idleness or `stop` ends it.
+/// Serves until the client, idleness or `stop` ends it, or an answer that the client does not take: whoever
+/// grants no window lets nothing be written, so `Stream` has nothing to lose its patience over.
 pub(super) async fn serve<S: Service>(
     stream: Stream,
     calls: Calls<S>,
     bounds: &Bounds,
     stop: &mut watch::Receiver<bool>,
 ) {
-    let open = calls.line.open();
+    let (line, open) = (Arc::clone(&calls.line), calls.line.open());
     let list = u32::try_from(bounds.max_header_bytes.saturating_mul(LIST_FACTOR)).unwrap_or(u32::MAX);
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -47,6 +49,7 @@ pub(super) async fn serve<S: Service>(
     let mut connection = pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => return,
+        () = line.stuck(bounds.body_timeout) => return,
         () = super::stopped(stop) => {}
         () = idle(open.clone(), bounds.header_timeout) => {}
     }
@@ -55,6 +58,7 @@ pub(super) async fn serve<S: Service>(
     // for a body, from the moment when no call is left.
     tokio::select! {
         _ = connection.as_mut() => {}
+        () = line.stuck(bounds.body_timeout) => {}
         () = idle(open, bounds.body_timeout) => {}
     }
 }

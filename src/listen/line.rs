@@ -2,10 +2,13 @@
 //!
 //! The bytes' side (`gate`) and the calls' side (`answer`) meet only here, with hyper between them.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::refusal::Refusal;
 
@@ -29,6 +32,9 @@ pub(super) struct Line {
     phase: AtomicU8,
     fault: Mutex<Option<Refusal>>,
     open: watch::Sender<usize>,
+    /// Answers that were handed to hyper and that it could not pass on yet: since when, and a number to tell them
+    /// apart by.
+    waiting: watch::Sender<BTreeSet<(Instant, u64)>>,
 }
 
 impl Line {
@@ -37,6 +43,7 @@ impl Line {
             phase: AtomicU8::new(Phase::Idle as u8),
             fault: Mutex::new(None),
             open: watch::Sender::new(0),
+            waiting: watch::Sender::new(BTreeSet::new()),
         })
     }
 
@@ -67,7 +74,25 @@ impl Line {
     pub(super) fn begin(self: &Arc<Self>) -> Open {
         self.set_phase(Phase::Called);
         self.open.send_modify(|open| *open += 1);
-        Open(Arc::clone(self))
+        Open { line: Arc::clone(self), waits: None }
+    }
+
+    /// Ends when an answer has waited for so long to be taken.
+    pub(super) async fn stuck(&self, patience: Duration) {
+        let mut waiting = self.waiting.subscribe();
+        loop {
+            let oldest = waiting.borrow_and_update().first().copied();
+            match oldest {
+                Some(oldest) => {
+                    tokio::time::sleep_until(oldest.0 + patience).await;
+                    if waiting.borrow_and_update().contains(&oldest) {
+                        return;
+                    }
+                }
+                // The sender is in this very value, so it can't be gone.
+                None => drop(waiting.changed().await),
+            }
+        }
     }
 
     /// How many calls are open, to watch.
@@ -78,11 +103,34 @@ impl Line {
 
 /// A call whose answer hyper does not have in whole yet.
 #[derive(Debug)]
-pub(super) struct Open(Arc<Line>);
+pub(super) struct Open {
+    line: Arc<Line>,
+    waits: Option<(Instant, u64)>,
+}
+
+impl Open {
+    /// Notes that the answer is hyper's now, to be passed on when the client takes it.
+    pub(super) fn handed_over(&mut self) {
+        let now = Instant::now();
+        self.line.waiting.send_modify(|waiting| {
+            // Above the last of this moment, so that no two are the same.
+            let number = waiting.last().filter(|last| last.0 == now).map_or(0, |last| last.1 + 1);
+            waiting.insert((now, number));
+            self.waits = Some((now, number));
+        });
+    }
+}
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.set_phase(Phase::Answered);
-        self.0.open.send_modify(|open| *open = open.saturating_sub(1));
+        self.line.set_phase(Phase::Answered);
+        self.line.open.send_modify(|open| *open = open.saturating_sub(1));
+        if let Some(waits) = self.waits {
+            // Nobody need look up for one answer less.
+            self.line.waiting.send_if_modified(|waiting| {
+                waiting.remove(&waits);
+                false
+            });
+        }
     }
 }

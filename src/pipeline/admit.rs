@@ -13,7 +13,7 @@ use crate::json;
 use crate::limit::{Admitted, Refused};
 use crate::listen::{Arrived, Gone, headers as request};
 use crate::measure::Stage;
-use crate::operation::{Class, Route, route};
+use crate::operation::{Class, Operation, Route, route};
 use crate::refusal::Refusal;
 use crate::respond::Extras;
 use crate::state::precondition::IfMatch;
@@ -40,7 +40,7 @@ impl Pipeline {
         extras: &mut Extras,
     ) -> Result<Within, Refusal> {
         let Arrived { method, target, headers, body, gone, .. } = arrived;
-        call.secrets.extend(request::credentials(&headers));
+        call.secrets.in_headers(request::credentials(&headers));
         // Noted at once so that every refusal's entry names it; it decides nothing before identity.
         let route =
             request::check(&target).and_then(|()| Ok(route(&method, &target.path, target.query.as_deref())?));
@@ -50,7 +50,8 @@ impl Pipeline {
         call.caller = Some(Arc::clone(&caller));
         call.passed(Stage::Identify);
         let route = route?;
-        within(extras, self.limiter.admit(&caller, route.operation.class()))?;
+        let admitted = within(extras, self.limiter.admit(&caller, route.operation.class()));
+        admitted.inspect_err(|refusal| self.note_unsent(call, &route, refusal))?;
         call.passed(Stage::Limit);
         let if_match = IfMatch::read(&headers, route.operation)?;
         let new_hc_target = request::new_hc_target(&headers, route.operation)?;
@@ -60,7 +61,7 @@ impl Pipeline {
             raw => Some(json::read(raw, json::MAX_DEPTH).map_err(Refusal::BadJson)?),
         };
         let asked = Asked::read(route.operation, route.tunnel, json).map_err(Refusal::from)?;
-        call.secrets.extend(asked.secrets().into_iter().map(|(_, secret)| secret.into()));
+        call.secrets.in_body(&asked);
         call.tunnels = asked
             .elements()
             .iter()
@@ -81,11 +82,13 @@ impl Pipeline {
                 what: "a secret in it is part of the caller's own name; choose a random one",
             });
         }
+        call.secrets.apart_from(&asked, call.origin.user_agent.as_deref())?;
         // A key in a body mints as much as the operations that are named for it.
         if route.operation.class() == Class::Write
             && asked.elements().iter().any(|element| element.psk().is_some())
         {
-            within(extras, self.limiter.charge(&caller, Class::Secret))?;
+            let charged = within(extras, self.limiter.charge(&caller, Class::Secret));
+            charged.inspect_err(|refusal| self.auditor.unsent(call, &asked, refusal))?;
         }
         call.passed(Stage::Body);
         Ok(Within { caller, route, asked, if_match, new_hc_target, gone })
@@ -93,6 +96,15 @@ impl Pipeline {
 }
 
 impl Pipeline {
+    /// Of a call whose body was not read yet, this is known only where there is nothing in it.
+    fn note_unsent(&self, call: &Call, route: &Route, refusal: &Refusal) {
+        if route.operation == Operation::GeneratePsk
+            && let Ok(asked) = Asked::read(route.operation, route.tunnel, None)
+        {
+            self.auditor.unsent(call, &asked, refusal);
+        }
+    }
+
     /// A token that was verified before costs next to nothing, so its bearer is not held up by what others at the
     /// same address did; all other work, and every refusal's record, counts against the address.
     async fn identify(&self, address: IpAddr, headers: &HeaderMap) -> Result<Identified, Refusal> {

@@ -77,11 +77,7 @@ impl Pipeline {
         for (named, tunnel) in call.tunnels.iter_mut().zip(&before) {
             named.name = tunnel.get("name").and_then(Json::as_str).map(str::to_owned);
         }
-        call.secrets.extend(
-            before
-                .iter()
-                .flat_map(|tunnel| crate::audit::redact::collect_secrets(&Json::Object(tunnel.clone()))),
-        );
+        call.secrets.apart_from_states(&known.asked, &before)?;
         call.passed(Stage::State);
         if let (Some(if_match), [tunnel]) = (&known.if_match, before.as_slice())
             && !if_match.allows(&self.states.etag(tunnel))

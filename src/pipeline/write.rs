@@ -25,15 +25,16 @@ impl Pipeline {
         known: Within,
         extras: &mut Extras,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
-        let Allowed { permit, before, turn } = self.permit(call, &known, extras).await?;
-        let Within { caller, route, asked, new_hc_target, gone, .. } = known;
-        let taken = self.budget.take(&caller)?;
+        let allowed = self.permit(call, &known, extras).await;
+        let ready = allowed.and_then(|allowed| {
+            awaited(&known)?;
+            Ok((allowed, self.budget.take(&known.caller)?))
+        });
+        let ready = ready.inspect_err(|refusal| self.auditor.unsent(call, &known.asked, refusal))?;
+        let (Allowed { permit, before, turn }, taken) = ready;
+        let Within { route, asked, new_hc_target, gone, .. } = known;
         call.secrets.extend(self.upstream.secrets());
         let expected = self.expected(call, &asked, &before);
-        // Who has hung up will call again, and would replace a key that reached nobody.
-        if route.operation.is_one_shot() && !route.validate_only && gone.now() {
-            return Err(Refusal::ClientGone);
-        }
         let owed = self.auditor.open(call, &permit, Plan { asked, before, expected }).await?;
         self.resolver.touched(owed.intent());
         let outgoing = Outgoing {
@@ -94,4 +95,11 @@ impl Pipeline {
             _ => None,
         }
     }
+}
+
+/// Who has hung up will call again, and would replace a key that reached nobody.
+fn awaited(known: &Within) -> Result<(), Refusal> {
+    let Within { route, gone, .. } = known;
+    let is_one_shot = route.operation.is_one_shot() && !route.validate_only;
+    if is_one_shot && gone.now() { Err(Refusal::ClientGone) } else { Ok(()) }
 }

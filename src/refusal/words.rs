@@ -16,7 +16,7 @@ impl Refusal {
                 "too many unidentified requests from this address; wait {} s",
                 whole_seconds(*retry_after)
             ),
-            Self::Overloaded { .. } => "too many connections at once; try again shortly".into(),
+            Self::Overloaded { .. } => "too many connections or calls at once; try again shortly".into(),
             Self::TargetSpelling(what) => format!("the path holds {what}; it must be spelled exactly as documented"),
             Self::UnknownRoute => "no such route; this proxy serves \
                 /client/v4/accounts/{account_id}/magic/ipsec_tunnels and what is below it"

@@ -3,7 +3,7 @@
 //!
 //! What the product can't know to be a secret is stored as it is, where the documentation says that the place is
 //! stored: a subject, team, role, `jti` or key id of a verified token; a text field of a tunnel (name,
-//! description, addresses, filters) that holds a secret which is neither sent nor answered in the same call; a
+//! description, addresses, filters) that holds a secret which is neither sent nor answered in the same call, or that is sent as a header only; a
 //! tunnel or account id; a user agent. Nothing else of a client's text is stored.
 //! Not here: what redaction and guard do with one value (`src/audit`).
 

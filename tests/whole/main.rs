@@ -10,10 +10,12 @@
     reason = "a test stops at the first thing that is wrong"
 )]
 
+mod blanking;
 mod canary;
 mod crash;
 mod damage;
 mod harness;
+mod once;
 mod refusals;
 mod reload;
 mod store_faults;

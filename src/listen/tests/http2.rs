@@ -103,6 +103,44 @@ async fn the_drain_lets_http2_calls_end() {
     assert_eq!(serving.stop().await, Drained::Whole);
 }
 
+/// A connection that begins with HTTP/2 frames: no window to send into, and a `GET` of this path.
+async fn without_a_window(serving: &Serving, path: &str) -> TcpStream {
+    // RFC 7541 section 6.1 and 6.2.2: `:method: GET` and `:scheme: http` by index, the rest as literals.
+    let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    let block = [vec![0x82, 0x86, 0x04], text(path), vec![0x01], text("a")].concat();
+    // RFC 9113 section 6.5.2: SETTINGS_INITIAL_WINDOW_SIZE (4) is 0.
+    let settings = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0];
+    let head = [0, 0, u8::try_from(block.len()).unwrap(), 1, 5, 0, 0, 0, 1];
+    let mut stream = serving.connect().await;
+    let frames = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &settings, &head, &block].concat();
+    send(&mut stream, &frames).await;
+    stream
+}
+
+async fn end(stream: &mut TcpStream) {
+    let mut all = Vec::new();
+    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut all)).await.expect("it ends");
+}
+
+#[tokio::test]
+async fn an_http2_client_that_takes_no_answer_is_closed() {
+    let serving = serve(&config::Listen { body_timeout: Duration::from_millis(100), ..limits() });
+    let mut stream = without_a_window(&serving, "/").await;
+    end(&mut stream).await;
+    assert_eq!(serving.double.asked(), [Asked::Called("/".to_owned())]);
+    assert_eq!(serving.stop().await, Drained::Whole);
+}
+
+#[tokio::test]
+async fn an_http2_client_that_takes_no_answer_does_not_hold_up_the_stop() {
+    let serving = serve(&config::Listen { body_timeout: Duration::from_millis(100), ..limits() });
+    let _stream = without_a_window(&serving, "/wait").await;
+    serving.double.until(|asked| asked.len() == 1).await;
+    serving.stop.send_replace(true);
+    serving.double.go.notify_one();
+    assert_eq!(serving.stop().await, Drained::Whole);
+}
+
 fn pair(directory: &std::path::Path) -> (config::Tls, rustls_pki_types::CertificateDer<'static>) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let tls = config::Tls {
