@@ -25,6 +25,9 @@ pub enum Fate {
     Unknown,
     /// It had its effect.
     Happened,
+    /// It had its effect, and its client had hung up: the answer, which may hold the only copy of a key, reached
+    /// nobody.
+    Unheard,
     /// It certainly had none.
     Nothing,
 }
@@ -65,6 +68,14 @@ const MAX: usize = 50_000;
 /// When there may be room again.
 const COME_BACK: Duration = SWEEP;
 
+impl Fate {
+    /// The same, where the client had hung up.
+    #[must_use]
+    pub fn if_gone(self, client_gone: bool) -> Self {
+        if client_gone && self == Self::Happened { Self::Unheard } else { self }
+    }
+}
+
 impl First {
     fn is_kept(&self, now: Duration) -> bool {
         self.fate == Fate::Open || self.expires > now
@@ -83,8 +94,9 @@ impl OneShots {
     ///
     /// # Errors
     /// [`Refusal::Repeat`] where it looks like the repetition of one that happened or may have: an equal call
-    /// that is still open, or was when this call arrived (it may have waited for its turn), or one that happened
-    /// when the client says that this is a retry. [`Refusal::Overloaded`] where one more can't be remembered.
+    /// that is still open, or was when this call arrived (it may have waited for its turn), or whose answer reached
+    /// nobody, or one that happened when the client says that this is a retry. [`Refusal::Overloaded`] where one
+    /// more can't be remembered.
     pub fn claim(
         &self,
         key: &str,
@@ -100,7 +112,7 @@ impl OneShots {
         }
         if let Some(first) = known.by_key.get(key).filter(|first| first.is_kept(now)) {
             let refused = match first.fate {
-                Fate::Open | Fate::Unknown => true,
+                Fate::Open | Fate::Unknown | Fate::Unheard => true,
                 Fate::Happened => {
                     let is_retry = retry_count > 0 && !first.newer_unsent;
                     is_retry || first.settled.is_none_or(|settled| arrived < settled)
@@ -182,6 +194,12 @@ mod tests {
         check(Fate::Open, 1, true);
         check(Fate::Unknown, 0, true);
         check(Fate::Happened, 1, true);
+    }
+
+    #[test]
+    fn what_reached_nobody_is_not_replaced_by_a_call_that_looks_new() {
+        check(Fate::Unheard, 0, true);
+        check(Fate::Unheard, 1, true);
     }
 
     #[test]

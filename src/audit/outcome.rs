@@ -129,7 +129,9 @@ pub(super) fn recorded_fate(ending: &Json) -> Fate {
     let status = ending.pointer("/upstream/status").and_then(Json::as_i64);
     match (text("sent"), status) {
         (Some("no"), _) => Fate::Nothing,
-        (Some("yes"), Some(status)) if ending.get("refusal").is_none() => answered_fate(status),
+        (Some("yes"), Some(status)) if ending.get("refusal").is_none() => {
+            answered_fate(status).if_gone(ending.get("client_gone") == Some(&Json::Bool(true)))
+        }
         _ => Fate::Open,
     }
 }

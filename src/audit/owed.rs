@@ -119,7 +119,7 @@ impl Owed {
         // Not before: whatever fails while the outcome is made leaves it to the drop.
         self.closed = true;
         if let Some(key) = &self.key {
-            auditor.one_shots.settle(key, call.request_id, end.fate());
+            auditor.one_shots.settle(key, call.request_id, end.fate().if_gone(client_gone));
         }
         Recorded { request_id: call.request_id }
     }
