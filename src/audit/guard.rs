@@ -128,7 +128,9 @@ impl Guard {
     pub fn masks(&self, value: &Json) -> bool {
         match value {
             Json::String(text) => self.masked(text, false).is_some(),
-            _ => self.finds_in(value),
+            Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_) => {
+                self.finds_in(value)
+            }
         }
     }
 
