@@ -38,15 +38,20 @@ pub use tls::{Certificate, TlsError};
 
 use server::Bounds;
 
-/// What the listener serves. Both ways make the record of what they answer before they answer, and every answer
+/// What the listener serves. Both ways make the record of what they answer before they answer, or give `None`: then
+/// there is no answer and the connection, or the stream of HTTP/2, is closed. Every answer
 /// has an `x-request-id` of its own: an HTTP/2 answer with neither that nor a body is taken for the library's.
 pub trait Service: Send + Sync + 'static {
     /// Answers a request. Runs in its own task to its end; a panic becomes [`Refusal::Internal`].
-    fn call(&self, arrived: Arrived) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+    fn call(&self, arrived: Arrived) -> impl Future<Output = Option<Response<Full<Bytes>>>> + Send;
 
     /// Records and answers what is no request to call with: bytes that are not HTTP, or what the listener itself
     /// refuses.
-    fn refuse(&self, origin: Origin, refusal: Refusal) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+    fn refuse(
+        &self,
+        origin: Origin,
+        refusal: Refusal,
+    ) -> impl Future<Output = Option<Response<Full<Bytes>>>> + Send;
 }
 
 /// A request as it came in. The headers are within their bounds; nothing else has been checked.

@@ -16,6 +16,8 @@ use crate::refusal::Refusal;
 pub const REQUESTS: &str = "tunnelwarden_requests_total";
 /// Counter by `refusal`: calls refused, by the refusal's name.
 pub const REFUSALS: &str = "tunnelwarden_refusals_total";
+/// Counter by `refusal`: requests that got neither answer nor entry, because their address was told often enough.
+pub const UNANSWERED: &str = "tunnelwarden_unanswered_total";
 /// Histogram by `stage`: seconds in a stage.
 pub const STAGE_SECONDS: &str = "tunnelwarden_stage_duration_seconds";
 /// Histogram: seconds until an entry was durable.
@@ -138,6 +140,11 @@ impl Metrics {
         self.record(|| metrics::counter!(REFUSALS, "refusal" => refusal.name()).increment(1));
     }
 
+    /// A refusal was neither answered nor recorded.
+    pub fn unanswered(&self, refusal: &Refusal) {
+        self.record(|| metrics::counter!(UNANSWERED, "refusal" => refusal.name()).increment(1));
+    }
+
     /// A stage took so long.
     pub fn stage(&self, stage: Stage, took: Duration) {
         let stage: &'static str = stage.into();
@@ -171,6 +178,7 @@ fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
     describe_counter!(REQUESTS, "Calls answered, by operation, decision and class of status");
     describe_counter!(REFUSALS, "Calls refused, by the refusal's name");
+    describe_counter!(UNANSWERED, "Requests without answer and record, from addresses that sent too many");
     describe_histogram!(STAGE_SECONDS, Unit::Seconds, "Time in a stage");
     describe_histogram!(APPEND_SECONDS, Unit::Seconds, "Time until an entry was durable");
     describe_counter!(APPEND_FAILURES, "Entries that could not be written");

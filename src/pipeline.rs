@@ -60,23 +60,31 @@ pub struct Pipeline {
 }
 
 impl Service for Pipeline {
-    async fn call(&self, arrived: Arrived) -> Response<Full<Bytes>> {
+    async fn call(&self, arrived: Arrived) -> Option<Response<Full<Bytes>>> {
         let line = Line::new(&arrived.method, &arrived.target.path);
         let mut call = Call::new(self.ids.next(), arrived.origin.clone(), line, Arc::clone(&self.clock));
         let mut extras = Extras::default();
         let (response, allowed) = match self.serve(&mut call, arrived, &mut extras).await {
             Ok(response) => (response, true),
+            Err(refusal @ Refusal::AddressLimited { .. }) if !self.gate.tells(call.origin.address) => {
+                self.metrics.unanswered(&refusal);
+                return None;
+            }
             Err(refusal) => (self.refused(&mut call, refusal, extras).await, false),
         };
         self.metrics.request(call.operation(), allowed, response.status());
         call.stages().iter().for_each(|(stage, took)| self.metrics.stage(*stage, *took));
-        response
+        Some(response)
     }
 
-    async fn refuse(&self, origin: Origin, refusal: Refusal) -> Response<Full<Bytes>> {
+    async fn refuse(&self, origin: Origin, refusal: Refusal) -> Option<Response<Full<Bytes>>> {
+        if !self.answers(&origin, &refusal) {
+            self.metrics.unanswered(&refusal);
+            return None;
+        }
         let line = Line::unread();
         let mut call = Call::new(self.ids.next(), origin, line, Arc::clone(&self.clock));
-        self.refused(&mut call, refusal, Extras::default()).await
+        Some(self.refused(&mut call, refusal, Extras::default()).await)
     }
 }
 
@@ -100,6 +108,21 @@ impl Pipeline {
     #[must_use]
     pub fn authorizer(&self) -> Arc<Authorizer> {
         Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether what the listener refuses is answered and recorded: it counts against the address as any request of
+    /// which nobody knows who sent it.
+    fn answers(&self, origin: &Origin, refusal: &Refusal) -> bool {
+        let address = origin.address;
+        let fits = if *refusal == Refusal::Internal {
+            // Of this somebody must hear, whoever caused it.
+            Ok(())
+        } else if matches!(refusal, Refusal::Overloaded { .. }) {
+            self.gate.excuse(address)
+        } else {
+            self.gate.check(address).map(|()| self.gate.failed(address))
+        };
+        fits.is_ok() || self.gate.tells(address)
     }
 
     async fn refused(&self, call: &mut Call, refusal: Refusal, extras: Extras) -> Response<Full<Bytes>> {

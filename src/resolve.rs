@@ -35,8 +35,49 @@ pub struct Resolver {
     budget: Budget,
     settle: Duration,
     open: AtomicUsize,
-    /// The last call of ours on each tunnel: one that another followed can't be judged by the state.
-    last: Mutex<HashMap<Mark, Uuid>>,
+    touched: Mutex<Touched>,
+}
+
+/// The calls of ours, in the order of their turns: one that another followed can't be judged by the state.
+#[derive(Debug, Default)]
+struct Touched {
+    /// How many there were.
+    count: u64,
+    /// The last one on each tunnel, and its place in the order.
+    last: HashMap<Mark, (Uuid, u64)>,
+    /// The place of the last one in each account that may have renamed or deleted a tunnel by its id.
+    renamed: HashMap<AccountId, u64>,
+    /// Up to this place they are forgotten.
+    forgotten: u64,
+}
+
+impl Touched {
+    fn add(&mut self, intent: &Intent) {
+        self.count += 1;
+        let call = (intent.request_id, self.count);
+        self.last.extend(intent.expected.iter().map(|expected| (mark(intent, expected), call)));
+        if intent.operation.replaces_state() && !intent.validate_only {
+            self.renamed.insert(intent.account, self.count);
+        }
+    }
+
+    fn forget(&mut self) {
+        self.last.clear();
+        self.renamed.clear();
+        self.forgotten = self.count;
+    }
+
+    /// Whether a later call was made on the same tunnel.
+    fn followed(&self, intent: &Intent, expected: &Expected) -> bool {
+        // The order of turns, not that of request ids: a call that came early may have waited for long.
+        self.last.get(&mark(intent, expected)).is_some_and(|(last, _)| *last != intent.request_id)
+    }
+
+    /// Whether a later call may have taken its name from the tunnel that this one made.
+    fn undone(&self, intent: &Intent, expected: &Expected) -> bool {
+        let own = self.last.get(&mark(intent, expected)).map_or(0, |(_, place)| *place);
+        self.renamed.get(&intent.account).copied().unwrap_or(self.forgotten) > own
+    }
 }
 
 /// The first and the longest pause after the upstream's state could not be read.
@@ -53,7 +94,14 @@ impl Resolver {
     /// judged: as long as the upstream may take to act on what it has received.
     #[must_use]
     pub fn new(auditor: Arc<Auditor>, states: Arc<States>, budget: Budget, settle: Duration) -> Arc<Self> {
-        Arc::new(Self { auditor, states, budget, settle, open: AtomicUsize::new(0), last: Mutex::default() })
+        Arc::new(Self {
+            auditor,
+            states,
+            budget,
+            settle,
+            open: AtomicUsize::new(0),
+            touched: Mutex::default(),
+        })
     }
 
     /// How long a lost call may take to be resolved, at most.
@@ -73,11 +121,11 @@ impl Resolver {
     pub fn touched(&self, intent: &Json) {
         // One that can't be read is reported where it is looked into.
         let Some(intent) = Intent::read(intent) else { return };
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.len() > REMEMBERED && self.open() == 0 {
-            last.clear();
+        let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
+        if touched.last.len() > REMEMBERED && self.open() == 0 {
+            touched.forget();
         }
-        last.extend(intent.expected.iter().map(|expected| (mark(&intent, expected), intent.request_id)));
+        touched.add(&intent);
     }
 
     /// Takes the intent of a lost call to look into, in a task of its own.
@@ -154,19 +202,20 @@ impl Resolver {
                     text(tunnel, "id") == expected.tunnel
                 }
             };
-            if self.followed(intent, expected) {
+            let touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
+            if touched.followed(intent, expected) {
                 return cant_tell("a later call of ours was made on the same tunnel");
             }
             let present = all.iter().find(named).map(|tunnel| self.present(tunnel));
-            judge(intent.operation, intent.time, expected, present.as_ref())
+            let verdict = judge(intent.operation, intent.time, expected, present.as_ref());
+            let made_nothing =
+                intent.operation == Operation::Create && verdict.resolution == Resolution::NotApplied;
+            if made_nothing && touched.undone(intent, expected) {
+                return cant_tell("a later call of ours changed or deleted a tunnel of this account");
+            }
+            verdict
         };
         Ok(intent.expected.iter().map(verdict).collect())
-    }
-
-    fn followed(&self, intent: &Intent, expected: &Expected) -> bool {
-        // The order of turns, not that of request ids: a call that came early may have waited for long.
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.get(&mark(intent, expected)).is_some_and(|request_id| *request_id != intent.request_id)
     }
 
     fn present(&self, tunnel: &Object) -> Present {

@@ -87,7 +87,8 @@ pub(super) struct Calls<S> {
     pub(super) room: Room,
 }
 
-/// There is no answer, since there is no record: the service failed twice, or there is no room even to refuse.
+/// There is no answer, since there is no record: the service failed twice or wants none, or there is no room even to
+/// refuse.
 #[derive(Debug, thiserror::Error)]
 #[error("there is no answer that has a record")]
 pub(super) struct NoAnswer;
@@ -127,7 +128,7 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Calls<S> {
                 Some(answer) => Some(answer),
                 None => caught(service.refuse(origin, Refusal::Internal)).await,
             };
-            if let Some(answer) = answer {
+            if let Some(answer) = answer.flatten() {
                 // The client may be gone; the call is complete either way.
                 let _ = send.send(answer);
             }

@@ -68,7 +68,7 @@ pub(super) async fn serve<S: Service>(
     if let Some(refusal) = refusal {
         let origin = request::origin(peer, &http::HeaderMap::new());
         // No record, no answer.
-        let Some(answer) = caught(service.refuse(origin, refusal)).await else { return };
+        let Some(answer) = caught(service.refuse(origin, refusal)).await.flatten() else { return };
         write(&mut stream, answer).await;
     }
     if unread && !timed_out {

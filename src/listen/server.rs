@@ -249,7 +249,7 @@ impl<S: Service> Door<S> {
             let Some((mut stream, Protocol::Http1)) = self.open(tcp).await else { return };
             let origin = request::origin(peer, &http::HeaderMap::new());
             let refusal = Refusal::Overloaded { retry_after: COME_BACK };
-            let Some(answer) = caught(self.service.refuse(origin, refusal)).await else { return };
+            let Some(answer) = caught(self.service.refuse(origin, refusal)).await.flatten() else { return };
             http1::write(&mut stream, answer).await;
             http1::linger(&mut stream).await;
         };

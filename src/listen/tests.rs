@@ -33,7 +33,7 @@ enum Asked {
     Finished { gone: bool },
 }
 
-/// Answers by path: `/wait` when told to, `/body` what it reads, `/panic` never, others at once.
+/// Answers by path: `/silent` not at all, `/wait` when told to, `/body` what it reads, `/panic` never, others at once.
 #[derive(Debug, Default)]
 struct Double {
     asked: Mutex<Vec<Asked>>,
@@ -92,13 +92,14 @@ impl Double {
 }
 
 impl Service for Double {
-    async fn call(&self, arrived: Arrived) -> Response<Full<Bytes>> {
+    async fn call(&self, arrived: Arrived) -> Option<Response<Full<Bytes>>> {
         let Arrived { target, body, gone, origin, .. } = arrived;
         let path = if target.form == Form::Origin { target.path } else { format!("{:?}", target.form) };
         self.origins.lock().unwrap().push(origin.clone());
         self.gone.lock().unwrap().push(gone.clone());
         self.note(Asked::Called(path.clone()));
-        match path.as_str() {
+        Some(match path.as_str() {
+            "/silent" => return None,
             "/wait" => {
                 self.go.notified().await;
                 self.note(Asked::Finished { gone: gone.now() });
@@ -106,18 +107,18 @@ impl Service for Double {
             }
             "/body" => match body.read().await {
                 Ok(bytes) => Self::answer(200, &format!("{} bytes", bytes.len())),
-                Err(refusal) => self.refuse(origin, refusal).await,
+                Err(refusal) => return self.refuse(origin, refusal).await,
             },
             "/panic" => panic!("as the test wants it"),
             "/long" => Self::answer(200, &"x".repeat(32 * 1024 * 1024)),
             _ => Self::answer(200, "good"),
-        }
+        })
     }
 
-    async fn refuse(&self, origin: Origin, refusal: Refusal) -> Response<Full<Bytes>> {
+    async fn refuse(&self, origin: Origin, refusal: Refusal) -> Option<Response<Full<Bytes>>> {
         self.origins.lock().unwrap().push(origin);
         self.note(Asked::Refused(refusal.name().to_owned()));
-        Self::answer(refusal.terms().status.as_u16(), &refusal.message())
+        Some(Self::answer(refusal.terms().status.as_u16(), &refusal.message()))
     }
 }
 

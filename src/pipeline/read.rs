@@ -16,6 +16,10 @@ use super::Pipeline;
 use super::admit::Within;
 use super::sent;
 
+fn is_success(answer: &Answer) -> bool {
+    answer.status.is_success()
+}
+
 impl Pipeline {
     pub(super) async fn read(
         &self,
@@ -33,11 +37,12 @@ impl Pipeline {
         if let Some(json) = &json {
             call.secrets.extend(self.upstream.secrets());
             call.secrets.extend(crate::audit::redact::collect_secrets(json));
-            extras.etag = self.etag(operation, json);
+            extras.etag = self.etag(operation, json).filter(|_| answer.as_ref().is_ok_and(is_success));
         }
         let recorded = self.auditor.read(call, &allowed.permit, &sent::end(&answer, json.as_ref())).await?;
         Ok(respond::pass(&recorded, answer, operation, false, std::mem::take(extras)))
     }
+
     async fn send_read(
         &self,
         call: &Call,

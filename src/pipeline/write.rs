@@ -4,8 +4,9 @@ use bytes::Bytes;
 use http::Response;
 use http_body_util::Full;
 
+use crate::audit::Plan;
 use crate::audit::call::Call;
-use crate::audit::{End, Plan};
+use crate::audit::one_shot::Fate;
 use crate::forward::Outgoing;
 use crate::json::{Json, Object};
 use crate::operation::Operation;
@@ -55,7 +56,7 @@ impl Pipeline {
         if ambiguous && !route.validate_only {
             self.resolver.look_into(&intent);
         }
-        if let End::Answered(_) = end {
+        if end.fate() == Fate::Happened && !route.validate_only {
             extras.etag = json.as_ref().and_then(|json| self.etag(route.operation, json));
         }
         Ok(respond::pass(&recorded, answer, route.operation, ambiguous, std::mem::take(extras)))

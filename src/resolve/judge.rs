@@ -6,6 +6,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::audit::guard::{FORGED, MASK};
 use crate::json::{Json, Object};
 use crate::operation::Operation;
 
@@ -49,6 +50,13 @@ pub struct Expected {
     pub key_before: Option<String>,
 }
 
+impl Expected {
+    /// Whether the name is the one that was sent: the guard masks secrets in it, and what looks like a mask.
+    fn name_is_whole(&self) -> bool {
+        self.name.as_ref().is_some_and(|name| !name.contains(MASK) && !name.contains(FORGED))
+    }
+}
+
 /// One tunnel as it is now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Present {
@@ -89,6 +97,9 @@ pub fn judge(
     present: Option<&Present>,
 ) -> Verdict {
     match operation {
+        Operation::Create if !expected.name_is_whole() => {
+            verdict(Resolution::CantTell, "the name does not stand in the record as it was sent")
+        }
         Operation::Create => created(intended, present),
         Operation::Delete => match present {
             None => verdict(Resolution::Applied, "the tunnel is gone"),
@@ -233,12 +244,21 @@ mod tests {
     #[test]
     fn a_creation_is_judged_by_name_and_age() {
         let aged = |second| Some(Present { created_on: text(second), ..Present::default() });
-        let asked = Expected::default();
+        let asked = Expected { name: Some("a".to_owned()), ..Expected::default() };
         check(Operation::Create, &asked, None, Resolution::NotApplied);
         check(Operation::Create, &asked, aged(1), Resolution::Applied);
         check(Operation::Create, &asked, aged(-60), Resolution::NotApplied);
         check(Operation::Create, &asked, aged(-1), Resolution::CantTell);
         check(Operation::Create, &asked, Some(Present::default()), Resolution::CantTell);
+    }
+
+    #[test]
+    fn a_name_that_the_record_lost_tells_nothing() {
+        for name in ["redacted:guard", "a redacted:guard b", "(redacted):x"] {
+            let masked = Expected { name: Some(name.to_owned()), ..Expected::default() };
+            check(Operation::Create, &masked, None, Resolution::CantTell);
+        }
+        check(Operation::Create, &Expected::default(), None, Resolution::CantTell);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod blanking;
 mod canary;
 mod crash;
 mod damage;
+mod flood;
 mod harness;
 mod once;
 mod refusals;

@@ -51,3 +51,17 @@ async fn a_stale_etag_is_a_412_and_nothing_is_sent() {
     assert_eq!(second.status, 412, "{}", second.text());
     assert_eq!(world.emulator.effects()[&tunnelwarden::operation::Operation::Update], 1);
 }
+
+#[tokio::test]
+async fn an_etag_is_of_a_tunnel_that_is_there() {
+    let world = World::start().await;
+    let made = world.call("operator", Method::POST, "", Some(&tunnel_body("a", 1))).await;
+    let path = format!("/{}", made.text_at("/result/id"));
+    let moved = tunnel_body("a", 2);
+    let tried = format!("{path}?validate_only=true");
+    let tried = world.call("operator", Method::PUT, &tried, Some(&moved)).await;
+    assert_eq!((tried.status, tried.header("etag").as_str()), (200, ""), "{}", tried.text());
+    let put = world.call("operator", Method::PUT, &path, Some(&moved)).await;
+    assert_eq!(put.header("etag"), world.call("viewer", Method::GET, &path, None).await.header("etag"));
+    assert_ne!(put.header("etag"), "");
+}

@@ -67,6 +67,15 @@ async fn an_answer_of_the_library_itself_never_leaves() {
 }
 
 #[tokio::test]
+async fn a_service_that_wants_no_answer_resets_the_stream() {
+    let serving = serve(&limits());
+    let mut client = client(serving.connect().await).await;
+    ask(&mut client, get("/silent")).await.unwrap_err();
+    assert_eq!(serving.double.asked().len(), 1);
+    assert_eq!(serving.stop().await, Drained::Whole);
+}
+
+#[tokio::test]
 async fn a_stream_that_is_reset_stops_nothing() {
     let serving = serve(&limits());
     let mut client = client(serving.connect().await).await;

@@ -134,3 +134,13 @@ async fn a_body_that_is_framed_badly_is_refused_within_its_call() {
         assert_eq!(serving.double.asked().len(), 2, "{chunks}: {:?}", serving.double.asked());
     }
 }
+
+#[tokio::test]
+async fn a_service_that_wants_no_answer_closes_the_connection() {
+    let serving = serve(&limits());
+    let mut stream = serving.connect().await;
+    send(&mut stream, b"GET /silent HTTP/1.1\r\nhost: a\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(rest(&mut stream).await, "");
+    assert_eq!(serving.double.asked(), [Asked::Called("/silent".to_owned())]);
+    assert_eq!(serving.stop().await, Drained::Whole);
+}

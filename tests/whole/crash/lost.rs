@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::Method;
 use tunnelwarden::emulator::{Call, Fault};
+use tunnelwarden::json::Json;
 use tunnelwarden::operation::Operation;
 
 use super::{furnish, pause};
@@ -162,4 +163,31 @@ async fn a_lost_call_that_another_followed_is_not_judged_by_that_ones_effect() {
     world.launch().await;
     let resolved = resolutions(&world, 1).await;
     assert_eq!(resolved[0].text("/resolution"), "can't tell", "{}", resolved[0].raw);
+}
+
+/// Somebody deletes, or renames, by id what the lost call made, before that is looked into.
+#[tokio::test]
+async fn a_creation_that_a_later_call_may_have_undone_is_not_told_to_be_not_applied() {
+    for rename in [false, true] {
+        let world = furnished(vec![("audit.resolve_after", "\"2s\"".to_owned())]).await;
+        world.emulator.fault(Fault::DropAfter, Operation::Create, 1);
+        let body = tunnel_body("fresh", 9);
+        let lost = world.call("admin", Method::POST, "", Some(&body)).await;
+        assert_eq!(lost.error_code(), 99603, "{}", lost.text());
+        let listed = world.call("viewer", Method::GET, "", None).await.json();
+        let tunnels = listed.pointer("/result/ipsec_tunnels").and_then(Json::as_array).unwrap();
+        let text = |tunnel: &Json, name| tunnel.get(name).and_then(Json::as_str).unwrap().to_owned();
+        let made = tunnels.iter().find(|tunnel| text(tunnel, "name") == "fresh").unwrap();
+        let path = format!("/{}", text(made, "id"));
+        let undone = if rename {
+            world.call("admin", Method::PUT, &path, Some(&tunnel_body("other", 9))).await
+        } else {
+            world.call("admin", Method::DELETE, &path, None).await
+        };
+        assert_eq!(undone.status, 200, "{}", undone.text());
+        let resolved = resolutions(&world, 1).await;
+        assert_eq!(resolved[0].text("/resolution"), "can't tell", "{}", resolved[0].raw);
+        let again = world.call("admin", Method::POST, "", Some(&body)).await;
+        assert_eq!(again.error_code(), 99405, "{}", again.text());
+    }
 }
