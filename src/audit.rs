@@ -18,6 +18,7 @@ mod outcome;
 mod owed;
 pub mod redact;
 pub mod secrets;
+mod short;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,7 @@ use crate::tunnel::body::Asked;
 
 use call::Call;
 use debts::{Debt, Debts};
+use guard::Guard;
 use one_shot::{Fate, OneShots};
 use redact::Redactor;
 
@@ -163,12 +165,34 @@ impl Auditor {
     /// # Errors
     /// [`Refusal::AuditUnavailable`]
     pub async fn note(&self, kind: Kind, members: Object) -> Result<(), Refusal> {
+        self.append(&self.entry(kind, members)).await
+    }
+
+    /// Made of what needs no redaction; `request_id` is its own id if `members` has none.
+    fn entry(&self, kind: Kind, mut members: Object) -> Json {
         let id = self.ids.next();
-        let request_id = members.get("request_id").and_then(|id| id.as_str()?.parse().ok()).unwrap_or(id);
-        let mut members = members;
-        members.remove("request_id");
-        let entry = Entry { kind, id, time: self.clock.now(), request_id, members };
-        self.append(&entry.into_json()).await
+        let request_id = members.remove("request_id").and_then(|id| id.as_str()?.parse().ok()).unwrap_or(id);
+        Entry { kind, id, time: self.clock.now(), request_id, members }.into_json()
+    }
+
+    /// Records what became of a lost call. `call` holds members of its intent, `evidence` what the verdict rests on.
+    /// If the store can't take it, it is owed.
+    pub async fn resolved(&self, call: Object, resolution: &str, evidence: Vec<Object>) {
+        // Without what the intent says: that passed the guard once, and must not twice.
+        let mut found = Object::from_iter([("evidence", Json::from(evidence))]).into();
+        Guard::new([]).mask(&mut found);
+        let mut members = call;
+        members.set("resolution", resolution);
+        if let Json::Object(found) = found {
+            members.extend(found);
+        }
+        // Made once: one that ran out of time may come true, and a second one of another id would be stored beside it.
+        let mut entry = self.entry(Kind::Resolved, members);
+        short::fit(&mut entry, short::LARGEST);
+        if self.append(&entry).await.is_err() {
+            let short = short::shortest(&entry);
+            self.debts.owe(Debt::of([entry], Some(short)));
+        }
     }
 
     /// Records that a call was refused and nothing was sent. A call with an intent has its outcome instead, which
@@ -327,7 +351,15 @@ impl Auditor {
     fn finish_as(&self, kind: Kind, id: Uuid, call: &Call, members: Object) -> Json {
         let entry = Entry { kind, id, time: self.clock.now(), request_id: call.request_id, members };
         let mut entry = entry.into_json();
+        let shorten = |entry: &mut Json| {
+            if kind != Kind::Intent {
+                short::fit(entry, short::LARGEST);
+            }
+        };
+        // Before the guard, which takes its time with what would not be stored, and after it, as masks may be longer.
+        shorten(&mut entry);
         call.secrets.mask(&mut entry);
+        shorten(&mut entry);
         entry
     }
 

@@ -63,7 +63,7 @@ pub struct Question<'a> {
 }
 
 /// One tunnel of a call.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Element<'a> {
     /// The tunnel; `None` for list and create.
     pub tunnel: Option<TunnelId>,
@@ -75,6 +75,17 @@ pub struct Element<'a> {
     pub state: Option<&'a Object>,
     /// RFC 6901 pointer to it in the body, for bulk bodies.
     pub pointer: Option<&'a str>,
+}
+
+impl std::fmt::Debug for Element<'_> {
+    /// Without the state, which may hold an `md5_key`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Element")
+            .field("tunnel", &self.tunnel)
+            .field("sets_psk", &self.sets_psk)
+            .field("change", &self.change)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The answer.

@@ -13,6 +13,10 @@ mod differential;
 mod read;
 mod write;
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use read::MANY_NAMES;
 pub use read::{Error, ErrorKind, read};
 
 /// Depth that is accepted unless a caller says otherwise: a tunnel needs four levels, a bulk body six.
@@ -127,8 +131,36 @@ impl Object {
 impl<N: Into<String>, V: Into<Json>> FromIterator<(N, V)> for Object {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(members: I) -> Self {
         let mut object = Self::new();
-        members.into_iter().for_each(|(name, value)| object.set(name, value));
+        object.extend(members);
         object
+    }
+}
+
+impl<N: Into<String>, V: Into<Json>> Extend<(N, V)> for Object {
+    /// Sets one member after the other. Many names are looked up by hash, so that they don't cost a quadratic
+    /// time.
+    fn extend<I: IntoIterator<Item = (N, V)>>(&mut self, members: I) {
+        let mut places = HashMap::new();
+        for (name, value) in members {
+            if self.0.len() < MANY_NAMES {
+                self.set(name, value);
+                continue;
+            }
+            if places.is_empty() {
+                places.extend(self.0.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)));
+            }
+            match places.entry(name.into()) {
+                Entry::Vacant(place) => {
+                    self.0.push((place.key().clone(), value.into()));
+                    place.insert(self.0.len() - 1);
+                }
+                Entry::Occupied(place) => {
+                    if let Some((_, old)) = self.0.get_mut(*place.get()) {
+                        *old = value.into();
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -253,5 +285,34 @@ impl<T: Into<Self>> From<Vec<T>> for Json {
 impl<T: Into<Self>> From<Option<T>> for Json {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Null, Into::into)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn many_members_are_set_as_if_one_by_one(
+            first in prop::collection::vec("[a-e]{1,2}", 0..20),
+            then in prop::collection::vec("[a-e]{1,2}", 0..60),
+        ) {
+            let numbered = |names: Vec<String>| names.into_iter().enumerate().map(|(at, name)| (name, at));
+            let mut one_by_one = Object::new();
+            numbered(first.clone()).chain(numbered(then.clone())).for_each(|(name, at)| one_by_one.set(name, at));
+            let mut at_once: Object = numbered(first).collect();
+            at_once.extend(numbered(then));
+            prop_assert_eq!(at_once, one_by_one);
+        }
+    }
+
+    /// One by one this takes hours.
+    #[test]
+    fn a_million_members_are_set_at_once() {
+        let many: Object = (0..1_000_000).map(|at: u32| (at.to_string(), at)).collect();
+        assert_eq!(many.len(), 1_000_000);
     }
 }

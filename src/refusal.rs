@@ -130,6 +130,8 @@ pub enum Refusal {
         /// The first call's request id.
         first: Uuid,
     },
+    /// The client of a one-shot call has hung up before anything was sent.
+    ClientGone,
     /// The record can't be written, so nothing may happen.
     AuditUnavailable {
         /// What the store said, in our words.

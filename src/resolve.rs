@@ -18,7 +18,6 @@ use uuid::Uuid;
 use crate::audit::Auditor;
 use crate::audit::lost::{self, Done};
 use crate::audit::one_shot::Fate;
-use crate::entry::Kind;
 use crate::json::{Json, Object};
 use crate::limit::Budget;
 use crate::operation::{AccountId, Operation, TunnelId};
@@ -149,11 +148,10 @@ impl Resolver {
         let found = self.patient_findings(intent).await;
         let verdicts: Vec<&Verdict> = found.iter().map(|found| &found.verdict).collect();
         let resolution = together(&verdicts);
-        let mut members = members(intent, resolution, &verdicts);
-        self.effects(&mut members, intent, entry, &found);
-        while self.auditor.note(Kind::Resolved, members.clone()).await.is_err() {
-            tokio::time::sleep(PAUSE.0).await;
-        }
+        let mut call = intent.call.clone();
+        call.set("intent_id", intent.id.to_string());
+        self.effects(&mut call, intent, entry, &found);
+        self.auditor.resolved(call, resolution.name(), evidence(intent, &verdicts)).await;
         if let Some(key) = &intent.request_key {
             let fate = match resolution {
                 Resolution::Applied => Fate::Happened,
@@ -255,9 +253,10 @@ impl Resolver {
         Present {
             settings: self.states.settings(tunnel),
             name: text(tunnel, "name"),
-            created_on: text(tunnel, "created_on"),
-            modified_on: text(tunnel, "modified_on"),
+            created_on: state::time_of(tunnel, "created_on").map(str::to_owned),
+            modified_on: state::time_of(tunnel, "modified_on").map(str::to_owned),
             key_generated_on: state::key_generated_on(tunnel).map(str::to_owned),
+            never_had_key: state::never_had_key(tunnel),
         }
     }
 }
@@ -291,18 +290,15 @@ fn cant_tell(because: &str) -> Verdict {
     }
 }
 
-fn members(intent: &Intent, resolution: Resolution, verdicts: &[&Verdict]) -> Object {
-    let mut members = intent.call.clone();
-    members.set("intent_id", intent.id.to_string());
-    members.set("resolution", resolution.name());
-    let evidence = intent.expected.iter().zip(verdicts).map(|(expected, verdict)| {
+/// What each verdict rests on: our words, digests and times, and no other text of the upstream's.
+fn evidence(intent: &Intent, verdicts: &[&Verdict]) -> Vec<Object> {
+    let item = |(expected, verdict): (&Expected, &&Verdict)| {
         let mut item = verdict.evidence.clone();
         item.set("tunnel", expected.tunnel.clone());
         item.set("resolution", verdict.resolution.name());
-        Json::Object(item)
-    });
-    members.set("evidence", Json::Array(evidence.collect()));
-    members
+        item
+    };
+    intent.expected.iter().zip(verdicts).map(item).collect()
 }
 
 fn text(object: &Object, name: &str) -> Option<String> {

@@ -19,7 +19,7 @@ mod checkpoint_file;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
-mod double;
+pub(crate) mod double;
 mod error;
 mod fault;
 #[cfg(test)]

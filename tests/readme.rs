@@ -57,6 +57,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::PreconditionFailed,
         Refusal::TunnelBusy { retry_after },
         Refusal::Repeat { first: uuid::Uuid::nil() },
+        Refusal::ClientGone,
         Refusal::AuditUnavailable { why: "" },
         Refusal::UpstreamToken(""),
         Refusal::UpstreamUnreachable,

@@ -1,5 +1,5 @@
-//! Entries that are owed: outcomes that the store could not take when they happened, and intents that it may or may
-//! not have taken.
+//! Entries that are owed: outcomes and resolutions that the store could not take when they happened, and intents that
+//! it may or may not have taken.
 //!
 //! The client has its answer, and maybe the upstream has acted, so the record must follow as soon as it can, and
 //! until then nothing new may happen. An intent without a sure place is owed together with the outcome that says

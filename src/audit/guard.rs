@@ -126,7 +126,12 @@ impl<'a> Guard<'a> {
     /// Whether a text or a number that is not free text would lose something; also by its looks alone.
     #[must_use]
     pub fn masks(&self, value: &Json) -> bool {
-        value.as_str().map_or_else(|| self.finds_in(value), |text| self.masked(text, false).is_some())
+        match value {
+            Json::String(text) => self.masked(text, false).is_some(),
+            Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_) => {
+                self.finds_in(value)
+            }
+        }
     }
 
     fn mask_value(&self, value: &mut Json, place: Place<'_>, found: &mut bool) {

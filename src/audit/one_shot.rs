@@ -25,6 +25,9 @@ pub enum Fate {
     Unknown,
     /// It had its effect.
     Happened,
+    /// It had its effect, and its client had hung up: the answer, which may hold the only copy of a key, reached
+    /// nobody.
+    Unheard,
     /// It certainly had none.
     Nothing,
 }
@@ -53,21 +56,46 @@ struct First {
     expires: Duration,
     /// An equal call, no retry, came later and was refused with nothing sent: the next retry is of that one.
     newer_unsent: bool,
+    /// An equal call that happened before it: should this one come to nothing, that is the one not to be repeated.
+    before: Option<Box<First>>,
 }
 
 /// How often what has expired is thrown out.
 const SWEEP: Duration = Duration::from_secs(10);
 
-/// Calls that are remembered: about 200 bytes each, so 10 MiB. The upstream takes 1,200 calls in 5 minutes, so a
+/// Calls that are remembered: about 300 bytes each, so 15 MiB. The upstream takes 1,200 calls in 5 minutes, so a
 /// window of 10 minutes holds a twentieth of it.
 const MAX: usize = 50_000;
 
 /// When there may be room again.
 const COME_BACK: Duration = SWEEP;
 
+impl Fate {
+    /// The same, where the client had hung up.
+    #[must_use]
+    pub fn if_gone(self, client_gone: bool) -> Self {
+        if client_gone && self == Self::Happened { Self::Unheard } else { self }
+    }
+}
+
 impl First {
     fn is_kept(&self, now: Duration) -> bool {
         self.fate == Fate::Open || self.expires > now
+    }
+}
+
+impl Known {
+    /// Puts a call in the place of an equal one that came before it.
+    fn replace(&mut self, key: &str, mut first: First, now: Duration) {
+        first.before = match self.by_key.remove(key) {
+            // The same, told of again.
+            Some(old) if old.request_id == first.request_id => old.before,
+            Some(old) if old.fate == Fate::Happened && old.is_kept(now) => {
+                Some(Box::new(First { before: None, ..old }))
+            }
+            _ => None,
+        };
+        self.by_key.insert(key.to_owned(), first);
     }
 }
 
@@ -83,8 +111,9 @@ impl OneShots {
     ///
     /// # Errors
     /// [`Refusal::Repeat`] where it looks like the repetition of one that happened or may have: an equal call
-    /// that is still open, or was when this call arrived (it may have waited for its turn), or one that happened
-    /// when the client says that this is a retry. [`Refusal::Overloaded`] where one more can't be remembered.
+    /// that is still open, or was when this call arrived (it may have waited for its turn), or whose answer reached
+    /// nobody, or one that happened when the client says that this is a retry. [`Refusal::Overloaded`] where one
+    /// more can't be remembered.
     pub fn claim(
         &self,
         key: &str,
@@ -100,7 +129,7 @@ impl OneShots {
         }
         if let Some(first) = known.by_key.get(key).filter(|first| first.is_kept(now)) {
             let refused = match first.fate {
-                Fate::Open | Fate::Unknown => true,
+                Fate::Open | Fate::Unknown | Fate::Unheard => true,
                 Fate::Happened => {
                     let is_retry = retry_count > 0 && !first.newer_unsent;
                     is_retry || first.settled.is_none_or(|settled| arrived < settled)
@@ -119,8 +148,9 @@ impl OneShots {
             settled: None,
             expires: Duration::MAX,
             newer_unsent: false,
+            before: None,
         };
-        known.by_key.insert(key.to_owned(), first);
+        known.replace(key, first, now);
         Ok(())
     }
 
@@ -128,9 +158,19 @@ impl OneShots {
     pub fn settle(&self, key: &str, request_id: Uuid, fate: Fate) {
         let now = self.clock.monotonic();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(first) = known.by_key.get_mut(key).filter(|first| first.request_id == request_id) {
-            (first.fate, first.settled, first.expires) = (fate, Some(now), now + self.window);
+        let first = known.by_key.get_mut(key).filter(|first| first.request_id == request_id);
+        let Some(first) = first else { return };
+        match fate {
+            Fate::Open => {}
+            Fate::Unknown | Fate::Happened | Fate::Unheard => first.before = None,
+            Fate::Nothing => {
+                if let Some(before) = first.before.take() {
+                    *first = *before;
+                    return;
+                }
+            }
         }
+        (first.fate, first.settled, first.expires) = (fate, Some(now), now + self.window);
     }
 
     /// Says that an equal call, which is no retry, was refused with nothing sent and may be retried.
@@ -147,10 +187,19 @@ impl OneShots {
         if fate != Fate::Open && left.is_zero() {
             return;
         }
-        let expires = self.clock.monotonic() + left;
-        let first = First { request_id, fate, settled: Some(Duration::ZERO), expires, newer_unsent: false };
+        let now = self.clock.monotonic();
+        let first = First {
+            request_id,
+            fate,
+            settled: Some(Duration::ZERO),
+            expires: now + left,
+            newer_unsent: false,
+            before: None,
+        };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.by_key.insert(key.to_owned(), first);
+        if fate != Fate::Nothing || !known.by_key.contains_key(key) {
+            known.replace(key, first, now);
+        }
     }
 }
 
@@ -185,6 +234,56 @@ mod tests {
     }
 
     #[test]
+    fn what_reached_nobody_is_not_replaced_by_a_call_that_looks_new() {
+        check(Fate::Unheard, 0, true);
+        check(Fate::Unheard, 1, true);
+    }
+
+    #[test]
+    fn a_call_that_came_to_nothing_does_not_make_an_earlier_one_forgotten() {
+        for on_the_way in [None, Some(Fate::Open)] {
+            let shots = OneShots::new(ManualClock::at(Timestamp::UNIX_EPOCH), WINDOW);
+            let (first, second) = (Uuid::from_u128(1), Uuid::from_u128(2));
+            shots.claim("key", first, 0, NOW).unwrap();
+            shots.settle("key", first, Fate::Happened);
+            shots.claim("key", second, 0, NOW).unwrap();
+            on_the_way.into_iter().for_each(|fate| shots.settle("key", second, fate));
+            shots.settle("key", second, Fate::Nothing);
+            let again = shots.claim("key", Uuid::from_u128(3), 1, NOW);
+            assert_eq!(
+                again,
+                Err(Refusal::Repeat { first }),
+                "a retry, and of the first as far as anybody knows"
+            );
+            let new = Uuid::from_u128(4);
+            assert_eq!(shots.claim("key", new, 0, NOW), Ok(()));
+            shots.settle("key", new, Fate::Happened);
+            let again = shots.claim("key", Uuid::from_u128(5), 1, NOW);
+            assert_eq!(again, Err(Refusal::Repeat { first: new }));
+        }
+    }
+
+    #[test]
+    fn after_a_restart_a_call_that_came_to_nothing_does_not_make_an_earlier_one_forgotten() {
+        let age = Duration::from_secs(1);
+        let (first, second) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        for fate in [Fate::Happened, Fate::Unheard, Fate::Unknown, Fate::Open] {
+            let shots = OneShots::new(ManualClock::at(Timestamp::UNIX_EPOCH), WINDOW);
+            shots.remember("key", first, fate, age);
+            shots.remember("key", second, Fate::Nothing, age);
+            let again = shots.claim("key", Uuid::from_u128(3), 1, NOW);
+            assert_eq!(again, Err(Refusal::Repeat { first }), "{fate:?}");
+        }
+        let shots = OneShots::new(ManualClock::at(Timestamp::UNIX_EPOCH), WINDOW);
+        shots.remember("key", first, Fate::Happened, age);
+        // What is still open is told of twice.
+        shots.remember("key", second, Fate::Open, age);
+        shots.remember("key", second, Fate::Open, age);
+        shots.settle("key", second, Fate::Nothing);
+        assert_eq!(shots.claim("key", Uuid::from_u128(3), 1, NOW), Err(Refusal::Repeat { first }));
+    }
+
+    #[test]
     fn a_new_call_and_a_retry_of_nothing_are_not() {
         check(Fate::Happened, 0, false);
         check(Fate::Nothing, 0, false);
@@ -204,7 +303,11 @@ mod tests {
         assert_eq!(shots.claim("key", Uuid::from_u128(3), 0, second * 2), Ok(()));
         clock.advance(second);
         shots.settle("key", Uuid::from_u128(3), Fate::Nothing);
-        assert_eq!(shots.claim("key", Uuid::from_u128(4), 0, second), Ok(()), "there is nothing to repeat");
+        let again = shots.claim("key", Uuid::from_u128(4), 0, second);
+        assert_eq!(again, Err(Refusal::Repeat { first }), "whatever a newer one came to");
+        shots.claim("other", Uuid::from_u128(5), 0, second).unwrap();
+        shots.settle("other", Uuid::from_u128(5), Fate::Nothing);
+        assert_eq!(shots.claim("other", Uuid::from_u128(6), 0, second), Ok(()), "there is nothing to repeat");
     }
 
     #[test]

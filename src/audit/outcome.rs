@@ -35,7 +35,6 @@ impl Sent {
 }
 
 /// How a call that was sent ended.
-#[derive(Debug)]
 pub enum End<'a> {
     /// With an answer of the upstream's.
     Answered(Heard<'a>),
@@ -53,7 +52,6 @@ pub enum End<'a> {
 }
 
 /// An answer of the upstream's.
-#[derive(Debug)]
 pub struct Heard<'a> {
     /// Its status.
     pub status: u16,
@@ -67,6 +65,26 @@ pub struct Heard<'a> {
     pub digest: String,
     /// The body as JSON, if it is JSON and somebody needs it.
     pub json: Option<&'a Json>,
+}
+
+impl std::fmt::Debug for End<'_> {
+    /// Without the answer's body, which may hold the only copy of a PSK.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("End")
+            .field("status", &self.status())
+            .field("fate", &self.fate())
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Heard<'_> {
+    /// Without the body, which may hold the only copy of a PSK.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Heard")
+            .field("status", &self.status)
+            .field("bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl End<'_> {
@@ -109,7 +127,9 @@ pub(super) fn recorded_fate(ending: &Json) -> Fate {
     let status = ending.pointer("/upstream/status").and_then(Json::as_i64);
     match (text("sent"), status) {
         (Some("no"), _) => Fate::Nothing,
-        (Some("yes"), Some(status)) if ending.get("refusal").is_none() => answered_fate(status),
+        (Some("yes"), Some(status)) if ending.get("refusal").is_none() => {
+            answered_fate(status).if_gone(ending.get("client_gone") == Some(&Json::Bool(true)))
+        }
         _ => Fate::Open,
     }
 }
@@ -166,8 +186,10 @@ pub(super) fn members(
 }
 
 fn error_codes(answer: &Json) -> Vec<Json> {
+    // One call has a few.
+    const MAX: usize = 100;
     let errors = answer.get("errors").and_then(Json::as_array).unwrap_or_default();
-    errors.iter().filter_map(|error| error.get("code")?.as_i64()).map(Json::from).collect()
+    errors.iter().filter_map(|error| error.get("code")?.as_i64()).map(Json::from).take(MAX).collect()
 }
 
 /// The media type without parameters, bounded: outside text.

@@ -2,6 +2,9 @@
 //!
 //! Not here: the intent (`Auditor::open`), entries that the store could not take (`debts`).
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -17,10 +20,9 @@ use super::call::Call;
 use super::debts::Debt;
 use super::effects;
 use super::outcome::{self, End, Heard, Sent};
-use super::{Auditor, Cleared, Recorded, decision};
+use super::{Auditor, Cleared, Recorded, decision, short};
 
 /// What a write is about: what is asked, of which state, and how to tell later whether it came about.
-#[derive(Debug)]
 pub struct Plan {
     /// The body.
     pub asked: Asked,
@@ -28,6 +30,18 @@ pub struct Plan {
     pub before: Vec<Object>,
     /// The member `expected`: what the tunnels will look like if it happens.
     pub expected: Vec<Object>,
+}
+
+impl std::fmt::Debug for Plan {
+    /// Without the states, which may hold an `md5_key`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { asked, before, expected } = self;
+        f.debug_struct("Plan")
+            .field("asked", asked)
+            .field("before", &before.len())
+            .field("expected", &expected.len())
+            .finish()
+    }
 }
 
 /// A write whose intent is on disk and whose outcome is not. Dropping it without an outcome records that the
@@ -100,13 +114,13 @@ impl Owed {
         call.time_members(&mut members);
         let entry = auditor.finish(Kind::Outcome, call, members);
         if auditor.append(&entry).await.is_err() {
-            let short = bare_outcome(auditor, &self.intent, &Refusal::Internal, Sent::Unknown);
-            auditor.debts.owe(Debt::of([entry], Some(short.into_json())));
+            let short = short::shortest(&entry);
+            auditor.debts.owe(Debt::of([entry], Some(short)));
         }
         // Not before: whatever fails while the outcome is made leaves it to the drop.
         self.closed = true;
         if let Some(key) = &self.key {
-            auditor.one_shots.settle(key, call.request_id, end.fate());
+            auditor.one_shots.settle(key, call.request_id, end.fate().if_gone(client_gone));
         }
         Recorded { request_id: call.request_id }
     }

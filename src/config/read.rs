@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
+use crate::store::MAX_ENTRY;
+
 use super::table::{Reader, Section, text_of};
 use super::tree::{self, Node};
 use super::{Admin, Config, Listen, Log, Policy, Problem, Problems, Rate, Revocation, Tls};
@@ -95,6 +97,10 @@ pub(super) fn in_order(mut problems: Vec<Problem>) -> Problems {
     Problems(problems)
 }
 
+/// An intent is recorded whole, with the body and the state before, which may have the same size. In both a mask
+/// may be twice as long as what it stands for.
+const MAX_BODY: usize = MAX_ENTRY / 4;
+
 const MILLIS_100: Duration = Duration::from_millis(100);
 const MINUTES_10: Duration = Duration::from_mins(10);
 
@@ -109,7 +115,7 @@ fn listen(section: &mut Section<'_>) -> Listen {
         body_timeout: section.duration("body_timeout", Duration::from_secs(30), MILLIS_100..=MINUTES_10),
         // The HTTP library refuses a buffer of less than 8 KiB.
         max_header_bytes: section.size("max_header_bytes", 16 << 10, 8 << 10..=256 << 10),
-        max_body_bytes: section.size("max_body_bytes", 1 << 20, 1 << 10..=64 << 20),
+        max_body_bytes: section.size("max_body_bytes", 1 << 20, 1 << 10..=MAX_BODY),
         drain_timeout: section.duration(
             "drain_timeout",
             Duration::from_secs(30),

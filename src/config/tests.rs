@@ -149,8 +149,8 @@ fn numbers_and_times_have_bounds() {
         ("listen", "max_connections = \"9\"", "listen.max_connections", "an integer"),
         ("listen", "max_connections = 9223372036854775808", "listen.max_connections", "from 1 to 65536"),
         ("listen", "max_header_bytes = 8191", "listen.max_header_bytes", "from 8KiB to 256KiB"),
-        ("listen", "max_body_bytes = -1", "listen.max_body_bytes", "64MiB"),
-        ("listen", "max_body_bytes = \"65MiB\"", "listen.max_body_bytes", "from 1KiB to 64MiB"),
+        ("listen", "max_body_bytes = -1", "listen.max_body_bytes", "4MiB"),
+        ("listen", "max_body_bytes = \"5MiB\"", "listen.max_body_bytes", "from 1KiB to 4MiB"),
         ("listen", "body_timeout = 30", "listen.body_timeout", "\"90s\""),
         ("listen", "header_timeout = \"0s\"", "listen.header_timeout", "from 100ms to 10m"),
         (

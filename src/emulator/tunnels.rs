@@ -63,9 +63,7 @@ impl Tunnel {
         if self.settings.get("bgp").is_some() {
             shown.set("bgp_status", self.bgp_status(now));
         }
-        if self.psk_on.is_some() {
-            shown.set("psk_metadata", self.psk_metadata());
-        }
+        shown.set("psk_metadata", self.psk_metadata());
         shown.set("created_on", rfc3339(self.created));
         shown.set("modified_on", rfc3339(self.modified));
         shown.into()

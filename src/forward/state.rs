@@ -12,6 +12,7 @@ use crate::json::{self, Json};
 use crate::limit::Taken;
 use crate::operation::{AccountId, Operation, Route, TunnelId};
 use crate::refusal::Refusal;
+use crate::tunnel::state::MAX_TUNNELS;
 
 /// A state as the upstream told it.
 #[derive(Clone)]
@@ -114,8 +115,18 @@ fn state(answer: &Answer, of_one: bool) -> Result<Json, Refusal> {
     if envelope.get("success").and_then(Json::as_bool) != Some(true) {
         return no("the upstream's answer is not a success");
     }
-    if envelope.get("result").and_then(Json::as_object).is_none() {
+    let Some(result) = envelope.get("result").and_then(Json::as_object) else {
         return no("the upstream's answer holds no result");
+    };
+    // That a tunnel is not there is evidence, so a list must say so itself. `null` is Go's empty list.
+    let listed = match result.get("ipsec_tunnels") {
+        Some(Json::Array(items)) => {
+            items.len() <= MAX_TUNNELS && items.iter().all(|item| item.as_object().is_some())
+        }
+        other => other == Some(&Json::Null),
+    };
+    if !of_one && !listed {
+        return no("the upstream's answer holds no list of tunnels");
     }
     Ok(envelope)
 }

@@ -174,6 +174,7 @@ impl Story<'_> {
         let ray = self.at("/upstream/cf_ray").and_then(Json::as_str).map(|ray| format!(", cf-ray {ray}"));
         let upstream = format!("{upstream}{}{}", codes.unwrap_or_default(), ray.unwrap_or_default());
         self.line("upstream", upstream.trim_start_matches(", "));
+        self.line("left out", &list(self.at("/left_out")));
         for (pointer, said) in [
             ("/client_gone", "the client had hung up before its answer was ready"),
             ("/recorded_late", "recorded late: the store could not take it when it happened"),

@@ -4,6 +4,8 @@
 //! member `old`, which RFC 6902 (section 4) lets a reader ignore, so the patch can be read backward too.
 //! Not here: what may be stored of it. Both values are to be redacted first (`audit::redact`).
 
+use std::collections::HashMap;
+
 use super::{Json, Object, escape_token};
 
 /// The operations that lead from `before` to `after`, as an array; empty where they are equal.
@@ -34,14 +36,15 @@ fn values(out: &mut Vec<Json>, path: &str, before: &Json, after: &Json) {
 }
 
 fn objects(out: &mut Vec<Json>, path: &str, before: &Object, after: &Object) {
+    let (had, has): (HashMap<_, _>, HashMap<_, _>) = (before.iter().collect(), after.iter().collect());
     let here = |name: &str| format!("{path}/{}", escape_token(name));
     for (name, old) in before.iter() {
-        match after.get(name) {
+        match has.get(name) {
             Some(new) => values(out, &here(name), old, new),
             None => out.push(operation("remove", &here(name), None, Some(old))),
         }
     }
-    for (name, new) in after.iter().filter(|(name, _)| before.get(name).is_none()) {
+    for (name, new) in after.iter().filter(|(name, _)| !had.contains_key(name)) {
         out.push(operation("add", &here(name), Some(new), None));
     }
 }

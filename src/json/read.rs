@@ -35,6 +35,9 @@ pub enum ErrorKind {
     /// A member name for the second time in one object.
     #[error("a duplicate name")]
     Duplicate,
+    /// More members in one object than are taken.
+    #[error("an object with too many members")]
+    Members,
     /// A number that JSON does not know, such as `01`, `+1`, `1.` or `NaN`.
     #[error("a malformed number")]
     Number,
@@ -52,8 +55,12 @@ pub enum ErrorKind {
 /// Bytes of a number that are taken: 2^64 has 20 digits, the longest shortest form of a double 24.
 pub(super) const MAX_NUMBER: usize = 64;
 
+/// Members of one object that are taken: ten times what an answer has that names as many tunnels as a body may.
+/// Whoever looks for a member looks at all of them.
+const MAX_MEMBERS: usize = 10_000;
+
 /// Names beyond which duplicates are looked up by hash, so that many names don't cost a quadratic time.
-const MANY_NAMES: usize = 16;
+pub(super) const MANY_NAMES: usize = 16;
 
 /// Reads one JSON value that is the whole of `bytes`, nested at most `max_depth` deep.
 ///
@@ -193,6 +200,9 @@ impl<'a> Reader<'a> {
         loop {
             self.space();
             let name = self.string()?;
+            if members.len() == MAX_MEMBERS {
+                return Err(ErrorKind::Members);
+            }
             let known = if members.len() < MANY_NAMES {
                 members.iter().any(|(known, _)| *known == name)
             } else {
@@ -386,6 +396,16 @@ mod tests {
         let error = read(nested(MAX_DEPTH + 1).as_bytes(), MAX_DEPTH).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Depth);
         assert_eq!(read(&vec![b'['; 1 << 20], MAX_DEPTH).unwrap_err().kind, ErrorKind::Depth);
+    }
+
+    #[test]
+    fn members_of_one_object_are_bounded() {
+        let of = |count: usize| {
+            let names: Vec<String> = (0..count).map(|i| format!("\"n{i}\":0")).collect();
+            format!("[{{{}}},{{}}]", names.join(","))
+        };
+        assert!(read(of(MAX_MEMBERS).as_bytes(), MAX_DEPTH).is_ok());
+        refused(&of(MAX_MEMBERS + 1), ErrorKind::Members, "/0");
     }
 
     #[test]

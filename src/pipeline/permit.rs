@@ -1,6 +1,9 @@
 //! From a call within its limits to a permitted one: by the policy alone where that is enough, else by the
 //! state before, read in the call's turn.
 
+#[cfg(test)]
+mod tests;
+
 use crate::audit::call::{Call, Named};
 use crate::authorize::{Element, Permit, Question, Ruling};
 use crate::json::{Json, Object};
@@ -15,13 +18,24 @@ use super::Pipeline;
 use super::admit::{Within, within};
 
 /// A permitted call, with the states that it was permitted on.
-#[derive(Debug)]
 pub(super) struct Allowed {
     pub permit: Permit,
     /// The tunnels as they were read, one an element; empty where nothing was read.
     pub before: Vec<Object>,
     /// Nobody else changes these tunnels until this is dropped.
     pub turn: Turn,
+}
+
+impl std::fmt::Debug for Allowed {
+    /// Without the states, which may hold an `md5_key`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { permit, before, turn } = self;
+        f.debug_struct("Allowed")
+            .field("permit", permit)
+            .field("before", &before.len())
+            .field("turn", turn)
+            .finish()
+    }
 }
 
 impl Pipeline {

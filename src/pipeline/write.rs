@@ -27,7 +27,10 @@ impl Pipeline {
         extras: &mut Extras,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
         let allowed = self.permit(call, &known, extras).await;
-        let ready = allowed.and_then(|allowed| Ok((allowed, self.budget.take(&known.caller)?)));
+        let ready = allowed.and_then(|allowed| {
+            awaited(&known)?;
+            Ok((allowed, self.budget.take(&known.caller)?))
+        });
         let ready = ready.inspect_err(|refusal| self.auditor.unsent(call, &known.asked, refusal))?;
         let (Allowed { permit, before, turn }, taken) = ready;
         let Within { route, asked, new_hc_target, gone, .. } = known;
@@ -98,4 +101,11 @@ impl Pipeline {
             _ => None,
         }
     }
+}
+
+/// Who has hung up will call again, and would replace a key that reached nobody.
+fn awaited(known: &Within) -> Result<(), Refusal> {
+    let Within { route, gone, .. } = known;
+    let is_one_shot = route.operation.is_one_shot() && !route.validate_only;
+    if is_one_shot && gone.now() { Err(Refusal::ClientGone) } else { Ok(()) }
 }

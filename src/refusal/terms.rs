@@ -85,6 +85,7 @@ impl Refusal {
             Self::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, 99403, Useless),
             Self::TunnelBusy { retry_after } => (StatusCode::SERVICE_UNAVAILABLE, 99404, After(*retry_after)),
             Self::Repeat { .. } => (StatusCode::CONFLICT, 99405, Useless),
+            Self::ClientGone => (StatusCode::REQUEST_TIMEOUT, 99406, After(SOON)),
             Self::AuditUnavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, 99500, After(SOON)),
             Self::UpstreamToken(_) => (StatusCode::SERVICE_UNAVAILABLE, 99600, After(SOON)),
             Self::UpstreamUnreachable => (StatusCode::BAD_GATEWAY, 99601, After(SOON)),

@@ -77,6 +77,7 @@ impl Refusal {
                 "this looks like a retry of request {first}, which may have happened; look the tunnel up, and make a \
                  new call only if it did not"
             ),
+            Self::ClientGone => "the connection was closed before anything was sent; send the call again".into(),
             Self::AuditUnavailable { why } => {
                 format!("the audit store can't take a record ({why}), so nothing was done; try again shortly")
             }
@@ -137,6 +138,7 @@ impl Refusal {
             | Self::PreconditionFailed
             | Self::TunnelBusy { .. }
             | Self::Repeat { .. }
+            | Self::ClientGone
             | Self::AuditUnavailable { .. }
             | Self::UpstreamToken(_)
             | Self::UpstreamUnreachable

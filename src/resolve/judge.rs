@@ -70,6 +70,8 @@ pub struct Present {
     pub modified_on: Option<String>,
     /// `psk_metadata.last_generated_on`
     pub key_generated_on: Option<String>,
+    /// Whether the state says that no key was ever set.
+    pub never_had_key: bool,
 }
 
 /// A verdict on one tunnel.
@@ -197,7 +199,10 @@ fn key(intended: Timestamp, expected: &Expected, now: &Present) -> Verdict {
         return times(Resolution::NotApplied, "the key is the one before");
     }
     match now.key_generated_on.as_deref().and_then(time) {
-        None => times(Resolution::NotApplied, "the tunnel never had a key set"),
+        None if now.never_had_key && expected.key_before.is_none() => {
+            times(Resolution::NotApplied, "the tunnel never had a key set")
+        }
+        None => times(Resolution::CantTell, "the tunnel does not tell when its key was set"),
         Some(generated) if generated + SKEW < intended => {
             times(Resolution::NotApplied, "the key is older than the call")
         }
@@ -289,7 +294,13 @@ mod tests {
             check(operation, &unread, now(1), Resolution::Applied);
             check(operation, &unread, now(-60), Resolution::NotApplied);
             check(operation, &unread, now(-1), Resolution::CantTell);
-            check(operation, &unread, Some(Present::default()), Resolution::NotApplied);
+            let never = Present { never_had_key: true, ..Present::default() };
+            check(operation, &unread, Some(never.clone()), Resolution::NotApplied);
+            let had = Expected { key_before: text(-60), ..unread.clone() };
+            check(operation, &had, Some(never), Resolution::CantTell);
+            for untold in [&unread, &had] {
+                check(operation, untold, Some(Present::default()), Resolution::CantTell);
+            }
             let read = Expected { key_before: text(-60), ..unread.clone() };
             check(operation, &read, now(-60), Resolution::NotApplied);
             let just = Expected { key_before: text(-1), ..unread.clone() };

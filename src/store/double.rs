@@ -3,9 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use super::StoreError;
 use super::backend::{Backend, Batch, CommitError, Head, Row, Stored};
-use crate::seal::{Hash, Tile, Tree};
+use super::sqlite::Sqlite;
+use super::start::{begin, start};
+use super::{Settings, Store, StoreError, lock};
+use crate::clock::Clock;
+use crate::seal::{Hash, Signer, Tile, Tree};
 
 /// What a store holds.
 #[derive(Clone, Debug, Default)]
@@ -93,6 +96,18 @@ impl<B> Double<B> {
     pub(crate) fn new(inner: B) -> Self {
         Self { inner, plan: Plan::default() }
     }
+}
+
+/// An open store over `SQLite`, and what is to go wrong with it.
+pub(crate) async fn failing(settings: Settings, signer: Arc<Signer>, clock: Arc<dyn Clock>) -> (Store, Plan) {
+    lock::make_private(&settings.database).unwrap();
+    let backend = Sqlite::new(settings.database.clone(), settings.append_timeout);
+    backend.prepare().await.unwrap();
+    let verifier = signer.verifier().unwrap();
+    let mut double = Double::new(backend);
+    let plan = double.plan.clone();
+    let state = begin(&mut double, &signer, &verifier).await.unwrap();
+    (start(double, state, settings, signer, verifier, clock, None), plan)
 }
 
 fn take(steps: &Mutex<VecDeque<Step>>) -> Step {

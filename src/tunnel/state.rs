@@ -15,8 +15,12 @@ use crate::operation::{Operation, TunnelId};
 
 use super::fields::{Absent, Field, Kind, Sent, TUNNEL, row};
 
+/// Tunnels that are taken of one answer: ten times as many as a body may name. Each element of a body is looked
+/// for among all of them.
+pub const MAX_TUNNELS: usize = 10_000;
+
 /// The tunnels in an upstream's answer (the whole envelope), in its order. Answers of the legacy shape are
-/// understood; what is no object is passed over.
+/// understood; what is no object is passed over, and so is what comes after [`MAX_TUNNELS`].
 #[must_use]
 pub fn tunnels_in(operation: Operation, answer: &Json) -> Vec<&Object> {
     let Some(result) = answer.get("result") else { return Vec::new() };
@@ -29,7 +33,7 @@ pub fn tunnels_in(operation: Operation, answer: &Json) -> Vec<&Object> {
         Operation::GeneratePsk | Operation::SetPsks => &[],
     };
     match places.iter().find_map(|place| result.get(place)) {
-        Some(Json::Array(items)) => items.iter().filter_map(Json::as_object).collect(),
+        Some(Json::Array(items)) => items.iter().filter_map(Json::as_object).take(MAX_TUNNELS).collect(),
         Some(found) => found.as_object().into_iter().collect(),
         None if operation == Operation::Create => {
             result.as_object().filter(|tunnel| tunnel.get("id").is_some()).into_iter().collect()
@@ -88,10 +92,27 @@ pub fn normalized(state: &Object) -> Object {
 /// no secret is looked for.
 #[must_use]
 pub fn key_generated_on(state: &Object) -> Option<&str> {
-    let text = state.get("psk_metadata")?.get("last_generated_on")?.as_str()?;
+    plain_time(state.get("psk_metadata")?.get("last_generated_on")?)
+}
+
+/// A member that tells a time, such as `created_on`, by the same rule.
+#[must_use]
+pub fn time_of<'a>(state: &'a Object, name: &str) -> Option<&'a str> {
+    plain_time(state.get(name)?)
+}
+
+fn plain_time(value: &Json) -> Option<&str> {
+    let text = value.as_str()?;
     // The parser takes more: annotations in brackets, fractions with a comma.
     let plain = text.bytes().all(|byte| byte.is_ascii_digit() || b"-+:.TZ".contains(&byte));
     (plain && text.parse::<Timestamp>().is_ok()).then_some(text)
+}
+
+/// Whether the state says that no key was ever set, by an explicit `null`. One that tells nothing, or tells it in
+/// a form that is not understood, does not say so.
+#[must_use]
+pub fn never_had_key(state: &Object) -> bool {
+    state.get("psk_metadata").and_then(|metadata| metadata.get("last_generated_on")) == Some(&Json::Null)
 }
 
 /// A text that is the same for equal states only: what an `ETag` is made from. It holds `bgp.md5_key`, so it
@@ -153,9 +174,8 @@ fn replaced(before: &Object, asked: &Object, table: &'static [Field]) -> Object 
         }
     }
     // No request can carry a field that the table does not know, so none can be said to change it.
-    for (name, value) in before.iter().filter(|(name, _)| row(table, name).is_none()) {
-        after.set(name, value.clone());
-    }
+    let unknown = before.iter().filter(|(name, _)| row(table, name).is_none());
+    after.extend(unknown.map(|(name, value)| (name, value.clone())));
     after
 }
 
@@ -196,9 +216,8 @@ fn normalized_members(object: &Object, table: &'static [Field]) -> Object {
     }
     let mut unknown: Vec<_> = object.iter().filter(|(name, _)| row(table, name).is_none()).collect();
     unknown.sort_unstable_by_key(|(name, _)| *name);
-    for (name, value) in unknown.into_iter().filter(|(_, value)| **value != Json::Null) {
-        out.set(name, sorted(value));
-    }
+    let told = unknown.into_iter().filter(|(_, value)| **value != Json::Null);
+    out.extend(told.map(|(name, value)| (name, sorted(value))));
     out
 }
 

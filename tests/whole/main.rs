@@ -25,4 +25,5 @@ mod refusals;
 mod reload;
 mod shapes;
 mod store_faults;
+mod unheard;
 mod way;

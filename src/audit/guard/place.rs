@@ -55,6 +55,7 @@ pub const PROTECTED: &[&str] = &[
     "results[].applied",
     "client_gone",
     "recorded_late",
+    "left_out",
     "ambiguous",
     "duration_us",
     "stages_us",

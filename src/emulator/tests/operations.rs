@@ -23,6 +23,7 @@ async fn a_tunnel_is_created_read_updated_and_deleted() {
             "automatic_return_routing":false,
             "health_check":{"enabled":true,"rate":"mid","type":"reply","direction":"unidirectional",
                             "target":"198.51.100.7"},
+            "psk_metadata":{"last_generated_on":null},
             "created_on":"2026-09-21T14:13:20.000000Z","modified_on":"2026-09-21T14:13:20.000000Z"}"#,
     );
     assert_eq!(without(made.clone(), &["id"]), expected);

@@ -24,6 +24,19 @@ async fn a_state_is_a_successful_envelope() {
 }
 
 #[tokio::test]
+async fn a_list_without_tunnels_is_no_empty_one() {
+    for empty in ["[]", "null"] {
+        let body = format!(r#"{{"success":true,"result":{{"ipsec_tunnels":{empty}}}}}"#);
+        assert!(read("200 OK", &body, false).await.is_ok(), "{body}");
+    }
+    for result in ["{}", r#"{"ipsec_tunnels":{}}"#, r#"{"ipsec_tunnels":[1]}"#, r#"{"ipsec_tunnel":{}}"#] {
+        let body = format!(r#"{{"success":true,"result":{result}}}"#);
+        let failure = read("200 OK", &body, false).await.unwrap_err();
+        assert!(matches!(failure.refusal, Refusal::StateUnreadable { .. }), "{body}: {failure:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_unknown_tunnel_is_told_apart_from_all_else() {
     for body in [r#"{"success":false,"errors":[{"code":1032,"message":"x"}]}"#, "", "<html>", "{}"] {
         let failure = read("404 Not Found", body, true).await.unwrap_err();

@@ -177,6 +177,30 @@ fn the_settings_of_a_put_are_foretold_whole() {
 }
 
 #[test]
+fn the_age_of_a_tunnel_is_a_time_or_nothing() {
+    let state = object(r#"{"created_on":"2024-01-02T03:04:05Z","modified_on":"hunter2-hunter2"}"#);
+    assert_eq!(time_of(&state, "created_on"), Some("2024-01-02T03:04:05Z"));
+    assert_eq!(time_of(&state, "modified_on"), None);
+    assert_eq!(time_of(&state, "name"), None);
+}
+
+#[test]
+fn only_an_explicit_null_says_that_there_was_never_a_key() {
+    let never = |text: &str| never_had_key(&object(text));
+    assert!(never(r#"{"psk_metadata":{"last_generated_on":null}}"#));
+    for other in [
+        "{}",
+        r#"{"psk_metadata":null}"#,
+        r#"{"psk_metadata":{}}"#,
+        r#"{"psk_metadata":{"last_generated_on":""}}"#,
+        r#"{"psk_metadata":{"last_generated_on":"2 January 2024"}}"#,
+        r#"{"psk_metadata":{"last_generated_on":"2024-01-02T03:04:05Z"}}"#,
+    ] {
+        assert!(!never(other), "{other}");
+    }
+}
+
+#[test]
 fn only_a_time_says_when_a_key_was_made() {
     let generated = |text: &str| {
         let state = parse(&format!(r#"{{"psk_metadata":{{"last_generated_on":"{text}"}}}}"#));

@@ -4,13 +4,18 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName};
 use tunnelwarden::emulator::Fault;
 use tunnelwarden::operation::Operation;
 
-use crate::harness::{PATIENCE, Wishes, World, tunnel_body};
+use crate::harness::{Answer, PATIENCE, Stored, Wishes, World, tunnel_body};
+use crate::unheard::hang_up;
 
-use super::ask::{ask, ask_with, bearer, line, tunnel};
+use super::ask::{ask, ask_with, bearer, line, request, tunnel};
 use super::row::{Group, Row};
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const JSON: &str = "content-type: application/json";
 
@@ -77,6 +82,20 @@ pub(super) const GROUP: Group = Group {
             })
         })
         .come_back(),
+        Row::new("client_gone", 408, 99406, |w| {
+            Box::pin(async move {
+                let path = format!("{}/psk_generate", tunnel(w, "15"));
+                let headers = [&bearer(w, "admin"), "if-match: *"];
+                hang_up(w, Operation::Get, &request(&line("POST", &path), &headers, None)).await;
+                let is_it = |entry: &Stored| entry.text("/refusal/name") == "client_gone";
+                let entries = w.wait_for("its refusal", |all| all.iter().any(is_it)).await;
+                let id = entries.iter().find(|entry| is_it(entry)).unwrap().text("/request_id");
+                let headers = HeaderMap::from_iter([(X_REQUEST_ID, id.parse().unwrap())]);
+                Answer { status: 408, headers, body: Bytes::new() }
+            })
+        })
+        .unheard()
+        .after_reading(),
         Row::new("repeat", 409, 99405, |w| {
             Box::pin(async move {
                 let headers = [&bearer(w, "operator"), JSON, "x-stainless-retry-count: 1"];
