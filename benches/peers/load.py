@@ -18,14 +18,19 @@ RATE = 2000
 class Load:
     """Loads one process of a candidate."""
 
-    def __init__(self, setting, candidate, process):
+    def __init__(self, setting, candidate, process, quiet):
         self.setting = setting
+        self.quiet = quiet
         self.candidate = candidate
         self.process = process
         self.address = f"127.0.0.1:{candidate.port}"
 
     def measured(self, load):
         """Carries a load out, and adds the CPU time of the candidate for it."""
+        return self.quiet.load(self.process, lambda: self.counted(load))
+
+    def counted(self, load):
+        """The same, once."""
         before = self.process.cpu()
         result = load()
         used = self.process.cpu() - before

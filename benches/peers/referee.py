@@ -12,11 +12,13 @@ import sys
 from contextlib import ExitStack
 
 import candidates
+import disk
 import machine
 import report
 from checks import Checker
 from load import Load
 from process import Failed
+from quiet import Quiet, TOLERATED
 from setting import Setting
 
 
@@ -55,10 +57,10 @@ def check_all(setting, chosen):
     return checks, size
 
 
-def plain_round(setting, candidate, mix, seconds):
+def plain_round(setting, candidate, mix, seconds, quiet):
     """One round over HTTP/1.1: a closed loop, then an open one."""
     with candidate.start() as process:
-        load = Load(setting, candidate, process)
+        load = Load(setting, candidate, process, quiet)
         warm = load.wrk(mix, 1)
         closed = load.measured(lambda: load.wrk(mix, seconds))
         opened = load.measured(lambda: load.pace(mix, seconds))
@@ -71,17 +73,37 @@ def plain_round(setting, candidate, mix, seconds):
     return {"closed": closed, "open": open_figures, "memory": {"rss": rss, "pss": pss}}
 
 
-def measure(options, setting, chosen):
+def secure_round(setting, candidate, seconds, quiet):
+    """One round of reads over TLS: closed loops of HTTP/1.1 and of HTTP/2."""
+    with candidate.start(tls=True) as process:
+        load = Load(setting, candidate, process, quiet)
+        load.wrk("reads", 1, tls=True)
+        first = load.measured(lambda: load.wrk("reads", seconds, tls=True))
+        second = load.measured(lambda: load.h2load(seconds))
+        rss, pss = process.memory()
+    memory = {"rss": rss, "pss": pss}
+    return {"HTTP/1.1 with TLS": {"closed": first}, "HTTP/2 with TLS": {"closed": second, "memory": memory}}
+
+
+def measure(options, setting, chosen, quiet):
     """All rounds of all mixes: results by mix and candidate."""
     results = {}
     for mix in options.mix or ["reads", "mixed"]:
         for number in range(options.rounds):
             for candidate in chosen:
-                found = plain_round(setting, candidate, mix, options.seconds)
+                found = plain_round(setting, candidate, mix, options.seconds, quiet)
                 results.setdefault((f"{mix}, HTTP/1.1", candidate.name), []).append(found)
                 say(f"{mix}, round {number + 1}, {candidate.name}: {found['closed']['rate']:,.0f} requests/s, "
                     f"{found['closed']['cpu_us']:.1f} us, p99 {found['open']['p99']:,.0f} us")
-    return results
+    for number in range(0 if options.mix else options.rounds):
+        for candidate in (one for one in chosen if one.tls):
+            for way, found in secure_round(setting, candidate, options.seconds, quiet).items():
+                results.setdefault((f"reads, {way}", candidate.name), []).append(found)
+                say(f"reads, {way}, round {number + 1}, {candidate.name}: {found['closed']['rate']:,.0f} requests/s, "
+                    f"{found['closed']['cpu_us']:.1f} us")
+    # Candidates of a way stand together, though they were measured in turn.
+    ways = list(dict.fromkeys(way for way, _ in results))
+    return dict(sorted(results.items(), key=lambda result: ways.index(result[0][0])))
 
 
 def main():
@@ -94,12 +116,16 @@ def main():
         stack.callback(setting.remove)
         setting.to_core_of_load()
         told = machine.describe(setting)
-        stack.enter_context(setting.upstream())
+        quiet = Quiet(cores, stack.enter_context(setting.upstream()))
         chosen = [made(setting) for made in candidates.ALL]
         chosen = [one for one in chosen if not options.only or any(part in one.name for part in options.only)]
         checks, size = check_all(setting, chosen)
-        results = measure(options, setting, chosen)
-        text = report.whole(told, checks, results, [], options.seconds, options.rounds, size)
+        results = measure(options, setting, chosen, quiet)
+        ours = next((one for one in chosen if one.name == "tunnelwarden"), None)
+        notes = disk.notes(setting, ours, quiet, options.seconds) if ours else []
+        if quiet.disturbed:
+            notes.append(f"in {quiet.disturbed} loads others used more than {TOLERATED:.0%} of a core: run it again alone")
+        text = report.whole(told, checks, results, notes, options.seconds, options.rounds, size)
     kept = setting.target / "peers"
     kept.joinpath("result.md").write_text(text)
     raw = {"machine": told, "checks": checks, "rounds": {" / ".join(key): value for key, value in results.items()}}

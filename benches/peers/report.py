@@ -10,6 +10,7 @@ COLUMNS = [
     ("CPU us/request", "closed", "cpu_us", "{:.1f}"),
     ("requests per core-second", "closed", "per_core_second", "{:,.0f}"),
     ("core busy", "closed", "busy", "{:.0%}"),
+    ("others", "closed", "others", "{:.0%}"),
     ("p50 us", "open", "p50", "{:,.0f}"),
     ("p99 us", "open", "p99", "{:,.0f}"),
     ("p99.9 us", "open", "p999", "{:,.0f}"),
@@ -38,6 +39,25 @@ def main_table(results):
     return lines
 
 
+def classes_table(results):
+    """Latencies of reads and of writes in the mix, and what each adds to a proxy that does nothing."""
+    mixed = {name: rounds for (mix, name), rounds in results.items() if mix.startswith("mixed")}
+    if not mixed:
+        return []
+    figures = [(kind, at) for kind in ("reads", "writes") for at in ("p50", "p99", "p999")]
+    names = [f"{kind} {'p99.9' if at == 'p999' else at} us" for kind, at in figures]
+    lines = [row(["mixed at 2,000/s (added to bare hyper)", *names]), row(["---", *["---:"] * len(names)])]
+    bare = next((rounds for name, rounds in mixed.items() if name.startswith("bare")), None)
+    for name, rounds in mixed.items():
+        cells = []
+        for kind, at in figures:
+            value = median(one["open"][kind][at] for one in rounds)
+            added = f" ({value - median(one['open'][kind][at] for one in bare):+,.0f})" if bare else ""
+            cells.append(f"{value:,.0f}{added}")
+        lines.append(row([name, *cells]))
+    return ["", *lines]
+
+
 def checks_table(checks):
     """What each candidate refused and served: yes, or what was seen instead."""
     names = list(dict.fromkeys(one["check"] for found in checks.values() for one in found))
@@ -60,7 +80,7 @@ def whole(machine, checks, results, notes, seconds, rounds, size):
     lines += [
         f"- rounds: median of {rounds}, {seconds} s each, candidates in turn; answers of {size} bytes; "
         "32 connections; latencies at 2,000 requests a second from when each was due",
-        "", *checks_table(checks), "", *main_table(results),
+        "", *checks_table(checks), "", *main_table(results), *classes_table(results),
     ]
     if notes:
         lines += ["", *(f"- {note}" for note in notes)]
