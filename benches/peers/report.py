@@ -32,7 +32,8 @@ def cell(rounds, part, name, form):
 
 def main_table(results):
     """One row a candidate and mix, in the order in which they were measured."""
-    lines = [row(["mix", "candidate", *(column[0] for column in COLUMNS)]), row(["---", "---", *["---:"] * len(COLUMNS)])]
+    lines = [row(["mix", "candidate", *(column[0] for column in COLUMNS)])]
+    lines.append(row(["---", "---", *["---:"] * len(COLUMNS)]))
     for (mix, name), rounds in results.items():
         bold = f"**{name}**" if name == "tunnelwarden" else name
         lines.append(row([mix, bold, *(cell(rounds, *column[1:]) for column in COLUMNS)]))
