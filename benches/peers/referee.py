@@ -132,7 +132,7 @@ def main():
             notes.append(f"in {quiet.disturbed} loads others used more than {TOLERATED:.0%} of a core that counts: "
                          "run it again alone")
         if options.priority:
-            told["priority"] = f"nice {options.priority} for all that is measured, since others used the machine as well"
+            told["priority"] = f"nice {options.priority} for what is measured, since others used the machine as well"
         text = report.whole(told, checks, results, notes, options.seconds, options.rounds, size)
     kept = setting.target / "peers"
     kept.joinpath("result.md").write_text(text)
