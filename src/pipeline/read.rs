@@ -1,14 +1,16 @@
 //! A read's way: permitted, forwarded, recorded, answered.
 
 use bytes::Bytes;
-use http::Response;
+use http::{Response, StatusCode};
 use http_body_util::Full;
 
 use crate::audit::call::Call;
+use crate::audit::redact::collect_secrets;
 use crate::authorize::Permit;
 use crate::forward::{Answer, Failure, Outgoing};
+use crate::json::Json;
 use crate::limit::Taken;
-use crate::operation::Operation;
+use crate::operation::{Operation, Route};
 use crate::refusal::Refusal;
 use crate::respond::{self, Extras};
 
@@ -27,38 +29,48 @@ impl Pipeline {
         let allowed = self.permit(call, &known, extras).await?;
         let taken = self.budget.take(&known.caller)?;
         let answer = self.send_read(call, &allowed.permit, &known, &taken).await?;
-        let heard = sent::digest(&answer, self.auditor.fingerprinter());
-        // A list has no ETag, and its body is kept only where the configuration says so: then nobody parses it.
-        let keeps = self.auditor.keeps(&known.route);
-        let json = match (known.route.operation, &heard) {
-            (_, Some(_)) if keeps => sent::json(&answer),
-            (Operation::Get, Some(digest)) => match self.memo.recall(known.route.tunnel, digest) {
-                Some(gist) => {
-                    call.secrets.extend(gist.secrets.iter().cloned());
-                    call.tunnels.clone_from(&gist.tunnels);
-                    extras.etag.clone_from(&gist.etag);
-                    None
-                }
-                None => sent::json(&answer),
-            },
-            _ => None,
-        };
+        let digest = sent::digest(&answer, self.auditor.fingerprinter());
         call.secrets.extend(self.upstream.secrets());
-        if let Some(json) = &json {
-            let secrets = crate::audit::redact::collect_secrets(json);
-            call.secrets.extend(secrets.iter().cloned());
-            call.learn(json);
-            let good = answer.as_ref().is_ok_and(|answer| answer.status == http::StatusCode::OK);
-            extras.etag = self.etag(known.route.operation, json).filter(|_| good);
-            if let (true, false, Operation::Get, Some(digest)) = (good, keeps, known.route.operation, &heard)
-            {
-                let gist = Gist { etag: extras.etag.clone(), tunnels: call.tunnels.clone(), secrets };
-                self.memo.keep(known.route.tunnel, digest, gist);
-            }
-        }
-        let end = sent::end(&answer, json.as_ref(), heard);
+        let json = self.hear(call, &known, &answer, digest.as_deref(), extras);
+        let end = sent::end(&answer, json.as_ref(), digest);
         let recorded = self.auditor.read(call, &allowed.permit, &end, known.gone.now()).await?;
         Ok(respond::pass(&recorded, answer, known.route.operation, false, std::mem::take(extras)))
+    }
+
+    /// Takes out of the answer what the call and its client are told of the tunnel: from the memo where such an
+    /// answer came before. Gives the answer as JSON where somebody still needs it. A list has no `ETag`, and its
+    /// body is kept only where the configuration says so: otherwise nobody parses it.
+    fn hear(
+        &self,
+        call: &mut Call,
+        known: &Within,
+        answer: &Result<Answer, Failure>,
+        digest: Option<&str>,
+        extras: &mut Extras,
+    ) -> Option<Json> {
+        let Route { operation, tunnel, .. } = known.route;
+        let keeps = self.auditor.keeps(&known.route);
+        if operation != Operation::Get && !keeps {
+            return None;
+        }
+        let good = answer.as_ref().is_ok_and(|answer| answer.status == StatusCode::OK && answer.is_json);
+        let digest = digest.filter(|_| good && !keeps && operation == Operation::Get);
+        if let Some(gist) = digest.and_then(|digest| self.memo.recall(tunnel, digest)) {
+            call.secrets.extend(gist.secrets.iter().cloned());
+            call.tunnels.clone_from(&gist.tunnels);
+            extras.etag.clone_from(&gist.etag);
+            return None;
+        }
+        let json = sent::json(answer)?;
+        let secrets = collect_secrets(&json);
+        call.secrets.extend(secrets.iter().cloned());
+        call.learn(&json);
+        extras.etag = self.etag(operation, &json).filter(|_| good);
+        if let Some(digest) = digest {
+            let gist = Gist { etag: extras.etag.clone(), tunnels: call.tunnels.clone(), secrets };
+            self.memo.keep(tunnel, digest, gist);
+        }
+        Some(json)
     }
 
     async fn send_read(
