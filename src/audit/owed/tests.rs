@@ -2,13 +2,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::*;
-use crate::audit::call::Line;
+use crate::audit::call::{Line, Named};
 use crate::caller::Origin;
 use crate::clock::{Ids, SystemClock};
 use crate::config::{self, Bodies};
 use crate::json::{MAX_DEPTH, read};
 use crate::measure::Metrics;
-use crate::operation::{AccountId, Operation};
+use crate::operation::{AccountId, Operation, TunnelId};
 use crate::seal::{Signer, generate_key};
 use crate::secret::{ExposeSecret as _, Fingerprinter};
 use crate::store::double::{self, Step};
@@ -27,13 +27,13 @@ fn object(text: &str) -> Object {
     parse(text).as_object().unwrap().clone()
 }
 
-fn heard<'a>(body: &'a str, json: &'a Json) -> End<'a> {
+fn heard<'a>(body: &'a str, json: &'a Json, digest: String) -> End<'a> {
     End::Answered(Heard {
         status: 200,
         cf_ray: None,
         content_type: Some("application/json"),
         body: body.as_bytes(),
-        digest: String::new(),
+        digest,
         json: Some(json),
     })
 }
@@ -117,8 +117,10 @@ async fn an_outcome_too_large_for_the_record_says_what_is_true_and_what_is_left_
     );
     let json = parse(&body);
     let mut call = bench.call(route);
+    call.tunnels = ["0f", "0e"].map(|id| Named { id: TunnelId::parse(id), name: None }).into();
     let owed = bench.owed(&call, asked).await;
-    let _recorded = owed.close(&mut call, &heard(&body, &json), false).await;
+    let digest = bench.auditor.fingerprinter().digest(body.as_bytes());
+    let _recorded = owed.close(&mut call, &heard(&body, &json, digest), false).await;
     let outcomes = bench.entries(Kind::Outcome).await;
     let [outcome] = outcomes.as_slice() else { panic!("one outcome, not {}", outcomes.len()) };
     for (pointer, want) in [
@@ -175,7 +177,7 @@ fn nothing_shows_a_body_or_a_state() {
         before: vec![object(&format!(r#"{{"bgp":{{"md5_key":"{CANARY}"}}}}"#))],
         expected: vec![object(&format!(r#"{{"name":"{CANARY}"}}"#))],
     };
-    let shown = format!("{:?} {plan:?}", heard(&body, &json));
+    let shown = format!("{:?} {plan:?}", heard(&body, &json, String::new()));
     let in_digits = format!("{:?}", CANARY.as_bytes());
     assert!(!shown.contains(CANARY) && !shown.contains(in_digits.trim_matches(['[', ']'])), "{shown}");
 }
