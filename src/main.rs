@@ -8,10 +8,6 @@ use clap::Parser as _;
 use tunnelwarden::cli::{Cli, Env, Exit, Terminal, run};
 use tunnelwarden::clock::SystemClock;
 
-/// A call makes and drops a few hundred small values; this costs half of what the C library's allocator does.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let vars = std::env::vars_os()
