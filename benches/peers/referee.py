@@ -13,6 +13,7 @@ from contextlib import ExitStack
 
 import candidates
 import disk
+import instructions
 import machine
 import report
 from checks import Checker
@@ -30,6 +31,8 @@ def arguments():
     parser.add_argument("--seconds", type=int, help="seconds of each load (5)")
     parser.add_argument("--mix", choices=["reads", "mixed"], action="append", help="only this mix over HTTP/1.1")
     parser.add_argument("--only", metavar="TEXT", action="append", help="only candidates with this in their name")
+    parser.add_argument("--instructions", action="store_true",
+                        help="only count the instructions of tunnelwarden's calls (needs valgrind)")
     parser.add_argument("--cores", default="0,1", help="the core of load and upstream, and the proxy's (0,1)")
     parser.add_argument("--priority", type=int, default=0, metavar="NICE",
                         help="of everything measured, on a machine that is not yours alone: -15, as root (0)")
@@ -122,6 +125,9 @@ def main():
         told = machine.describe(setting)
         upstream = stack.enter_context(setting.upstream())
         quiet = Quiet(setting, upstream, patience=80 * options.rounds, both=not options.priority)
+        if options.instructions:
+            print(instructions.table(setting, candidates.Tunnelwarden(setting)))
+            return
         chosen = [made(setting) for made in candidates.ALL]
         chosen = [one for one in chosen if not options.only or any(part in one.name for part in options.only)]
         checks, size = check_all(setting, chosen)
