@@ -61,11 +61,13 @@ def syncs(setting, candidate, quiet, name, act):
             f"{total / result['requests']:.3f} fsyncs a call (under strace, so slower than the table)")
 
 
-def notes(setting, candidate, quiet, seconds):
+def notes(setting, candidate, quiet, options):
     """Lines about the disk, and about the fsyncs in an open and in a closed loop."""
     median, high = latency(setting.dir)
+    rate, seconds = options.rate, options.seconds
     return [
         f"`fdatasync` of a 4 KiB append on the record's disk, alone: p50 {median:,.0f} us, p99 {high:,.0f} us",
-        syncs(setting, candidate, quiet, "fsyncs, mixed at 2,000/s", lambda load: load.pace("mixed", seconds)),
+        syncs(setting, candidate, quiet, f"fsyncs, mixed at {rate:,}/s",
+              lambda load: load.pace("mixed", rate, seconds)),
         syncs(setting, candidate, quiet, "fsyncs, mixed in a closed loop", lambda load: load.wrk("mixed", seconds)),
     ]

@@ -11,8 +11,6 @@ from process import Failed
 from setting import HERE, run
 
 CONNECTIONS = 32
-# Requests a second of the open loop.
-RATE = 2000
 
 
 class Load:
@@ -64,13 +62,13 @@ class Load:
             raise Failed(f"{self.candidate.name} does not speak HTTP/2:\n{told}")
         return {"requests": int(good), "seconds": float(seconds), "rate": rate}
 
-    def pace(self, mix, seconds):
-        """An open loop over HTTP/1.1: latencies in microseconds from when each request was due."""
-        told = run(self.setting.programs["peers-pace"], self.address, self.setting.requests[mix], RATE, seconds,
+    def pace(self, mix, rate, seconds):
+        """An open loop of `rate` requests a second over HTTP/1.1: latencies in microseconds from when each was due."""
+        told = run(self.setting.programs["peers-pace"], self.address, self.setting.requests[mix], rate, seconds,
                    CONNECTIONS).decode()
         result = json.loads(told)
         self.must_be_whole(result["errors"], told)
-        return result | {"requests": RATE * seconds, "seconds": seconds}
+        return result | {"requests": rate * seconds, "seconds": seconds}
 
     def must_be_whole(self, errors, told):
         """A load with errors measures something else."""

@@ -37,20 +37,18 @@ def of_load(upstream):
 class Quiet:
     """Carries loads out while the machine is quiet.
 
-    `patience` is what waiting and repeating may take in seconds, over the whole run. `both` is whether the core of
-    the load counts: not where we come first on it anyway."""
+    `patience` is what waiting and repeating may take in seconds, over the whole run."""
 
-    def __init__(self, setting, upstream, patience, both):
+    def __init__(self, setting, upstream, patience):
         self.setting = setting
         self.upstream = upstream
         self.left = patience
-        self.both = both
         self.disturbed = 0
 
     def used(self, process=None):
-        """Seconds of others on the proxy's core, and on the load's where that counts."""
+        """Seconds of others on the proxy's core, and on the load's."""
         on_proxy = busy(self.setting.proxy_core) - (process.cpu() if process else 0)
-        on_load = busy(self.setting.load_core) - of_load(self.upstream) if self.both else 0
+        on_load = busy(self.setting.load_core) - of_load(self.upstream)
         return on_proxy, on_load
 
     def share(self, act, process=None):

@@ -33,6 +33,7 @@ def arguments():
     parser.add_argument("--only", metavar="TEXT", action="append", help="only candidates with this in their name")
     parser.add_argument("--instructions", action="store_true",
                         help="only count the instructions of tunnelwarden's calls (needs valgrind)")
+    parser.add_argument("--rate", type=int, default=2000, help="requests a second of the open loop (2000)")
     parser.add_argument("--cores", default="0,1", help="the core of load and upstream, and the proxy's (0,1)")
     parser.add_argument("--priority", type=int, default=0, metavar="NICE",
                         help="of everything measured, on a machine that is not yours alone: -15, as root (0)")
@@ -62,13 +63,13 @@ def check_all(setting, chosen):
     return checks, size
 
 
-def plain_round(setting, candidate, mix, seconds, quiet):
+def plain_round(setting, candidate, mix, options, quiet):
     """One round over HTTP/1.1: a closed loop, then an open one."""
     with candidate.start() as process:
         load = Load(setting, candidate, process, quiet)
         warm = load.wrk(mix, 1)
-        closed = load.measured(lambda: load.wrk(mix, seconds))
-        opened = load.measured(lambda: load.pace(mix, seconds))
+        closed = load.measured(lambda: load.wrk(mix, options.seconds))
+        opened = load.measured(lambda: load.pace(mix, options.rate, options.seconds))
         rss, pss = process.memory()
     sent = warm["requests"] + closed["requests"] + opened["requests"]
     recorded = candidate.recorded()
@@ -96,7 +97,7 @@ def measure(options, setting, chosen, quiet):
     for mix in options.mix or ["reads", "mixed"]:
         for number in range(options.rounds):
             for candidate in chosen:
-                found = plain_round(setting, candidate, mix, options.seconds, quiet)
+                found = plain_round(setting, candidate, mix, options, quiet)
                 results.setdefault((f"{mix}, HTTP/1.1", candidate.name), []).append(found)
                 say(f"{mix}, round {number + 1}, {candidate.name}: {found['closed']['rate']:,.0f} requests/s, "
                     f"{found['closed']['cpu_us']:.1f} us, p99 {found['open']['p99']:,.0f} us")
@@ -124,7 +125,7 @@ def main():
             setting.take_precedence(options.priority)
         told = machine.describe(setting)
         upstream = stack.enter_context(setting.upstream())
-        quiet = Quiet(setting, upstream, patience=80 * options.rounds, both=not options.priority)
+        quiet = Quiet(setting, upstream, 0 if options.priority else 80 * options.rounds)
         if options.instructions:
             print(instructions.table(setting, candidates.Tunnelwarden(setting)))
             return
@@ -133,13 +134,14 @@ def main():
         checks, size = check_all(setting, chosen)
         results = measure(options, setting, chosen, quiet)
         ours = next((one for one in chosen if one.name == "tunnelwarden"), None)
-        notes = disk.notes(setting, ours, quiet, options.seconds) if ours else []
-        if quiet.disturbed:
-            notes.append(f"in {quiet.disturbed} loads others used more than {TOLERATED:.0%} of a core that counts: "
+        notes = disk.notes(setting, ours, quiet, options) if ours else []
+        if quiet.disturbed and not options.priority:
+            notes.append(f"in {quiet.disturbed} loads others used more than {TOLERATED:.0%} of a core: "
                          "run it again alone")
         if options.priority:
-            told["priority"] = f"nice {options.priority} for what is measured, since others used the machine as well"
-        text = report.whole(told, checks, results, notes, options.seconds, options.rounds, size)
+            told["priority"] = (f"nice {options.priority} for what is measured; others used what it left, which shows in "
+                                "latencies")
+        text = report.whole(told, checks, results, notes, options, size)
     kept = setting.target / "peers"
     kept.joinpath("result.md").write_text(text)
     raw = {"machine": told, "checks": checks, "rounds": {" / ".join(key): value for key, value in results.items()}}

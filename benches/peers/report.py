@@ -40,14 +40,14 @@ def main_table(results):
     return lines
 
 
-def classes_table(results):
+def classes_table(results, rate):
     """Latencies of reads and of writes in the mix, and what each adds to a proxy that does nothing."""
     mixed = {name: rounds for (mix, name), rounds in results.items() if mix.startswith("mixed")}
     if not mixed:
         return []
     figures = [(kind, at) for kind in ("reads", "writes") for at in ("p50", "p99", "p999")]
     names = [f"{kind} {'p99.9' if at == 'p999' else at} us" for kind, at in figures]
-    lines = [row(["mixed at 2,000/s (added to bare hyper)", *names]), row(["---", *["---:"] * len(names)])]
+    lines = [row([f"mixed at {rate:,}/s (added to bare hyper)", *names]), row(["---", *["---:"] * len(names)])]
     bare = next((rounds for name, rounds in mixed.items() if name.startswith("bare")), None)
     for name, rounds in mixed.items():
         cells = []
@@ -75,13 +75,13 @@ def checks_table(checks):
     return lines
 
 
-def whole(machine, checks, results, notes, seconds, rounds, size):
+def whole(machine, checks, results, notes, options, size):
     """The whole text."""
     lines = [f"- {name}: {value}" for name, value in machine.items()]
     lines += [
-        f"- rounds: median of {rounds}, {seconds} s each, candidates in turn; answers of {size} bytes; "
-        "32 connections; latencies at 2,000 requests a second from when each was due",
-        "", *checks_table(checks), "", *main_table(results), *classes_table(results),
+        f"- rounds: median of {options.rounds}, {options.seconds} s each, candidates in turn; answers of {size} bytes; "
+        f"32 connections; latencies at {options.rate:,} requests a second from when each was due",
+        "", *checks_table(checks), "", *main_table(results), *classes_table(results, options.rate),
     ]
     if notes:
         lines += ["", *(f"- {note}" for note in notes)]
