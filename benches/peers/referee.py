@@ -139,8 +139,8 @@ def main():
             notes.append(f"in {quiet.disturbed} loads others used more than {TOLERATED:.0%} of a core: "
                          "run it again alone")
         if options.priority:
-            told["priority"] = (f"nice {options.priority} for what is measured; others used what it left, which shows in "
-                                "latencies")
+            told["priority"] = (f"nice {options.priority} for what is measured; others used what it left, which "
+                                "shows in latencies")
         text = report.whole(told, checks, results, notes, options, size)
     kept = setting.target / "peers"
     kept.joinpath("result.md").write_text(text)
@@ -155,3 +155,5 @@ if __name__ == "__main__":
         main()
     except Failed as failure:
         sys.exit(str(failure))
+    except KeyboardInterrupt:
+        sys.exit("interrupted; what was started has ended")
