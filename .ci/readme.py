@@ -70,7 +70,8 @@ def script(place):
         lines.append(marker(f"README.md:{line}"))
         if kind.endswith("background"):
             lines += [
-                f"{{ {text}\n}} >../background.log 2>&1 &",
+                # Without braces: the job is the program, and the signal reaches it and no shell around it.
+                f"{text} >../background.log 2>&1 &",
                 "until grep -q serving ../background.log; do",
                 "  kill -0 $! || { cat ../background.log; exit 1; }; sleep 0.1",
                 "done",
