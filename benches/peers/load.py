@@ -42,7 +42,7 @@ class Load:
         scheme = "https" if tls else "http"
         told = run("wrk", "--threads", "1", "--connections", CONNECTIONS, "--duration", f"{seconds}s",
                    "--script", HERE / "config/mix.lua", f"{scheme}://{self.address}/", "--",
-                   self.setting.requests[mix]).decode()
+                   self.setting.requests(mix)).decode()
         result = json.loads(re.search(r"^RESULT (.*)$", told, re.MULTILINE)[1])
         self.must_be_whole(result["refused"] + result["broken"], told)
         result["rate"] = result["requests"] / result["seconds"]
@@ -64,7 +64,7 @@ class Load:
 
     def pace(self, mix, rate, seconds):
         """An open loop of `rate` requests a second over HTTP/1.1: latencies in microseconds from when each was due."""
-        told = run(self.setting.programs["peers-pace"], self.address, self.setting.requests[mix], rate, seconds,
+        told = run(self.setting.programs["peers-pace"], self.address, self.setting.requests(mix), rate, seconds,
                    CONNECTIONS).decode()
         result = json.loads(told)
         self.must_be_whole(result["errors"], told)

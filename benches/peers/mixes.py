@@ -72,14 +72,16 @@ def raw(method, path, token, body=""):
 WRITES = [("PUT", "", update()), ("POST", "/psk_generate", ""), ("DELETE", "", "")]
 
 
-def requests(mix, tokens):
-    """All requests of a mix, in their order, spread over the tokens."""
+def requests(mix, tokens, load):
+    """All requests of a mix, in their order, spread over the tokens. Each load writes to tunnels of its own: a key that
+    was minted for a call which the load before it gave up may not be minted again at once."""
     made = []
+    writes = 0x20000 + load * REQUESTS
     for n in range(REQUESTS):
         token = tokens[n % len(tokens)]
         if mix == "mixed" and n % 10 == 9:
             method, below, body = WRITES[n // 10 % len(WRITES)]
-            made.append(raw(method, f"{COLLECTION}/{0x20000 + n:032x}{below}", token, body))
+            made.append(raw(method, f"{COLLECTION}/{writes + n:032x}{below}", token, body))
         else:
             made.append(raw("GET", f"{COLLECTION}/{0x10000 + n % READ_TUNNELS:032x}", token))
     return made

@@ -80,13 +80,17 @@ class Setting:
         (self.dir / "upstream-token").write_text(self.upstream_token)
         self.upstream_port = free_port()
         self.tokens = [self.issue("admin", f"admin-{n}") for n in range(CALLERS)]
-        self.requests = {}
-        for mix in ("reads", "mixed"):
-            self.requests[mix] = self.dir / f"{mix}.requests"
-            mixes.save(self.requests[mix], mixes.requests(mix, self.tokens))
+        self.loads = 0
         policy = (ROOT / "config/policy.cedar").read_text() + (HERE / "config/more.cedar").read_text()
         self.policies = policy.count("\n@id(")
         (self.dir / "policy.cedar").write_text(policy)
+
+    def requests(self, mix):
+        """The file of one load's requests."""
+        self.loads += 1
+        path = self.dir / f"{mix}.requests"
+        mixes.save(path, mixes.requests(mix, self.tokens, self.loads))
+        return path
 
     def remove(self):
         """Removes the folder with everything secret in it."""
