@@ -71,7 +71,7 @@ def count(setting, candidate, kind):
         run("callgrind_control", "--instr=on", process.child.pid)
         send(candidate.port, made[WARM:])
         run("callgrind_control", "--instr=off", process.child.pid)
-    total = re.search(r"^(?:totals|summary): (\d+)", out.read_text(), re.MULTILINE)
+    total = re.search(r"^totals: (\d+)", out.read_text(), re.MULTILINE)
     if not total:
         raise Failed(f"callgrind wrote no total:\n{process.told()}")
     return int(total[1]) // COUNTED
