@@ -166,6 +166,7 @@ address = "{admin}"
 [upstream]
 base_url = "{upstream}"
 token_file = "cloudflare-token"
+write_timeout = "3s"
 
 [[issuer]]
 issuer = "{ISSUER}"

@@ -163,13 +163,13 @@ class OneShots(unittest.TestCase):
     def tearDown(self):
         tunnels("admin").delete(self.made.id, account_id=ACCOUNT)
 
-    def once(self, fault, operation, call):
+    def once(self, fault, operation, call, status=502):
         before = effects(operation)
         emulator("POST", "faults", {"fault": fault, "operation": operation, "times": 1})
         with self.assertRaises(cloudflare.APIStatusError) as caught:
             call(tunnels("admin", max_retries=5))
         answer = caught.exception.response
-        self.assertEqual(answer.status_code, 502)
+        self.assertEqual(answer.status_code, status)
         self.assertEqual(answer.headers["x-should-retry"], "false")
         self.assertEqual(answer.request.headers["x-stainless-retry-count"], "0")
         self.assertEqual(effects(operation), before + 1)
@@ -179,6 +179,9 @@ class OneShots(unittest.TestCase):
 
     def test_a_minted_key_whose_answer_is_html(self):
         self.once("html-after", "generate_psk", lambda api: api.psk_generate(self.made.id, account_id=ACCOUNT))
+
+    def test_a_minted_key_whose_answer_never_comes(self):
+        self.once("hang-after", "generate_psk", lambda api: api.psk_generate(self.made.id, account_id=ACCOUNT), 504)
 
     def test_set_keys_whose_answer_is_dropped(self):
         psks = [{"id": self.made.id, "psk": os.urandom(16).hex()}]

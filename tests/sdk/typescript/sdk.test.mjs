@@ -99,8 +99,8 @@ test('refusals are the SDK’s own typed errors', async () => {
   );
 });
 
-// The proxy's own guard answers a repeat with 409, so a 502 says that the SDK did not even try.
-const once = (what, third, fault) =>
+// The proxy's own guard answers a repeat with 409, so any other status says that the SDK did not even try.
+const once = (what, third, fault, status) =>
   test(`a key is minted once when its answer ${what}`, async () => {
     const made = await tunnels('admin').create(fields(`ts-once-${third}`, third));
     const before = await effects('generate_psk');
@@ -109,7 +109,7 @@ const once = (what, third, fault) =>
       () => tunnels('admin', { maxRetries: 5 }).pskGenerate(made.id, { account_id }),
       (error) => {
         assert.ok(error instanceof Cloudflare.APIError, `${error}`);
-        assert.equal(error.status, 502);
+        assert.equal(error.status, status);
         assert.equal(error.headers.get('x-should-retry'), 'false');
         return true;
       },
@@ -118,8 +118,9 @@ const once = (what, third, fault) =>
     await tunnels('admin').delete(made.id, { account_id });
   });
 
-once('is dropped', 4, 'drop-after');
-once('is HTML', 5, 'html-after');
+once('is dropped', 4, 'drop-after', 502);
+once('is HTML', 5, 'html-after', 502);
+once('never comes', 6, 'hang-after', 504);
 
 test('a read is repeated, and its user sees nothing of the fault', async () => {
   await emulator('POST', 'faults', { fault: 'status=503', operation: 'list', times: 1 });
