@@ -64,7 +64,11 @@ impl Notes {
     async fn read(&mut self, snapshot: &mut Snapshot, report: &mut Report) -> Result<bool, VerifyError> {
         let Some(from) = self.from else { return Ok(false) };
         let page = snapshot.checkpoints(from).await;
-        let page = found(page, "the checkpoints", report)?.unwrap_or_default();
+        let page = found(page, "the checkpoints", report)?;
+        if page.is_none() {
+            report.doubt(self.last, "the checkpoints can't be read any further");
+        }
+        let page = page.unwrap_or_default();
         self.from = page.last().and_then(|last| last.n.checked_add(1));
         page.iter().for_each(|stored| self.look(stored, report));
         Ok(!page.is_empty())
@@ -73,20 +77,26 @@ impl Notes {
     fn look(&mut self, stored: &RawCheckpoint, report: &mut Report) {
         let place = format!("checkpoint {} (over {} entries)", stored.n, stored.size);
         if u64::try_from(stored.n) != Ok(self.chain.count) {
-            report.problem(format!("{place}: number {} was expected", self.chain.count));
+            self.wrong(report, format!("{place}: number {} was expected", self.chain.count));
         }
         self.chain.push(&stored.note);
         match Checkpoint::open(&stored.note, &self.verifier) {
-            Err(e) => report.problem(format!("{place}: {e}")),
+            Err(e) => self.wrong(report, format!("{place}: {e}")),
             Ok(signed) if u64::try_from(stored.size) != Ok(signed.size) || signed.chain.is_some() => {
-                report.problem(format!("{place}: its note is over {} entries", signed.size));
+                self.wrong(report, format!("{place}: its note is over {} entries", signed.size));
             }
-            Ok(signed) if signed.size <= self.last => report.problem(format!("{place}: out of order")),
+            Ok(signed) if signed.size <= self.last => self.wrong(report, format!("{place}: out of order")),
             Ok(signed) => {
                 self.last = signed.size;
                 report.checkpoints += 1;
                 self.ahead.push_back((signed, stored.n));
             }
         }
+    }
+
+    /// A checkpoint proves the entries behind the one before it.
+    fn wrong(&self, report: &mut Report, line: String) {
+        report.doubt(self.last, line.clone());
+        report.problem(line);
     }
 }

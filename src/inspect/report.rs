@@ -30,7 +30,10 @@ pub struct Report {
     pub checkpoints: u64,
     /// The first bad entry.
     pub first_bad: Option<Bad>,
-    /// Everything else that is wrong, one line each.
+    /// The first entry that damaged evidence (a checkpoint, the head) was to prove. It may be proven by another
+    /// signature still; at the end of the log it is the one that may have stood there.
+    pub first_in_doubt: Option<Bad>,
+    /// Everything that is wrong beside entries, one line each.
     pub problems: Vec<String>,
 }
 
@@ -55,19 +58,13 @@ impl Report {
     /// The report as JSON.
     #[must_use]
     pub fn to_json(&self) -> Json {
-        let bad = self.first_bad.as_ref().map(|bad| {
-            let mut object = Object::new();
-            object.set("seq", bad.seq);
-            object.set("id", bad.id.clone());
-            object.set("what", bad.what.clone());
-            object
-        });
         let mut object = Object::new();
         object.set("sound", self.is_sound());
         object.set("good_entries", self.good);
         object.set("root", self.root.clone());
         object.set("good_checkpoints", self.checkpoints);
-        object.set("first_bad_entry", bad);
+        object.set("first_bad_entry", self.first_bad.as_ref().map(Bad::to_json));
+        object.set("first_entry_in_doubt", self.first_in_doubt.as_ref().map(Bad::to_json));
         object.set("problems", self.problems.clone());
         object.into()
     }
@@ -76,6 +73,23 @@ impl Report {
         if self.problems.len() < MAX_PROBLEMS {
             self.problems.push(line.into());
         }
+    }
+
+    /// Evidence is damaged that was to prove the entries from `seq` on.
+    pub(super) fn doubt(&mut self, seq: u64, what: impl Into<String>) {
+        if self.first_in_doubt.as_ref().is_none_or(|first| seq < first.seq) {
+            self.first_in_doubt = Some(Bad { seq, id: None, what: what.into() });
+        }
+    }
+}
+
+impl Bad {
+    fn to_json(&self) -> Object {
+        let mut object = Object::new();
+        object.set("seq", self.seq);
+        object.set("id", self.id.clone());
+        object.set("what", self.what.clone());
+        object
     }
 }
 

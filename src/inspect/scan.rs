@@ -21,7 +21,8 @@ pub(super) struct Scan<'a> {
     report: &'a mut Report,
     notes: &'a mut Notes,
     head: Option<Checkpoint>,
-    edge: Vec<u8>,
+    /// The hashes of the unfinished tile; `None` where they are gone with the head.
+    edge: Option<Vec<u8>>,
     kept: Option<Checkpoint>,
     tree: Tree,
     /// The hashes that the present tile is said to have.
@@ -36,14 +37,14 @@ impl<'a> Scan<'a> {
         report: &'a mut Report,
         notes: &'a mut Notes,
         head: Option<Checkpoint>,
-        edge: Vec<u8>,
+        edge: Option<Vec<u8>>,
         kept: Option<Checkpoint>,
     ) -> Self {
         Self { snapshot, report, notes, head, edge, kept, tree: Tree::new(), tile: None, proven: 0 }
     }
 
-    /// Walks to the end or to the first bad entry.
-    pub(super) async fn run(mut self, progress: &mut (dyn FnMut(u64) + Send)) -> Result<(), VerifyError> {
+    /// Walks to the end or to the first bad entry; the number of entries that a good signature covers.
+    pub(super) async fn run(mut self, progress: &mut (dyn FnMut(u64) + Send)) -> Result<u64, VerifyError> {
         let mut from = i64::MIN;
         loop {
             let page = self.snapshot.entries(from).await;
@@ -61,7 +62,7 @@ impl<'a> Scan<'a> {
             for entry in page {
                 if !self.take(&entry).await? {
                     self.summarize();
-                    return Ok(());
+                    return Ok(self.proven);
                 }
                 if self.tree.size().is_multiple_of(PROGRESS_EVERY) {
                     progress(self.tree.size());
@@ -72,7 +73,7 @@ impl<'a> Scan<'a> {
         }
         progress(self.tree.size());
         self.summarize();
-        Ok(())
+        Ok(self.proven)
     }
 
     fn summarize(&mut self) {
@@ -137,7 +138,7 @@ impl<'a> Scan<'a> {
         let in_edge = self.head.is_none_or(|head| head.size / 256 == n);
         Ok(match rows.as_slice() {
             [row] => seal::hashes_from(&row.hashes),
-            [] if in_edge => seal::hashes_from(&self.edge),
+            [] if in_edge => self.edge.as_deref().and_then(seal::hashes_from),
             _ => None,
         })
     }
@@ -215,20 +216,26 @@ impl<'a> Scan<'a> {
         if let Some(count) = count
             && u64::try_from(count) != Ok(full)
         {
-            self.report.problem(format!("the tiles: {count} are stored where {full} belong to the entries"));
+            let line = format!("the tiles: {count} are stored where {full} belong to the entries");
+            self.report.doubt(self.tree.size(), line.clone());
+            self.report.problem(line);
         }
         // The empty log has a root too.
         if self.tree.size() == 0 && self.head.is_some_and(|head| head.root != self.tree.root()) {
+            self.report.doubt(0, "the head: not the root of an empty log");
             self.report.problem("the head: not the root of an empty log");
         }
-        if seal::hashes_to_bytes(self.tree.tail()) != self.edge {
-            self.report.problem("the head: its edge is not made of the last entries' hashes");
+        let tail = seal::hashes_to_bytes(self.tree.tail());
+        if self.edge.as_ref().is_some_and(|edge| *edge != tail) {
+            let line = "the head: its edge is not made of the last entries' hashes";
+            self.report.doubt(self.tree.size() / 256 * 256, line);
+            self.report.problem(line);
         }
         Ok(())
     }
 }
 
-fn id_of(text: &[u8]) -> Option<String> {
+pub(super) fn id_of(text: &[u8]) -> Option<String> {
     Some(read_entry(text).ok()?.get("id")?.as_str()?.to_owned())
 }
 

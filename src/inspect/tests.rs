@@ -134,6 +134,16 @@ async fn blob(path: &Path, sql: &'static str) -> Vec<u8> {
     bytes
 }
 
+/// How many entries the checkpoint before this one covers.
+async fn covered_before(path: &Path, checkpoint: u64) -> u64 {
+    let mut connection = connect(path).await;
+    let query = sqlx::query_scalar::<_, i64>("SELECT coalesce(max(size), 0) FROM checkpoints WHERE n < ?");
+    let query = query.bind(i64::try_from(checkpoint).unwrap());
+    let size = query.fetch_one(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    u64::try_from(size).unwrap()
+}
+
 /// Shifts all entries from `from` on by `by`, by way of numbers that are free.
 fn shift(from: u64, by: i64) -> String {
     format!(
@@ -149,8 +159,8 @@ enum Shows {
     Entry(u64),
     /// An entry is named that no good signature covers, at or before this one.
     AtMost(u64),
-    /// A line about this.
-    Problem(&'static str),
+    /// No entry is bad; a line says this, and the first entry is named that the damaged evidence was to prove.
+    Doubt(&'static str, u64),
 }
 
 /// Does one damage to a copy; says what must be found.
@@ -193,7 +203,7 @@ async fn damage(log: &Log, kind: u64, random: &mut Random, path: &Path) -> Optio
             let mut note = blob(path, "SELECT CAST(note AS BLOB) FROM head").await;
             random.flip(&mut note);
             tamper(path, &format!("UPDATE head SET note = CAST({} AS TEXT)", hex(&note))).await;
-            ("a byte of the head", Shows::Problem("the head"))
+            ("a byte of the head", Shows::Doubt("the head", ENTRIES))
         }
         5 => {
             let mut edge = blob(path, "SELECT edge FROM head").await;
@@ -211,8 +221,9 @@ async fn damage(log: &Log, kind: u64, random: &mut Random, path: &Path) -> Optio
             random.flip(&mut note);
             let sql =
                 format!("UPDATE checkpoints SET note = CAST({} AS TEXT) WHERE n = {checkpoint}", hex(&note));
+            let first = covered_before(path, checkpoint).await;
             tamper(path, &sql).await;
-            ("a byte of a checkpoint", Shows::Problem("checkpoint "))
+            ("a byte of a checkpoint", Shows::Doubt("checkpoint ", first))
         }
         7 => {
             tamper(path, &format!("DELETE FROM entries WHERE seq = {n}")).await;
@@ -292,11 +303,13 @@ async fn damage(log: &Log, kind: u64, random: &mut Random, path: &Path) -> Optio
                  UPDATE checkpoints SET n = n - 1 WHERE n > {checkpoint}"
             );
             tamper(path, &sql).await;
-            ("a checkpoint deleted", Shows::Problem("checkpoints"))
+            // Which one it was, nothing tells any more.
+            ("a checkpoint deleted", Shows::Doubt("checkpoints", 0))
         }
         17 => {
+            let first = covered_before(path, 3).await;
             tamper(path, "UPDATE checkpoints SET size = size + 1000 WHERE n = 3").await;
-            ("a checkpoint's size", Shows::Problem("checkpoint 3"))
+            ("a checkpoint's size", Shows::Doubt("checkpoint 3", first))
         }
         18 => {
             let size = format!(
@@ -309,7 +322,7 @@ async fn damage(log: &Log, kind: u64, random: &mut Random, path: &Path) -> Optio
         }
         19 => {
             tamper(path, "DELETE FROM head").await;
-            ("the head deleted", Shows::Problem("the head"))
+            ("the head deleted", Shows::Doubt("the head", ENTRIES))
         }
         20 => {
             tamper(path, "DELETE FROM tiles").await;
@@ -340,8 +353,12 @@ async fn rounds(log: &Log, worker: u64) -> u64 {
             Shows::AtMost(n) => {
                 assert!(bad.is_some_and(|bad| bad.seq <= n && n < bad.seq + 10), "{told}");
             }
-            Shows::Problem(word) => {
+            Shows::Doubt(word, n) => {
                 assert!(report.problems.iter().any(|line| line.contains(word)), "{told}");
+                assert_eq!(bad, None, "{told}");
+                assert_eq!(report.first_in_doubt.as_ref().map(|doubt| doubt.seq), Some(n), "{told}");
+                let named = report.first_in_doubt.as_ref().and_then(|doubt| doubt.id.clone());
+                assert_eq!(named.is_some(), n < ENTRIES, "{told}");
             }
         }
         for file in ["-wal", "-shm"] {

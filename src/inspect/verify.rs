@@ -7,7 +7,7 @@
 
 use super::notes::Notes;
 use super::report::{Report, VerifyError, found};
-use super::scan::Scan;
+use super::scan::{Scan, id_of};
 use crate::seal::{Checkpoint, Verifier};
 use crate::store::{Reader, Snapshot};
 
@@ -37,22 +37,44 @@ pub async fn verify(
     let (head, edge) = check_head(&mut snapshot, evidence, &mut report).await?;
     let mut notes = Notes::new(evidence.verifier.clone());
     let scan = Scan::new(&mut snapshot, &mut report, &mut notes, head, edge, kept);
-    scan.run(progress).await?;
+    let proven = scan.run(progress).await?;
     let chain = notes.rest(&mut snapshot, &mut report).await?;
     if let Some(expected) = head.and_then(|head| head.chain)
         && expected != chain
     {
-        report.problem(format!(
+        let line = format!(
             "the head knows of {} checkpoints with another digest than the {} that are stored: \
              some were removed, added or changed",
             expected.count, chain.count
-        ));
+        );
+        // Which one, only its neighbours can tell; if none does, it may have been any.
+        if report.first_in_doubt.is_none() {
+            report.doubt(0, line.clone());
+        }
+        report.problem(line);
+    }
+    if head.is_none() {
+        report.doubt(proven, "the head, which says where the log ends, is bad");
+    }
+    if kept.is_none() && evidence.checkpoint.is_some() {
+        report.doubt(report.good, "the checkpoint file, which says how far the log went, is bad");
     }
     if let Some(lines) = found(snapshot.integrity().await, "the database's own check", &mut report)? {
         lines.into_iter().for_each(|line| report.problem(format!("the database's own check: {line}")));
     }
+    if let Some(doubt) = &mut report.first_in_doubt {
+        doubt.id = id_at(&mut snapshot, doubt.seq).await;
+    }
     snapshot.end().await;
     Ok(report)
+}
+
+/// The id of an entry, where one can be read.
+async fn id_at(snapshot: &mut Snapshot, seq: u64) -> Option<String> {
+    let seq = i64::try_from(seq).ok()?;
+    let page = snapshot.entries(seq).await.ok()?;
+    let stored = page.first().filter(|stored| stored.seq == seq)?;
+    id_of(stored.entry.as_deref()?)
 }
 
 async fn check_schema(snapshot: &mut Snapshot, report: &mut Report) -> Result<(), VerifyError> {
@@ -79,16 +101,16 @@ async fn check_head(
     snapshot: &mut Snapshot,
     evidence: &Evidence,
     report: &mut Report,
-) -> Result<(Option<Checkpoint>, Vec<u8>), VerifyError> {
+) -> Result<(Option<Checkpoint>, Option<Vec<u8>>), VerifyError> {
     let heads = found(snapshot.heads().await, "the head", report)?.unwrap_or_default();
     let [head] = heads.as_slice() else {
         report.problem(format!("the head: {} rows where there is to be one", heads.len()));
-        return Ok((None, Vec::new()));
+        return Ok((None, None));
     };
     match Checkpoint::open(&head.note, &evidence.verifier) {
-        Ok(signed) if signed.chain.is_some() => return Ok((Some(signed), head.edge.clone())),
+        Ok(signed) if signed.chain.is_some() => return Ok((Some(signed), Some(head.edge.clone()))),
         Ok(_) => report.problem("the head: another checkpoint stands in its place"),
         Err(e) => report.problem(format!("the head: {e}")),
     }
-    Ok((None, head.edge.clone()))
+    Ok((None, Some(head.edge.clone())))
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::source::{public_half, public_key};
 use super::{Database, unreadable};
 use crate::cli::{Env, Exit, Stop};
-use crate::inspect::{self, Evidence, Report, VerifyError, plain};
+use crate::inspect::{self, Bad, Evidence, Report, VerifyError, plain};
 
 /// Bytes of a checkpoint that are read: with many cosignatures it has a few KiB.
 const MAX_CHECKPOINT: u64 = 64 << 10;
@@ -117,14 +117,20 @@ fn write_text(report: &Report, evidence: &Evidence, path: &Path, out: &mut dyn W
     writeln!(out, "TAMPERED: `{}` is not as it was recorded", path.display())?;
     match &report.first_bad {
         Some(bad) => {
-            let id = bad.id.as_deref().map_or_else(String::new, |id| format!(" (id {})", plain(id)));
-            writeln!(out, "first bad entry: {}{id}: {}", bad.seq, plain(&bad.what))?;
+            writeln!(out, "first bad entry: {}{}: {}", bad.seq, id(bad), plain(&bad.what))?;
             writeln!(out, "the {} entries before it are good", report.good)?;
         }
         None => writeln!(out, "no entry is bad: all {} are as they were recorded", report.good)?,
+    }
+    if let Some(doubt) = &report.first_in_doubt {
+        writeln!(out, "first entry in doubt: {}{}: {}", doubt.seq, id(doubt), plain(&doubt.what))?;
     }
     for problem in &report.problems {
         writeln!(out, "also: {}", plain(problem))?;
     }
     Ok(())
+}
+
+fn id(entry: &Bad) -> String {
+    entry.id.as_deref().map_or_else(String::new, |id| format!(" (id {})", plain(id)))
 }
