@@ -85,10 +85,15 @@ pub struct Terminal {
 }
 
 impl Env {
-    /// Whether answers are colored: on a terminal that can, unless `NO_COLOR` says no (<https://no-color.org>).
+    /// Whether answers are colored.
     fn colors(&self) -> bool {
+        self.colors_at(self.terminal.out)
+    }
+
+    /// Whether an output is colored: on a terminal that can, unless `NO_COLOR` says no (<https://no-color.org>).
+    fn colors_at(&self, terminal: bool) -> bool {
         let var = |name: &str| self.vars.get(name).map_or("", String::as_str);
-        self.terminal.out && var("NO_COLOR").is_empty() && var("TERM") != "dumb"
+        terminal && var("NO_COLOR").is_empty() && var("TERM") != "dumb"
     }
 }
 

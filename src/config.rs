@@ -25,6 +25,7 @@ mod url;
 pub use locate::{Record, admin_address, issuers, policy_file, record};
 pub use problem::{Problem, Problems};
 pub use read::load;
+pub use units::duration;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -43,7 +43,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-pub use check::check;
+pub use check::{check, check_record};
 pub use error::{Damage, OpenError, StoreError};
 pub use filter::{Filter, Row};
 pub use reader::{ReadError, Reader};

@@ -39,8 +39,8 @@ pub async fn run(args: &Args, env: &Env, out: &mut (dyn Write + Send)) -> Result
             (service::check(config, Arc::clone(&env.clock)).await, summary)
         }
         Err(problems) => {
-            let told = problems.0.iter().map(|problem| (problem.key.clone(), problem.what.clone()));
-            (Findings { problems: told.collect(), ..Findings::default() }, String::new())
+            // `serve` says the same in the same words.
+            return tell_config(args, &problems, out);
         }
     };
     if args.json {
@@ -57,6 +57,28 @@ pub async fn run(args: &Args, env: &Env, out: &mut (dyn Write + Send)) -> Result
         warnings.iter().try_for_each(|(key, what)| writeln!(out, "warning: {key}: {what}"))?;
     }
     Ok(if problems.is_empty() { Exit::Good } else { Exit::Usage })
+}
+
+/// A configuration that can't be read: nothing that it names can be looked at.
+fn tell_config(args: &Args, problems: &config::Problems, out: &mut dyn Write) -> Result<Exit, Stop> {
+    if args.json {
+        let item = |problem: &config::Problem| {
+            let mut item = Object::new();
+            item.set("key", problem.key.as_str());
+            item.set("problem", problem.what.as_str());
+            item.set("line", problem.line);
+            Json::Object(item)
+        };
+        let mut all = Object::new();
+        all.set("ok", false);
+        all.set("problems", Json::Array(problems.0.iter().map(item).collect()));
+        all.set("warnings", Json::Array(Vec::new()));
+        writeln!(out, "{}", Json::Object(all))?;
+    } else {
+        let file = args.file.config.display();
+        problems.0.iter().try_for_each(|problem| writeln!(out, "{file}: {problem}"))?;
+    }
+    Ok(Exit::Usage)
 }
 
 fn items(found: &[(String, String)]) -> Json {

@@ -101,7 +101,12 @@ async fn demo(args: Args, env: &Env, out: &mut (dyn Write + Send)) -> Result<(),
         signals::stop().await;
     }
     running.stop().await;
-    let _ = writeln!(out, "Stopped. The record stays in {}", files.database().display());
+    let _ = writeln!(
+        out,
+        "Stopped. The record stays in {}, with the demo's keys beside it.",
+        files.database().display()
+    );
+    let _ = writeln!(out, "Nothing else was written: that folder may be deleted.");
     told.map_err(|e| e.to_string())
 }
 

@@ -14,14 +14,14 @@ use crate::config::Log;
 /// The most that code other than ours may tell: up to it libraries speak of themselves, not of their data.
 const LIBRARIES: Level = Level::INFO;
 
-/// Starts it, once a process.
+/// Starts it, once a process; with colours where a person reads it.
 ///
 /// # Errors
 /// A filter that can't be read.
-pub fn start(log: &Log) -> Result<(), String> {
+pub fn start(log: &Log, colors: bool) -> Result<(), String> {
     let filter = EnvFilter::try_new(&log.filter).map_err(|e| format!("log.filter: {e}"))?;
     let log_builder = tracing_subscriber::registry().with(filter).with(filter_fn(may_be_told));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colors);
     // A second start in one process keeps the first.
     let _ =
         if log.json { log_builder.with(lines.json()).try_init() } else { log_builder.with(lines).try_init() };

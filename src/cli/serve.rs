@@ -23,7 +23,7 @@ pub struct Args {
 /// What keeps it from starting.
 pub async fn run(args: &Args, env: &Env) -> Result<Exit, Stop> {
     let config = config::load(&args.file.config, &env.vars).map_err(Stop::usage)?;
-    log::start(&config.log).map_err(Stop::usage)?;
+    log::start(&config.log, env.colors_at(env.terminal.errors)).map_err(Stop::usage)?;
     let running = Running::start(&config, Arc::clone(&env.clock)).await.map_err(Stop::failed)?;
     tracing::info!(listen.address = %running.api(), admin.address = %running.admin(), "serving");
     signals::stop().await;

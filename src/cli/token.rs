@@ -8,8 +8,9 @@ mod whole;
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::{Env, Exit, Stop};
 use crate::clock::{Ids, rfc3339};
@@ -79,8 +80,12 @@ pub struct Issue {
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<String>,
     /// How long it is valid.
-    #[arg(long, default_value = "1h", value_name = "TIME")]
-    lifetime: SignedDuration,
+    #[arg(long, default_value = "1h", value_name = "TIME", value_parser = lifetime)]
+    lifetime: Duration,
+}
+
+fn lifetime(text: &str) -> Result<Duration, &'static str> {
+    config::duration(text).ok_or("wants a duration such as `90m`, `12h` or `30d`")
 }
 
 /// What to show.
@@ -122,10 +127,10 @@ fn run_issue(issue: &Issue, env: &Env, out: &mut dyn Write) -> Result<Exit, Stop
     }
     let now = env.clock.now().as_second();
     let seconds = issue.lifetime.as_secs();
-    if seconds <= 0 {
+    if seconds == 0 {
         return Err(Stop::usage("--lifetime must be a second or more, such as `1h`"));
     }
-    let exp = now.checked_add(seconds).ok_or_else(|| Stop::usage("--lifetime is too long"))?;
+    let exp = now.checked_add_unsigned(seconds).ok_or_else(|| Stop::usage("--lifetime is too long"))?;
     let mut claims = Object::from_iter([
         ("iss", Json::from(issuer)),
         ("aud", audience.into()),

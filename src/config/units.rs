@@ -29,7 +29,8 @@ fn digits(text: &str) -> Option<(u64, &str)> {
 }
 
 /// `500ms`, `90s`, `5m`, `12h`, `30d`: one number, one unit.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = digits(text)?;
     let (_, scale) = UNITS.into_iter().find(|(name, _)| *name == unit)?;
     number.checked_mul(scale).map(Duration::from_millis)

@@ -88,7 +88,10 @@ impl Upstream {
 /// What the upstream has against the token.
 fn fault(answer: &Answer) -> Option<String> {
     if answer.status != StatusCode::OK {
-        return Some(format!("the upstream refuses the token (status {})", answer.status.as_u16()));
+        return Some(format!(
+            "the upstream refuses the token (status {}); give one with the permission `Magic WAN Write`",
+            answer.status.as_u16()
+        ));
     }
     let envelope = match json::read(&answer.body, json::MAX_DEPTH) {
         Ok(envelope) => envelope,

@@ -32,6 +32,11 @@ pub async fn check(mut config: Config, clock: Arc<dyn Clock>) -> Findings {
     problems.extend(identify::check(&config.issuers, &config.revocation));
     problems.extend(keys::check_keys(&config.audit));
     let audit = store::check(&config.audit.database, config.audit.checkpoint_file.as_deref());
+    if audit.is_empty()
+        && let Some(what) = record(&config).await
+    {
+        problems.push(("audit.database".to_owned(), what));
+    }
     problems.extend(audit.into_iter().map(|(key, what)| (format!("audit.{key}"), what)));
     let tls = config.listen.tls.as_ref().and_then(listen::check);
     problems.extend(tls.map(|(key, error)| (format!("listen.{key}"), why(&error))));
@@ -43,6 +48,12 @@ pub async fn check(mut config: Config, clock: Arc<dyn Clock>) -> Findings {
     }
     findings.problems.extend(upstream.iter().map(|error| keyed(error.to_string())));
     findings
+}
+
+/// What is wrong with the record that is there, if its key can be read.
+async fn record(config: &Config) -> Option<String> {
+    let verifier = keys::signer(&config.audit).ok()?.verifier().ok()?;
+    store::check_record(&config.audit.database, &verifier).await.err().map(|error| why(&error))
 }
 
 /// Asks the upstream about our tokens. One that it refuses would fail every call; an upstream that is away now may

@@ -1,13 +1,20 @@
 //! What would keep a store from being opened, found without opening it.
 //!
 //! Makes a file in each folder that is to be written, and takes it away again; the database itself is not changed,
-//! so a running store does not notice. Not here: whether the record is whole (`inspect::verify`).
+//! so a running store does not notice. Not here: whether the whole record is as it was (`inspect::verify`).
 
 use std::fs::{File, OpenOptions};
 use std::io::Read as _;
 use std::path::Path;
 
+use sqlx::{ConnectOptions as _, Connection as _};
+
+use super::backend::State;
+use super::fault::classify;
 use super::lock::beside;
+use super::sqlite::{options, read_end};
+use super::{OpenError, schema};
+use crate::seal::Verifier;
 
 /// What every `SQLite` file begins with.
 const MAGIC: &[u8] = b"SQLite format 3\0";
@@ -18,6 +25,29 @@ pub fn check(database: &Path, checkpoint_file: Option<&Path>) -> Vec<(&'static s
     let database = folder(database).or_else(|| file(database)).map(|what| ("database", what));
     let checkpoint = checkpoint_file.and_then(folder).map(|what| ("checkpoint_file", what));
     database.into_iter().chain(checkpoint).collect()
+}
+
+/// Whether a record that is there already is one that this key can go on with: its tables, its signed head and its
+/// newest entries, which is what a start looks at.
+///
+/// # Errors
+/// What a start would say.
+pub async fn check_record(database: &Path, verifier: &Verifier) -> Result<(), OpenError> {
+    // `serve` makes what is not there.
+    if std::fs::metadata(database).map_or(true, |about| about.len() == 0) {
+        return Ok(());
+    }
+    let unusable =
+        |e: &sqlx::Error| OpenError::Unusable { path: database.display().to_string(), fault: classify(e) };
+    let mut connection = options(database).read_only(true).connect().await.map_err(|e| unusable(&e))?;
+    let checked = async {
+        schema::check(&mut connection).await?;
+        let stored = read_end(&mut connection).await.map_err(|e| unusable(&e))?;
+        State::of(stored, verifier).map_err(OpenError::Disagrees).map(|_| ())
+    };
+    let result = checked.await;
+    let _ = connection.close().await;
+    result
 }
 
 /// Whether files can be made beside a path: the log of a database, the next checkpoint.

@@ -58,7 +58,9 @@ impl StoreError {
             Self::ReadOnly => "the audit database is read-only, make it writable",
             Self::Locked => "another process holds the audit database's lock, end it",
             Self::Moved => "the audit database's file was moved or replaced, put it back",
-            Self::Corrupt => "the audit database is damaged, run `tunnelwarden audit verify`",
+            Self::Corrupt => {
+                "the audit database is damaged or is none, keep the file and restore a copy that `tunnelwarden audit verify` finds good"
+            }
             Self::Foreign => {
                 "the audit database was changed by someone else, run `tunnelwarden audit verify`"
             }
@@ -141,7 +143,9 @@ pub enum Damage {
     #[error("the head is missing; restore the database and run `tunnelwarden audit verify`")]
     NoHead,
     /// The head's signature is not this key's.
-    #[error("the head is not signed by this key; use the key that this log began with, or a new database")]
+    #[error(
+        "the head is not signed by this key; use the key that this log began with, or give a path where no database is yet"
+    )]
     Signature,
     /// More or fewer entries than the head says.
     #[error("the head covers {head} entries but {stored} are stored; run `tunnelwarden audit verify`")]

@@ -212,7 +212,8 @@ fn piece<'q>(head: Option<&str>, batch: &'q Batch, rows: usize) -> Query<'q> {
     }
 }
 
-async fn read_end(connection: &mut SqliteConnection) -> Result<Stored, sqlx::Error> {
+/// What is at the end of the log.
+pub(super) async fn read_end(connection: &mut SqliteConnection) -> Result<Stored, sqlx::Error> {
     let mut transaction = connection.begin().await?;
     let head = sqlx::query("SELECT note, edge FROM head").fetch_optional(&mut *transaction).await?;
     let head = head

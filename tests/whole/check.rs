@@ -119,3 +119,60 @@ async fn an_account_token_without_its_account_is_said_to_be_unchecked_until_a_ca
         assert!(tokio::time::Instant::now() < until, "{}", world.admin("/readyz").await.text());
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_serve_would_not_go_on_with_is_a_problem() {
+    for what in ["another key", "cut off", "another table"] {
+        let mut world = World::start().await;
+        world.call("viewer", http::Method::GET, "", None).await;
+        world.stop().await;
+        assert_eq!(check(&world).0, Some(0), "{what}");
+        let (key, database) = (world.dir.path().join("audit-signing.key"), world.database().to_owned());
+        let (key_before, database_before) = (std::fs::read(&key).unwrap(), std::fs::read(&database).unwrap());
+        match what {
+            "another key" => {
+                std::fs::remove_file(&key).unwrap();
+                assert!(world.program(&["keys", "generate", "--config", &world.config()]).status.success());
+            }
+            "cut off" => {
+                let file = std::fs::OpenOptions::new().write(true).open(&database).unwrap();
+                file.set_len(20_000).unwrap();
+            }
+            _ => {
+                let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&database);
+                let mut connection = sqlx::ConnectOptions::connect(&options).await.unwrap();
+                sqlx::raw_sql("DROP TRIGGER entries_no_update").execute(&mut connection).await.unwrap();
+                sqlx::Connection::close(connection).await.unwrap();
+            }
+        }
+        let (code, said) = check(&world);
+        let problems = found(&said, "problems");
+        assert_eq!(code, Some(2), "{what}: {said}");
+        assert!(matches!(&problems[..], [(key, _)] if key == "audit.database"), "{what}: {said}");
+        assert!(!world.try_launch().await, "{what}: it starts all the same");
+        std::fs::write(&key, key_before).unwrap();
+        std::fs::write(&database, database_before).unwrap();
+        let made = world.program(&["keys", "generate", "--config", &world.config()]);
+        assert!(made.status.success(), "the public half again");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_in_the_file_is_said_with_file_and_line() {
+    let world = world(&[]).await;
+    let path = world.dir.path().join("tunnelwarden.toml");
+    let good = std::fs::read_to_string(&path).unwrap();
+    let lines = good.lines().count();
+    for (more, told, line) in
+        [("\n[zebra]\n", "zebra (line ", lines + 2), ("x = \"open\n", "line ", lines + 1)]
+    {
+        std::fs::write(&path, format!("{good}{more}")).unwrap();
+        let output = world.program(&["check", "--config", &world.config()]);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.starts_with(&format!("{}: {told}{line}", path.display())), "{said}");
+        let (code, said) = check(&world);
+        let problem = said.pointer("/problems/0/line").and_then(Json::as_i64);
+        assert_eq!((code, problem), (Some(2), i64::try_from(line).ok()), "{said}");
+    }
+}
