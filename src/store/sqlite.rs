@@ -103,6 +103,9 @@ pub(super) fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .foreign_keys(true)
+        // The pages that a failing statement would put back: in memory, as they hold entries, and a process that may
+        // write to its own folder only has no other place.
+        .pragma("temp_store", "MEMORY")
         // What a stranger wrote into a view or a trigger runs nothing but harmless functions.
         .pragma("trusted_schema", "OFF")
         .disable_statement_logging()
@@ -193,17 +196,20 @@ const REPLACE_HEAD: &str =
 /// Fails if there is a head.
 const FIRST_HEAD: &str = "INSERT INTO head (one, note, edge) VALUES (1, ?, ?)";
 
-/// A row at a time: a table with a trigger takes several in one statement by way of a copy, which costs as much as
-/// the row.
-const INSERT: &str = "INSERT INTO entries (seq, leaf, entry) VALUES (?, ?, ?)";
+/// One statement for all rows of a piece: each statement's end wakes the task that waits for it, and on a busy core
+/// that costs more than the row.
+fn insert(rows: usize) -> String {
+    let values = vec!["(?, ?, ?)"; rows].join(", ");
+    format!("INSERT INTO entries (seq, leaf, entry) VALUES {values}")
+}
 
 type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
 
 /// Statements for so many rows, whose values are still to be bound. The first piece of a batch begins the
 /// transaction and replaces the head.
 fn piece<'q>(head: Option<&str>, batch: &'q Batch, rows: usize) -> Query<'q> {
-    let begin = head.into_iter().flat_map(|head| ["BEGIN IMMEDIATE", head]);
-    let text = begin.chain(std::iter::repeat_n(INSERT, rows)).collect::<Vec<_>>().join(";");
+    let begin = head.into_iter().flat_map(|head| ["BEGIN IMMEDIATE".to_owned(), head.to_owned()]);
+    let text = begin.chain((rows > 0).then(|| insert(rows))).collect::<Vec<_>>().join(";");
     let query = sqlx::query(AssertSqlSafe(text));
     match (head, &batch.before) {
         (None, _) => query,
