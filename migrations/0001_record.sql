@@ -57,7 +57,7 @@ CREATE INDEX entries_one_shot ON entries (time) WHERE request_key IS NOT NULL;
 -- Also against INSERT OR REPLACE, for which no row is updated and none deleted.
 CREATE TRIGGER entries_follow BEFORE INSERT ON entries
 WHEN NEW.seq IS NOT (SELECT coalesce(max(seq) + 1, 0) FROM entries)
-BEGIN SELECT RAISE(ABORT, 'entries: the next entry follows the last one'); END;
+BEGIN SELECT RAISE(FAIL, 'entries: the next entry follows the last one'); END;
 CREATE TRIGGER entries_no_update BEFORE UPDATE ON entries
 BEGIN SELECT RAISE(ABORT, 'entries: an entry is never changed'); END;
 CREATE TRIGGER entries_no_delete BEFORE DELETE ON entries

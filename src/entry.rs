@@ -111,12 +111,12 @@ impl Entry {
     /// The whole entry as one value.
     #[must_use]
     pub fn into_json(self) -> Json {
-        let mut whole = Object::new();
+        let mut whole = Object::with_capacity(4 + self.members.len());
         whole.set("kind", self.kind.name());
         whole.set("id", self.id.to_string());
         whole.set("time", rfc3339(self.time));
         whole.set("request_id", self.request_id.to_string());
-        self.members.into_iter().for_each(|(name, value)| whole.set(name, value));
+        whole.append(self.members);
         Json::Object(whole)
     }
 }

@@ -79,6 +79,12 @@ impl Object {
         Self(Vec::new())
     }
 
+    /// An object with no member and room for so many.
+    #[must_use]
+    pub fn with_capacity(members: usize) -> Self {
+        Self(Vec::with_capacity(members))
+    }
+
     /// The member of that name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Json> {
@@ -96,6 +102,18 @@ impl Object {
         match self.get_mut(&name) {
             Some(old) => *old = value.into(),
             None => self.0.push((name, value.into())),
+        }
+    }
+
+    /// Sets all members of another object, in their order.
+    pub fn append(&mut self, other: Self) {
+        // Names of `other` differ from each other, so each is looked for among the old ones only.
+        let old = self.0.len();
+        for (name, value) in other.0 {
+            match self.0.iter_mut().take(old).find(|(known, _)| *known == name) {
+                Some((_, known)) => *known = value,
+                None => self.0.push((name, value)),
+            }
         }
     }
 

@@ -84,7 +84,7 @@ impl Service for Pipeline {
                 self.metrics.unanswered(&refusal);
                 return None;
             }
-            Err(refusal) => (self.refused(&mut call, refusal, extras).await, false),
+            Err(refusal) => (Box::pin(self.refused(&mut call, refusal, extras)).await, false),
         };
         self.metrics.request(call.operation(), allowed, response.status());
         call.stages().iter().for_each(|(stage, took)| self.metrics.stage(*stage, *took));
@@ -112,7 +112,8 @@ impl Pipeline {
         self.auditor.admits()?;
         let known = self.admit(call, arrived, extras).await?;
         if known.route.operation.is_write() {
-            self.write(call, known, extras).await
+            // Apart, as it is far larger: whoever awaits a read need not carry it.
+            Box::pin(self.write(call, known, extras)).await
         } else {
             self.read(call, known, extras).await
         }

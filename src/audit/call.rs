@@ -180,7 +180,7 @@ impl Call {
     /// The members that every entry of this call has.
     #[must_use]
     pub fn members(&self) -> Object {
-        let mut members = Object::new();
+        let mut members = Object::with_capacity(32);
         if let Some(caller) = &self.caller {
             members.set("subject", caller.subject.as_str());
             members.set("teams", caller.teams.clone());

@@ -122,11 +122,11 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Calls<S> {
         tokio::spawn(async move {
             let answer = match arrived {
                 Ok(arrived) => caught(service.call(arrived)).await,
-                Err(refusal) => caught(service.refuse(origin.clone(), refusal)).await,
+                Err(refusal) => caught(Box::pin(service.refuse(origin.clone(), refusal))).await,
             };
             let answer = match answer {
                 Some(answer) => Some(answer),
-                None => caught(service.refuse(origin, Refusal::Internal)).await,
+                None => caught(Box::pin(service.refuse(origin, Refusal::Internal))).await,
             };
             if let Some(answer) = answer.flatten() {
                 // The client may be gone; the call is complete either way.

@@ -64,7 +64,7 @@ impl Pipeline {
                     Some(id) => Some(At::Tunnel(id)),
                     None => named.name.clone().map(At::Name),
                 };
-                self.states.turn(known.route.account, call.tunnels.iter().filter_map(at)).await?
+                Box::pin(self.states.turn(known.route.account, call.tunnels.iter().filter_map(at))).await?
             }
         };
         if let (Some(permit), false, None) = (&permit, operation.replaces_state(), &known.if_match) {
@@ -73,7 +73,7 @@ impl Pipeline {
         }
         within(extras, self.limiter.charge(&known.caller, Class::Read))?;
         let taken = self.budget.take(&known.caller)?;
-        let before = self.states.read(&taken, known.route.account, &ids, call.request_id).await?;
+        let before = Box::pin(self.states.read(&taken, known.route.account, &ids, call.request_id)).await?;
         for (named, tunnel) in call.tunnels.iter_mut().zip(&before) {
             named.name = tunnel.get("name").and_then(Json::as_str).map(str::to_owned);
         }

@@ -10,6 +10,8 @@ use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::ops::Range;
 
+use memchr::memmem::Finder;
+
 use super::RUN;
 use super::needles::{self, Needles};
 
@@ -25,6 +27,8 @@ pub(super) struct Secrets<'a> {
     /// Few enough to be searched for one by one.
     few: bool,
     shortest: usize,
+    /// One for each of them, made when it is needed: that costs more than to search a text.
+    finders: Vec<OnceCell<Finder<'a>>>,
     needles: OnceCell<Needles>,
     runs: OnceCell<HashSet<[u8; RUN]>>,
     sieve: OnceCell<Sieve>,
@@ -36,6 +40,7 @@ impl<'a> Secrets<'a> {
         Self {
             few: all.len() <= FEW && bytes <= FEW_BYTES,
             shortest: all.iter().map(|secret| secret.len()).min().unwrap_or(usize::MAX),
+            finders: all.iter().map(|_| OnceCell::new()).collect(),
             all,
             needles: OnceCell::new(),
             runs: OnceCell::new(),
@@ -59,8 +64,11 @@ impl<'a> Secrets<'a> {
         let mut found = Vec::new();
         if bytes.len() >= self.shortest {
             if few {
-                let short = self.all.iter().filter(|secret| secret.len() <= bytes.len());
-                short.for_each(|secret| each(bytes, secret.as_bytes(), &mut found));
+                let short = self.all.iter().zip(&self.finders);
+                let short = short.filter(|(secret, _)| secret.len() <= bytes.len());
+                short.for_each(|(secret, finder)| {
+                    each(bytes, finder.get_or_init(|| Finder::new(*secret)), &mut found);
+                });
             } else {
                 let needles = self.needles.get_or_init(|| Needles::new(&self.all));
                 needles.longest(bytes).for_each(|range| needles::add(&mut found, range));
@@ -98,11 +106,11 @@ impl<'a> Secrets<'a> {
 }
 
 /// Every place of `secret` in `bytes`, also those that overlap.
-fn each(bytes: &[u8], secret: &[u8], found: &mut Vec<Range<usize>>) {
+fn each(bytes: &[u8], secret: &Finder<'_>, found: &mut Vec<Range<usize>>) {
     let mut from = 0;
-    while let Some(at) = bytes.get(from..).and_then(|rest| memchr::memmem::find(rest, secret)) {
+    while let Some(at) = bytes.get(from..).and_then(|rest| secret.find(rest)) {
         let start = from + at;
-        found.push(start..start + secret.len());
+        found.push(start..start + secret.needle().len());
         from = start + 1;
     }
 }

@@ -20,23 +20,40 @@ const LONG: usize = 64 << 10;
 /// What finds secrets in bytes.
 pub(super) type Find<'a> = dyn Fn(&[u8]) -> Vec<Range<usize>> + 'a;
 
-/// A reading: bytes, and for each of them where it stands in what it was read from.
-#[derive(Default)]
+/// A reading: bytes, and where they stand in what it was read from.
 struct View {
     bytes: Vec<u8>,
-    at: Vec<Range<usize>>,
+    at: At,
+}
+
+/// Where each byte of a reading stands.
+enum At {
+    /// Two hex digits a byte, from here on.
+    Hex(usize),
+    /// Base64 from here on.
+    Base64(usize),
+    /// One place for each byte.
+    Each(Vec<Range<usize>>),
 }
 
 impl View {
-    fn push(&mut self, byte: u8, at: Range<usize>) {
-        self.bytes.push(byte);
-        self.at.push(at);
-    }
-
     /// Where bytes `range` of this view stand in what it was read from.
     fn span(&self, range: &Range<usize>) -> Option<Range<usize>> {
-        let parts = self.at.get(range.clone())?;
-        Some(parts.first()?.start..parts.last()?.end)
+        let last =
+            range.end.checked_sub(1).filter(|last| *last >= range.start && *last < self.bytes.len())?;
+        Some(self.at.of(range.start)?.start..self.at.of(last)?.end)
+    }
+}
+
+impl At {
+    fn of(&self, byte: usize) -> Option<Range<usize>> {
+        let (start, length) = match self {
+            Self::Hex(from) => (from + 2 * byte, 2),
+            // Each byte has bits of two characters.
+            Self::Base64(from) => (from + byte / 3 * 4 + byte % 3, 2),
+            Self::Each(places) => return places.get(byte).cloned(),
+        };
+        Some(start..start + length)
     }
 }
 
@@ -86,12 +103,9 @@ fn nibble(byte: u8) -> Option<u8> {
 
 /// Two digits a byte; an odd one at the end is left.
 fn hex(text: &[u8], run: Range<usize>) -> View {
-    let mut view = View::default();
-    for (at, pair) in (run.start..).step_by(2).zip(text.get(run).unwrap_or_default().chunks_exact(2)) {
-        let byte = pair.iter().fold(0, |byte, digit| byte << 4 | nibble(*digit).unwrap_or(0));
-        view.push(byte, at..at + 2);
-    }
-    view
+    let pairs = text.get(run.clone()).unwrap_or_default().chunks_exact(2);
+    let byte = |pair: &[u8]| pair.iter().fold(0, |byte, digit| byte << 4 | nibble(*digit).unwrap_or(0));
+    View { bytes: pairs.map(byte).collect(), at: At::Hex(run.start) }
 }
 
 /// RFC 4648 sections 4 and 5: both alphabets at once, since no text has both and no harm is done if one has.
@@ -108,15 +122,15 @@ fn sextet(byte: u8) -> Option<u8> {
 
 /// Four characters are three bytes; two or three at the end are one or two.
 fn base64(text: &[u8], run: Range<usize>) -> View {
-    let mut view = View::default();
-    for (at, four) in (run.start..).step_by(4).zip(text.get(run).unwrap_or_default().chunks(4)) {
+    let mut bytes = Vec::with_capacity(run.len() / 4 * 3 + 2);
+    for four in text.get(run.clone()).unwrap_or_default().chunks(4) {
         for (i, pair) in four.windows(2).enumerate() {
             let bits = pair.iter().fold(0u16, |bits, c| bits << 6 | u16::from(sextet(*c).unwrap_or(0)));
             // Of the 12 bits of two characters, the first byte has the upper 8, the second the middle 8, the
             // third the lower 8.
             let byte = (bits >> (4 - 2 * i.min(2))) & 0xff;
-            view.push(u8::try_from(byte).unwrap_or(0), at + i..at + i + 2);
+            bytes.push(u8::try_from(byte).unwrap_or(0));
         }
     }
-    view
+    View { bytes, at: At::Base64(run.start) }
 }

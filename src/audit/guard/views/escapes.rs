@@ -1,7 +1,7 @@
 //! Escapes of single characters: JSON's and Go's, percent, form and HTML. Lenient: what is no escape stands for
 //! itself.
 
-use super::View;
+use super::{At, View};
 
 /// An escape: whether it stands at the start of these bytes, for which character or byte, and how long it is.
 pub(super) type Escape = fn(&[u8]) -> Option<(Means, usize)>;
@@ -25,7 +25,11 @@ pub(super) enum Means {
 
 /// The text without its escapes; `None` where it has none.
 pub(super) fn unescape(text: &[u8], escape: Escape) -> Option<View> {
-    let mut view = View::default();
+    let (mut bytes, mut places) = (Vec::with_capacity(text.len()), Vec::with_capacity(text.len()));
+    let mut push = |byte, place| {
+        bytes.push(byte);
+        places.push(place);
+    };
     let (mut at, mut any) = (0, false);
     while let Some((first, _)) = text.get(at..).and_then(<[u8]>::split_first) {
         match escape(text.get(at..).unwrap_or_default()) {
@@ -33,21 +37,21 @@ pub(super) fn unescape(text: &[u8], escape: Escape) -> Option<View> {
                 any = true;
                 let span = at..at + length;
                 match means {
-                    Means::Byte(byte) => view.push(byte, span),
+                    Means::Byte(byte) => push(byte, span),
                     Means::Char(char) => {
                         let mut buffer = [0; 4];
-                        char.encode_utf8(&mut buffer).bytes().for_each(|byte| view.push(byte, span.clone()));
+                        char.encode_utf8(&mut buffer).bytes().for_each(|byte| push(byte, span.clone()));
                     }
                 }
                 at += length;
             }
             None => {
-                view.push(*first, at..at + 1);
+                push(*first, at..at + 1);
                 at += 1;
             }
         }
     }
-    any.then_some(view)
+    any.then_some(View { bytes, at: At::Each(places) })
 }
 
 /// The number that `digits` hex digits at `from` are.
