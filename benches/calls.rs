@@ -21,17 +21,14 @@
 #[path = "../tests/whole/harness.rs"]
 mod harness;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+#[path = "load/mod.rs"]
+mod load;
 
-use harness::{Wishes, World, collection, tunnel_body};
+use harness::{Wishes, World, tunnel_body};
 use http::Method;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use load::{CONNECTIONS, exchange, memory, request};
 use tokio::net::TcpStream;
 
-const SECONDS: u64 = 5;
-const CONNECTIONS: usize = 32;
 const MANY: usize = 1000;
 
 #[tokio::main]
@@ -55,9 +52,9 @@ async fn main() {
 
     let token = world.token("admin");
     let get = request("GET", &format!("/{id}"), &token, "");
-    load(&world, "read (get), 32 connections", vec![get.clone()]).await;
+    row(&world, "read (get), 32 connections", std::slice::from_ref(&get)).await;
     let list = request("GET", "", &token, "");
-    load(&world, "read (list), 32 connections", vec![list]).await;
+    row(&world, "read (list), 32 connections", &[list]).await;
     let puts = (1..=CONNECTIONS as u64).map(|n| {
         let body = tunnel_body(&format!("bench-{n}"), u8::try_from(n + 1).unwrap());
         (body, n)
@@ -67,84 +64,18 @@ async fn main() {
         let made = world.call("admin", Method::POST, "", Some(&body)).await;
         updates.push(request("PUT", &format!("/{}", made.text_at("/result/id")), &token, &body));
     }
-    load(&world, "write (update), 32 tunnels", updates).await;
+    row(&world, "write (update), 32 tunnels", &updates).await;
     connections(&world, &get).await;
 }
 
-fn request(method: &str, path: &str, token: &str, body: &str) -> Vec<u8> {
-    let mut text = format!(
-        "{method} {}{path} HTTP/1.1\r\nhost: proxy\r\nauthorization: Bearer {token}\r\nuser-agent: bench\r\n",
-        collection()
-    );
-    if !body.is_empty() {
-        text += &format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len());
-    }
-    (text + "\r\n" + body).into_bytes()
-}
-
-/// One call on an open connection; the answer's status must be 200.
-async fn exchange(stream: &mut TcpStream, request: &[u8], buffer: &mut Vec<u8>) {
-    stream.write_all(request).await.unwrap();
-    buffer.clear();
-    loop {
-        let read = stream.read_buf(buffer).await.unwrap();
-        assert!(read > 0, "the proxy hung up: {}", String::from_utf8_lossy(buffer));
-        if let Some(length) = whole(buffer)
-            && buffer.len() >= length
-        {
-            assert!(buffer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(buffer));
-            return;
-        }
-    }
-}
-
-/// The length of head and body together, once the head is there.
-fn whole(answer: &[u8]) -> Option<usize> {
-    let head = answer.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
-    let text = std::str::from_utf8(&answer[..head]).unwrap().to_ascii_lowercase();
-    let length = text.split("content-length: ").nth(1)?.split("\r\n").next()?.parse::<usize>().ok()?;
-    Some(head + length)
-}
-
-async fn load(world: &World, name: &str, requests: Vec<Vec<u8>>) {
-    let stop = Arc::new(AtomicBool::new(false));
-    let calls = Arc::new(AtomicU64::new(0));
-    let mut tasks = Vec::new();
-    let cpu = cpu(world);
-    let began = Instant::now();
-    for n in 0..CONNECTIONS {
-        let (stop, calls) = (Arc::clone(&stop), Arc::clone(&calls));
-        let request = requests[n % requests.len()].clone();
-        let api = world.proxy().api;
-        tasks.push(tokio::spawn(async move {
-            let mut stream = TcpStream::connect(api).await.unwrap();
-            let mut buffer = Vec::new();
-            let mut times = Vec::new();
-            while !stop.load(Ordering::Relaxed) {
-                let began = Instant::now();
-                exchange(&mut stream, &request, &mut buffer).await;
-                times.push(began.elapsed());
-                calls.fetch_add(1, Ordering::Relaxed);
-            }
-            times
-        }));
-    }
-    tokio::time::sleep(Duration::from_secs(SECONDS)).await;
-    stop.store(true, Ordering::Relaxed);
-    let mut times = Vec::new();
-    for task in tasks {
-        times.extend(task.await.unwrap());
-    }
-    let took = began.elapsed();
-    times.sort_unstable();
-    let calls = calls.load(Ordering::Relaxed);
-    let used = self::cpu(world) - cpu;
+async fn row(world: &World, name: &str, requests: &[Vec<u8>]) {
+    let took = load::run(world, requests).await;
     println!(
         "{name:<28} {:>9.0} {:>9.2?} {:>9.2?} {:>9.1} us {:>5.1} MiB",
-        calls as f64 / took.as_secs_f64(),
-        times[times.len() / 2],
-        times[times.len() * 99 / 100],
-        used.as_secs_f64() * 1e6 / calls as f64,
+        took.calls_a_second,
+        took.p50,
+        took.p99,
+        took.cpu_us,
         memory(world),
     );
 }
@@ -179,20 +110,4 @@ async fn connections(world: &World, request: &[u8]) {
         "",
         memory(world)
     );
-}
-
-/// CPU time that the proxy has used.
-fn cpu(world: &World) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", world.proxy().id())).unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    // USER_HZ is 100 on every Linux that we run on.
-    Duration::from_millis(ticks * 10)
-}
-
-/// Resident memory in MiB.
-fn memory(world: &World) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", world.proxy().id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
 }

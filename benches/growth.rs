@@ -1,0 +1,163 @@
+//! How the cost of a call and of a start grows with the record: `cargo bench --bench growth [-- --entries N]`.
+//!
+//! Fills a record with entries of the usual size and kinds through the store itself, a tenth of the calls writes,
+//! and at each size starts the program as its users do and loads it. The record ends with N entries (a million);
+//! ten million take 15 GB below the system's temporary folder. Figures are kept in `benches/README.md`.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    dead_code,
+    unreachable_pub,
+    reason = "a benchmark measures with the machine's clock and stops at the first thing that is wrong"
+)]
+
+#[path = "../tests/whole/harness.rs"]
+mod harness;
+
+#[path = "load/mod.rs"]
+mod load;
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use harness::{Wishes, World, tunnel_body};
+use http::Method;
+use tunnelwarden::seal::Signer;
+use tunnelwarden::store::{Settings, Store};
+
+/// Where it is looked at, if the record becomes so long.
+const SIZES: [u64; 5] = [1_000, 10_000, 100_000, 1_000_000, 10_000_000];
+
+/// Starts at each size, of which the median counts.
+const STARTS: usize = 5;
+
+#[tokio::main]
+async fn main() {
+    // `cargo test --benches` runs this as well, to see that it builds.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let mut arguments = std::env::args().skip_while(|argument| argument != "--entries").skip(1);
+    let most = arguments.next().map_or(1_000_000, |most| most.parse().expect("--entries wants a number"));
+    let wishes = Wishes {
+        config: vec![("limits.upstream_budget", "{ requests = 1000000, window = \"1s\" }".to_owned())],
+        unlimited: true,
+        unchecked: true,
+        ..Wishes::default()
+    };
+    let mut world = World::prepared(wishes).await;
+    println!(
+        "{:>10} {:>9} {:>10} {:>10} {:>10} {:>12} {:>12} {:>10}",
+        "entries", "MiB", "us a row", "start", "slowest", "CPU a read", "CPU a write", "memory"
+    );
+    let mut stored = 0;
+    for size in SIZES.into_iter().filter(|size| *size <= most) {
+        let filled = fill(&world, stored, size).await;
+        let mut starts = Vec::new();
+        for _ in 1..STARTS {
+            starts.push(start(&mut world).await);
+            world.stop().await;
+        }
+        starts.push(start(&mut world).await);
+        starts.sort_unstable();
+        let made = world.call("admin", Method::POST, "", Some(&tunnel_body(&format!("g{size}"), 1))).await;
+        let path = format!("/{}", made.text_at("/result/id"));
+        let token = world.token("admin");
+        let read = load::request("GET", &path, &token, "");
+        let write = load::request("PUT", &path, &token, &tunnel_body(&format!("g{size}"), 1));
+        let read = load::run(&world, &[read]).await;
+        let write = load::run(&world, &[write]).await;
+        let gone = world.call("admin", Method::DELETE, &path, None).await;
+        assert_eq!(gone.status, 200, "{}", gone.text());
+        println!(
+            "{size:>10} {:>9.0} {:>10.1} {:>10.1?} {:>10.1?} {:>9.1} us {:>9.1} us {:>6.1} MiB",
+            std::fs::metadata(world.database()).unwrap().len() as f64 / 1_048_576.0,
+            filled.as_secs_f64() * 1e6 / (size - stored) as f64,
+            starts[STARTS / 2],
+            starts[STARTS - 1],
+            read.cpu_us,
+            write.cpu_us,
+            load::memory(&world),
+        );
+        world.stop().await;
+        stored = length(&world).await;
+    }
+}
+
+/// From the start of the process until it serves.
+async fn start(world: &mut World) -> Duration {
+    let began = Instant::now();
+    world.launch().await;
+    began.elapsed()
+}
+
+async fn length(world: &World) -> u64 {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(world.database()).read_only(true);
+    let mut connection = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    let last: i64 =
+        sqlx::query_scalar("SELECT max(seq) FROM entries").fetch_one(&mut connection).await.unwrap();
+    u64::try_from(last).unwrap() + 1
+}
+
+/// Adds entries until there are `to`.
+async fn fill(world: &World, from: u64, to: u64) -> Duration {
+    let key = std::fs::read_to_string(world.dir.path().join("audit-signing.key")).unwrap();
+    let signer = Arc::new(Signer::new(&key).unwrap());
+    let settings = Settings {
+        database: world.database().to_owned(),
+        checkpoint_file: Some(world.dir.path().join("checkpoint.txt")),
+        append_timeout: Duration::from_secs(60),
+    };
+    let store = Store::open(settings, signer, world.clock.clone()).await.unwrap();
+    let began = Instant::now();
+    let mut n = from;
+    while n < to {
+        let batch: Vec<String> = (n..to.min(n + 500)).map(entry).collect();
+        n += batch.len() as u64;
+        store.append(batch).await.unwrap();
+    }
+    let took = began.elapsed();
+    store.close().await;
+    took
+}
+
+/// The n-th entry: of eleven, nine are reads, then come a write's intent and its outcome.
+fn entry(n: u64) -> String {
+    let id = |n: u64| {
+        uuid::Uuid::from_u128((0x019b_0000_0000 + u128::from(n)) << 80 | 7 << 76 | 2 << 62 | u128::from(n))
+    };
+    let (kind, call) = match n % 11 {
+        9 => ("intent", n),
+        10 => ("outcome", n - 1),
+        _ => ("outcome", n),
+    };
+    let time =
+        jiff::Timestamp::from_microsecond(1_767_225_600_000_000 + i64::try_from(n).unwrap() * 1000).unwrap();
+    let operation = if n % 11 < 9 { "get" } else { "update" };
+    let mut text = format!(
+        r#"{{"kind":"{kind}","id":"{}","time":"{time:.6}","request_id":"{}","subject":"caller-{}","teams":["network"],"roles":["operator"],"issuer":"https://idp.example","client_address":"127.0.0.1","operation":"{operation}","account":"{:032x}","tunnels":[{{"id":"{:032x}","name":"site"}}],"decision":"allow","policies":["operators-read"]"#,
+        id(n),
+        id(call),
+        n % 50,
+        1,
+        n * 7919 % 1000,
+    );
+    match n % 11 {
+        9 => write!(text, r#","request":{{"size":300,"body":{{"description":"{:0>300}"}}}}"#, n),
+        10 => write!(
+            text,
+            r#","intent_id":"{}","sent":"yes","status":200,"response":{{"size":1500,"digest":"{n:0>64}"}}"#,
+            id(call)
+        ),
+        _ => write!(text, r#","sent":"yes","status":200,"response":{{"size":1500,"digest":"{n:0>300}"}}"#),
+    }
+    .unwrap();
+    text + "}"
+}
