@@ -27,6 +27,27 @@ const PAGE: usize = 64;
 /// Entries of one call that are read: a call has two or three, and an id can't be made up by a client.
 const MAX_OF_CALL: i64 = 1000;
 
+// What a start asks. Left to itself the database reads every entry for these, to have them in the order of `seq`; by
+// these indexes it takes half a microsecond for each intent.
+pub(super) const WITHOUT_OUTCOME: &str = "
+    SELECT entry FROM entries AS intent INDEXED BY entries_intents
+    WHERE kind = 'intent' AND NOT EXISTS (
+        SELECT 1 FROM entries AS later INDEXED BY entries_intent_id WHERE later.intent_id = intent.id)
+    ORDER BY seq";
+pub(super) const AMBIGUOUS: &str = "
+    SELECT intent.entry
+    FROM entries AS outcome INDEXED BY entries_ambiguous JOIN entries AS intent ON intent.id = outcome.intent_id
+    WHERE outcome.ambiguous AND NOT EXISTS (
+        SELECT 1 FROM entries AS later WHERE later.intent_id = outcome.intent_id AND later.kind = 'resolved')
+    ORDER BY intent.seq";
+pub(super) const INTENTS_FROM: &str = "
+    SELECT json_remove(entry, '$.request', '$.state_before') FROM entries INDEXED BY entries_intents
+    WHERE kind = 'intent' AND id >= ? ORDER BY seq";
+pub(super) const ONE_SHOT_SINCE: &str = "
+    SELECT intent.entry, (SELECT entry FROM entries WHERE intent_id = intent.id ORDER BY seq DESC LIMIT 1)
+    FROM entries AS intent INDEXED BY entries_one_shot
+    WHERE intent.request_key IS NOT NULL AND intent.time >= ? ORDER BY intent.seq";
+
 /// Why the record could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("can't {doing} the audit database `{path}`: {fault}")]
@@ -78,9 +99,7 @@ impl Reader {
     /// # Errors
     /// The database can't be read.
     pub async fn intents_without_outcome(&self) -> Result<Vec<String>, ReadError> {
-        let open = "SELECT entry FROM entries AS intent WHERE kind = 'intent'
-                    AND NOT EXISTS (SELECT 1 FROM entries WHERE intent_id = intent.id) ORDER BY seq";
-        let rows = sqlx::query(open).fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
+        let rows = sqlx::query(WITHOUT_OUTCOME).fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
         rows.iter().map(|row| row.try_get(0).map_err(|e| self.failed(e))).collect()
     }
 
@@ -89,11 +108,7 @@ impl Reader {
     /// # Errors
     /// The database can't be read.
     pub async fn intents_ambiguous(&self) -> Result<Vec<String>, ReadError> {
-        let ambiguous = "SELECT intent.entry FROM entries AS outcome JOIN entries AS intent ON intent.id = outcome.intent_id
-                         WHERE outcome.ambiguous AND NOT EXISTS (SELECT 1 FROM entries AS later
-                             WHERE later.intent_id = outcome.intent_id AND later.kind = 'resolved')
-                         ORDER BY intent.seq";
-        let rows = sqlx::query(ambiguous).fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
+        let rows = sqlx::query(AMBIGUOUS).fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
         rows.iter().map(|row| row.try_get(0).map_err(|e| self.failed(e))).collect()
     }
 
@@ -102,9 +117,8 @@ impl Reader {
     /// # Errors
     /// The database can't be read.
     pub async fn intents_from(&self, id: &str) -> Result<Vec<String>, ReadError> {
-        let intents = "SELECT json_remove(entry, '$.request', '$.state_before') FROM entries
-                       WHERE kind = 'intent' AND id >= ? ORDER BY seq";
-        let rows = sqlx::query(intents).bind(id).fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
+        let rows =
+            sqlx::query(INTENTS_FROM).bind(id).fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
         rows.iter().map(|row| row.try_get(0).map_err(|e| self.failed(e))).collect()
     }
 
@@ -113,11 +127,7 @@ impl Reader {
     /// # Errors
     /// The database can't be read.
     pub async fn one_shot_since(&self, since: Timestamp) -> Result<Vec<(String, Option<String>)>, ReadError> {
-        let calls = "SELECT intent.entry, (SELECT entry FROM entries WHERE intent_id = intent.id
-                                           ORDER BY seq DESC LIMIT 1)
-                     FROM entries AS intent
-                     WHERE intent.request_key IS NOT NULL AND intent.time >= ? ORDER BY intent.seq";
-        let query = sqlx::query(calls).bind(rfc3339(since));
+        let query = sqlx::query(ONE_SHOT_SINCE).bind(rfc3339(since));
         let rows = query.fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
         let pair = |row: &sqlx::sqlite::SqliteRow| Ok((row.try_get(0)?, row.try_get(1)?));
         rows.iter().map(|row| pair(row).map_err(|e| self.failed(e))).collect()

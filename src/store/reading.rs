@@ -6,6 +6,7 @@ use std::time::Duration;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 
 use super::conformance::{clock, signer};
+use super::reader::{AMBIGUOUS, INTENTS_FROM, ONE_SHOT_SINCE, WITHOUT_OUTCOME};
 use super::*;
 use crate::entry::Kind;
 use crate::operation::Operation;
@@ -150,6 +151,24 @@ async fn lost_calls_and_one_shot_calls_are_told() {
     assert!(calls[1].1.as_ref().unwrap().contains("\"status\":200"));
     let later = "2026-01-01T10:05:00Z".parse().unwrap();
     assert_eq!(log.reader.one_shot_since(later).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn no_start_reads_the_whole_log() {
+    let log = Log::make().await;
+    for query in [WITHOUT_OUTCOME, AMBIGUOUS, INTENTS_FROM, ONE_SHOT_SINCE] {
+        let path = log.directory.path().join("audit.db");
+        let mut connection =
+            sqlx::sqlite::SqliteConnectOptions::new().filename(path).connect().await.unwrap();
+        let plan = format!("EXPLAIN QUERY PLAN {query}");
+        let rows = sqlx::query(AssertSqlSafe(plan)).fetch_all(&mut connection).await.unwrap();
+        let steps: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
+        assert!(steps.len() > 1, "{steps:?}");
+        for step in steps {
+            let by_index = !step.starts_with("SCAN") || step.contains(" INDEX entries_");
+            assert!(by_index, "{step} of{query}");
+        }
+    }
 }
 
 #[tokio::test]
