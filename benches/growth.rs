@@ -35,6 +35,9 @@ use tunnelwarden::store::{Settings, Store};
 /// Where it is looked at, if the record becomes so long.
 const SIZES: [u64; 5] = [1_000, 10_000, 100_000, 1_000_000, 10_000_000];
 
+/// Entries of ten calls: nine reads, then a write's intent and its outcome.
+const CALLS: u64 = 11;
+
 /// Starts at each size, of which the median counts.
 const STARTS: usize = 5;
 
@@ -60,7 +63,7 @@ async fn main() {
     let mut stored = 0;
     for size in SIZES.into_iter().filter(|size| *size <= most) {
         // What the load of the last size added counts.
-        let to_add = size.saturating_sub(stored).max(1);
+        let to_add = size.saturating_sub(stored).max(1).next_multiple_of(CALLS);
         let filled = fill(&world, stored, stored + to_add).await;
         let size = stored + to_add;
         let mut starts = Vec::new();
@@ -129,7 +132,7 @@ async fn fill(world: &World, from: u64, to: u64) -> Duration {
     let began = Instant::now();
     let mut n = from;
     while n < to {
-        let batch: Vec<String> = (n..to.min(n + 500)).map(entry).collect();
+        let batch: Vec<String> = (n..to.min(n + 550)).map(|n| entry(n, (n - from) % CALLS)).collect();
         n += batch.len() as u64;
         store.append(batch).await.unwrap();
     }
@@ -138,19 +141,19 @@ async fn fill(world: &World, from: u64, to: u64) -> Duration {
     took
 }
 
-/// The n-th entry: of eleven, nine are reads, then come a write's intent and its outcome.
-fn entry(n: u64) -> String {
+/// The n-th entry, which is that one of its [`CALLS`].
+fn entry(n: u64, which: u64) -> String {
     let id = |n: u64| {
         uuid::Uuid::from_u128((0x019b_0000_0000 + u128::from(n)) << 80 | 7 << 76 | 2 << 62 | u128::from(n))
     };
-    let (kind, call) = match n % 11 {
+    let (kind, call) = match which {
         9 => ("intent", n),
         10 => ("outcome", n - 1),
         _ => ("outcome", n),
     };
     let time =
         jiff::Timestamp::from_microsecond(1_767_225_600_000_000 + i64::try_from(n).unwrap() * 1000).unwrap();
-    let operation = if n % 11 < 9 { "get" } else { "update" };
+    let operation = if which < 9 { "get" } else { "update" };
     let mut text = format!(
         r#"{{"kind":"{kind}","id":"{}","time":"{time:.6}","request_id":"{}","subject":"caller-{}","teams":["network"],"roles":["operator"],"issuer":"https://idp.example","client_address":"127.0.0.1","operation":"{operation}","account":"{:032x}","tunnels":[{{"id":"{:032x}","name":"site"}}],"decision":"allow","policies":["operators-read"]"#,
         id(n),
@@ -159,7 +162,7 @@ fn entry(n: u64) -> String {
         1,
         n * 7919 % 1000,
     );
-    match n % 11 {
+    match which {
         9 => write!(text, r#","request":{{"size":300,"body":{{"description":"{:0>300}"}}}}"#, n),
         10 => write!(
             text,
