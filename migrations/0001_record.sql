@@ -54,7 +54,8 @@ CREATE INDEX entries_intents ON entries (id) WHERE kind = 'intent';
 CREATE INDEX entries_ambiguous ON entries (intent_id) WHERE ambiguous;
 CREATE INDEX entries_one_shot ON entries (time) WHERE request_key IS NOT NULL;
 
--- Also against INSERT OR REPLACE, for which no row is updated and none deleted.
+-- Also against INSERT OR REPLACE, for which no row is updated and none deleted. FAIL, as nothing was written by then:
+-- for ABORT each statement would keep the pages that it changes.
 CREATE TRIGGER entries_follow BEFORE INSERT ON entries
 WHEN NEW.seq IS NOT (SELECT coalesce(max(seq) + 1, 0) FROM entries)
 BEGIN SELECT RAISE(FAIL, 'entries: the next entry follows the last one'); END;

@@ -18,6 +18,9 @@ use crate::tunnel::{Change, state};
 
 use super::secrets::Secrets;
 
+/// Members that an entry of a call has at most, about: room that is made once.
+const MEMBERS: usize = 32;
+
 /// One call, as far as it is known.
 #[derive(Debug)]
 pub struct Call {
@@ -180,7 +183,7 @@ impl Call {
     /// The members that every entry of this call has.
     #[must_use]
     pub fn members(&self) -> Object {
-        let mut members = Object::with_capacity(32);
+        let mut members = Object::with_capacity(MEMBERS);
         if let Some(caller) = &self.caller {
             members.set("subject", caller.subject.as_str());
             members.set("teams", caller.teams.clone());

@@ -76,27 +76,23 @@ impl Notes {
 
     fn look(&mut self, stored: &RawCheckpoint, report: &mut Report) {
         let place = format!("checkpoint {} (over {} entries)", stored.n, stored.size);
+        // A checkpoint proves the entries behind the one before it.
+        let first = self.last;
         if u64::try_from(stored.n) != Ok(self.chain.count) {
-            self.wrong(report, format!("{place}: number {} was expected", self.chain.count));
+            report.damaged(first, format!("{place}: number {} was expected", self.chain.count));
         }
         self.chain.push(&stored.note);
         match Checkpoint::open(&stored.note, &self.verifier) {
-            Err(e) => self.wrong(report, format!("{place}: {e}")),
+            Err(e) => report.damaged(first, format!("{place}: {e}")),
             Ok(signed) if u64::try_from(stored.size) != Ok(signed.size) || signed.chain.is_some() => {
-                self.wrong(report, format!("{place}: its note is over {} entries", signed.size));
+                report.damaged(first, format!("{place}: its note is over {} entries", signed.size));
             }
-            Ok(signed) if signed.size <= self.last => self.wrong(report, format!("{place}: out of order")),
+            Ok(signed) if signed.size <= self.last => report.damaged(first, format!("{place}: out of order")),
             Ok(signed) => {
                 self.last = signed.size;
                 report.checkpoints += 1;
                 self.ahead.push_back((signed, stored.n));
             }
         }
-    }
-
-    /// A checkpoint proves the entries behind the one before it.
-    fn wrong(&self, report: &mut Report, line: String) {
-        report.doubt(self.last, line.clone());
-        report.problem(line);
     }
 }

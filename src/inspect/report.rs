@@ -75,6 +75,13 @@ impl Report {
         }
     }
 
+    /// A line that is wrong about evidence which was to prove the entries from `seq` on.
+    pub(super) fn damaged(&mut self, seq: u64, line: impl Into<String>) {
+        let line = line.into();
+        self.doubt(seq, line.clone());
+        self.problem(line);
+    }
+
     /// Evidence is damaged that was to prove the entries from `seq` on.
     pub(super) fn doubt(&mut self, seq: u64, what: impl Into<String>) {
         if self.first_in_doubt.as_ref().is_none_or(|first| seq < first.seq) {

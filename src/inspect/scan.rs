@@ -217,19 +217,16 @@ impl<'a> Scan<'a> {
             && u64::try_from(count) != Ok(full)
         {
             let line = format!("the tiles: {count} are stored where {full} belong to the entries");
-            self.report.doubt(self.tree.size(), line.clone());
-            self.report.problem(line);
+            self.report.damaged(self.tree.size(), line);
         }
         // The empty log has a root too.
         if self.tree.size() == 0 && self.head.is_some_and(|head| head.root != self.tree.root()) {
-            self.report.doubt(0, "the head: not the root of an empty log");
-            self.report.problem("the head: not the root of an empty log");
+            self.report.damaged(0, "the head: not the root of an empty log");
         }
         let tail = seal::hashes_to_bytes(self.tree.tail());
         if self.edge.as_ref().is_some_and(|edge| *edge != tail) {
             let line = "the head: its edge is not made of the last entries' hashes";
-            self.report.doubt(self.tree.size() / 256 * 256, line);
-            self.report.problem(line);
+            self.report.damaged(self.tree.size() / 256 * 256, line);
         }
         Ok(())
     }

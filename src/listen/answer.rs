@@ -120,6 +120,7 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Calls<S> {
         );
         let (service, alive) = (Arc::clone(&self.service), self.alive.clone());
         tokio::spawn(async move {
+            // Refusals apart: the task of a call is the smaller for it.
             let answer = match arrived {
                 Ok(arrived) => caught(service.call(arrived)).await,
                 Err(refusal) => caught(Box::pin(service.refuse(origin.clone(), refusal))).await,

@@ -64,6 +64,7 @@ impl Pipeline {
                     Some(id) => Some(At::Tunnel(id)),
                     None => named.name.clone().map(At::Name),
                 };
+                // Apart, here and below: a read, which needs neither, is the smaller for it.
                 Box::pin(self.states.turn(known.route.account, call.tunnels.iter().filter_map(at))).await?
             }
         };

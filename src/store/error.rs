@@ -59,7 +59,7 @@ impl StoreError {
             Self::Locked => "another process holds the audit database's lock, end it",
             Self::Moved => "the audit database's file was moved or replaced, put it back",
             Self::Corrupt => {
-                "the audit database is damaged or is none, keep the file and restore a copy that `tunnelwarden audit verify` finds good"
+                "the audit database is damaged, or the file is no database; keep it, and restore a copy that `tunnelwarden audit verify` finds good"
             }
             Self::Foreign => {
                 "the audit database was changed by someone else, run `tunnelwarden audit verify`"

@@ -180,14 +180,14 @@ async fn every_damage_to_a_copy_is_found_and_the_first_bad_entry_named() {
     );
     record.check("duplicated", &again, Shows::Bad(last + 1)).await;
     // Without the head nothing says where the log ends. Of checkpoints that are gone nothing says which they were.
-    for (table, damaged, gone) in [("checkpoints", 0, 0), ("head", last + 1, last + 1)] {
+    for (table, doubt) in [("checkpoints", 0), ("head", last + 1)] {
         // A note ends with its signature's last letters, an `=` and a line feed.
         let flip = format!(
             "UPDATE {table} SET note = substr(note, 1, length(note) - 6)
                  || CASE substr(note, -6, 1) WHEN 'A' THEN 'B' ELSE 'A' END || substr(note, -5)"
         );
-        record.check(table, &flip, Shows::Doubt(damaged)).await;
-        record.check(table, &format!("DELETE FROM {table}"), Shows::Doubt(gone)).await;
+        record.check(table, &flip, Shows::Doubt(doubt)).await;
+        record.check(table, &format!("DELETE FROM {table}"), Shows::Doubt(doubt)).await;
     }
     record.check("the head's edge", "UPDATE head SET edge = zeroblob(length(edge))", Shows::Bad(0)).await;
     record.check("a view taken away", "SELECT 1; DROP VIEW requests", Shows::Problem).await;

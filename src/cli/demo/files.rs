@@ -166,6 +166,7 @@ address = "{admin}"
 [upstream]
 base_url = "{upstream}"
 token_file = "cloudflare-token"
+# Short, so that a lost answer can be tried without waiting a minute.
 write_timeout = "3s"
 
 [[issuer]]
