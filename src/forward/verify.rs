@@ -69,7 +69,9 @@ impl Upstream {
             is_read: true,
         };
         let key = slot.key();
-        let open = |why: &str| Verdict::Unanswered(format!("{key}: the token can't be checked: {why}"));
+        let base = &self.base;
+        let open =
+            |why: &str| Verdict::Unanswered(format!("{key}: the token can't be checked at {base}: {why}"));
         let answer = match self.call(slot, taken, &call).await {
             Ok(answer) => answer,
             Err(failure) => {

@@ -91,7 +91,8 @@ async fn a_token_that_the_upstream_refuses_is_a_problem_and_an_upstream_that_is_
     assert_eq!((code, found(&said, "problems")), (Some(0), vec![]), "{said}");
     let warnings = found(&said, "warnings");
     let [(key, what)] = &warnings[..] else { panic!("{said}") };
-    assert!(key == "upstream.token_file" && what.contains("can't be checked"), "{said}");
+    let told = "can't be checked at http://127.0.0.1:9/client/v4: ";
+    assert!(key == "upstream.token_file" && what.contains(told), "{said}");
     let output = away.program(&["check", "--config", &away.config()]);
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(told.starts_with("good: ") && told.contains("warning: upstream.token_file: "), "{told}");
