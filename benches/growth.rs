@@ -38,6 +38,9 @@ const SIZES: [u64; 5] = [1_000, 10_000, 100_000, 1_000_000, 10_000_000];
 /// Entries of ten calls: nine reads, then a write's intent and its outcome.
 const CALLS: u64 = 11;
 
+/// Entries between two heartbeats, at a thousand calls a second.
+const A_MINUTE: u64 = 60_000;
+
 /// Starts at each size, of which the median counts.
 const STARTS: usize = 5;
 
@@ -147,6 +150,7 @@ fn entry(n: u64, which: u64) -> String {
         uuid::Uuid::from_u128((0x019b_0000_0000 + u128::from(n)) << 80 | 7 << 76 | 2 << 62 | u128::from(n))
     };
     let (kind, call) = match which {
+        0 if n % A_MINUTE < CALLS => ("heartbeat", n),
         9 => ("intent", n),
         10 => ("outcome", n - 1),
         _ => ("outcome", n),
@@ -163,6 +167,7 @@ fn entry(n: u64, which: u64) -> String {
         n * 7919 % 1000,
     );
     match which {
+        _ if kind == "heartbeat" => write!(text, r#","ended_before":{n}"#),
         9 => write!(text, r#","request":{{"size":300,"body":{{"description":"{:0>300}"}}}}"#, n),
         10 => write!(
             text,

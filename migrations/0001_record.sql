@@ -26,7 +26,8 @@ CREATE TABLE entries (
     leaf       BLOB NOT NULL CHECK (length(leaf) = 32),
     entry      TEXT NOT NULL CHECK (length(entry) <= 16777216),
     kind       TEXT AS (json_extract(entry, '$.kind')) VIRTUAL NOT NULL CHECK (kind IN
-                   ('intent', 'outcome', 'refusal', 'resolved', 'audit_read', 'started', 'stopped', 'reloaded')),
+                   ('intent', 'outcome', 'refusal', 'resolved', 'audit_read', 'started', 'stopped', 'reloaded',
+                   'heartbeat')),
     id         TEXT AS (json_extract(entry, '$.id')) VIRTUAL NOT NULL CHECK (length(id) = 36),
     time       TEXT AS (json_extract(entry, '$.time')) VIRTUAL NOT NULL
                    CHECK (time GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T*Z' AND length(time) = 27),
@@ -50,7 +51,7 @@ CREATE INDEX entries_tunnel ON entries (tunnel) WHERE tunnel IS NOT NULL;
 -- Few rows each.
 CREATE INDEX entries_bulk ON entries (tunnel_count) WHERE tunnel_count > 1;
 CREATE INDEX entries_intent_id ON entries (intent_id) WHERE intent_id IS NOT NULL;
-CREATE INDEX entries_intents ON entries (id) WHERE kind = 'intent';
+CREATE INDEX entries_kind ON entries (kind) WHERE kind <> 'outcome';
 CREATE INDEX entries_ambiguous ON entries (intent_id) WHERE ambiguous;
 CREATE INDEX entries_one_shot ON entries (time) WHERE request_key IS NOT NULL;
 

@@ -19,6 +19,7 @@ mod owed;
 pub mod redact;
 pub mod secrets;
 mod short;
+mod unended;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +43,7 @@ use debts::{Debt, Debts};
 use guard::Guard;
 use one_shot::{Fate, OneShots};
 use redact::Redactor;
+use unended::Unended;
 
 pub use outcome::{End, Heard, Sent};
 pub use owed::{Owed, Plan};
@@ -56,6 +58,8 @@ pub struct Auditor {
     clock: Arc<dyn Clock>,
     bodies: Bodies,
     debts: Arc<Debts>,
+    unended: Arc<Unended>,
+    heartbeat: Duration,
     /// How long to wait for what is owed.
     patience: Duration,
     one_shots: OneShots,
@@ -102,7 +106,10 @@ impl Auditor {
         metrics: Metrics,
     ) -> Arc<Self> {
         let debts = Arc::new(Debts::default());
-        tokio::spawn(Arc::clone(&debts).pay(Arc::clone(&store), config.database.clone()));
+        let unended = Arc::new(Unended::new(Arc::clone(&store)));
+        let paying =
+            Arc::clone(&debts).pay(Arc::clone(&store), config.database.clone(), Arc::clone(&unended));
+        tokio::spawn(paying);
         Arc::new(Self {
             store,
             redactor: Redactor::new(fingerprinter.clone()),
@@ -112,6 +119,8 @@ impl Auditor {
             clock,
             bodies: config.bodies,
             debts,
+            unended,
+            heartbeat: config.heartbeat,
             patience: config.append_timeout,
             metrics,
         })
@@ -168,6 +177,22 @@ impl Auditor {
         self.append(&self.entry(kind, members)).await
     }
 
+    /// Records that the process is there: it started, or is still alive. The entry bounds what the next start has
+    /// to look through.
+    ///
+    /// # Errors
+    /// [`Refusal::AuditUnavailable`]
+    pub async fn alive(&self, kind: Kind, mut members: Object) -> Result<(), Refusal> {
+        members.set("ended_before", self.unended.ended_before());
+        members.set("heartbeat_s", self.heartbeat.as_secs());
+        self.note(kind, members).await
+    }
+
+    /// Notes that an earlier run left this intent, at this `seq`, without an end.
+    pub fn left(&self, intent: Uuid, seq: u64) {
+        self.unended.left(intent, seq);
+    }
+
     /// Made of what needs no redaction; `request_id` is its own id if `members` has none.
     fn entry(&self, kind: Kind, mut members: Object) -> Json {
         let id = self.ids.next();
@@ -182,6 +207,7 @@ impl Auditor {
         let mut found = Object::from_iter([("evidence", Json::from(evidence))]).into();
         Guard::new([]).mask(&mut found);
         let mut members = call;
+        let intent = members.get("intent_id").and_then(Json::as_str).and_then(|id| id.parse().ok());
         members.set("resolution", resolution);
         if let Json::Object(found) = found {
             members.extend(found);
@@ -189,9 +215,16 @@ impl Auditor {
         // Made once: one that ran out of time may come true, and a second one of another id would be stored beside it.
         let mut entry = self.entry(Kind::Resolved, members);
         short::fit(&mut entry, short::LARGEST);
+        self.end(entry, intent).await;
+    }
+
+    /// Records an end of an intent. If the store can't take it, it is owed.
+    async fn end(&self, entry: Json, intent: Option<Uuid>) {
         if self.append(&entry).await.is_err() {
             let short = short::shortest(&entry);
             self.debts.owe(Debt::of([entry], Some(short)));
+        } else if let Some(intent) = intent {
+            self.unended.end(intent);
         }
     }
 
@@ -297,6 +330,7 @@ impl Auditor {
         members.set("expected", Json::Array(plan.expected.iter().cloned().map(Json::Object).collect()));
         let intent_id = self.ids.next();
         let intent = self.finish_as(Kind::Intent, intent_id, call, members);
+        self.unended.begin(intent_id);
         let stored = self.append(&intent).await;
         call.has_intent = true;
         if let Err(refusal) = stored {

@@ -286,6 +286,8 @@ pub struct Audit {
     pub append_timeout: Duration,
     /// How long a repeated one-shot call is recognized once it is known what became of the first.
     pub one_shot_window: Duration,
+    /// How often an entry says that the program is alive.
+    pub heartbeat: Duration,
     /// How long after a lost call the upstream may still act on it; then its state tells what became of the call.
     pub resolve_after: Duration,
 }

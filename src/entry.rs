@@ -31,6 +31,8 @@
 //! | `duration_us`, `stages_us` | outcomes, refusals | microseconds, in all and by stage |
 //! | `resolution`, `evidence` | resolutions | `applied`, `not applied` or `can't tell`, and what it rests on |
 //! | `version`, `config_digest` | `started` | of the program and its configuration |
+//! | `ended_before` | `started`, `heartbeat` | a `seq`: each intent before it has its outcome or resolution before this entry |
+//! | `heartbeat_s` | `started`, `heartbeat` | seconds until the next heartbeat, at most: a longer silence is an interruption |
 //! | `policy_digest`, `policy_digest_before` | `reloaded` | of the policy text now and before |
 //! | `expected` | intents | for each tunnel, what tells later whether the call came about: `{tunnel?, name?, before?, after?, key_before?, replaces_key}`, `before` and `after` as `ETag`s |
 //!
@@ -61,11 +63,13 @@ pub enum Kind {
     Stopped,
     /// Policy or configuration was replaced.
     Reloaded,
+    /// The process is alive, whether anybody calls or not.
+    Heartbeat,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Intent,
         Self::Outcome,
         Self::Refusal,
@@ -74,6 +78,7 @@ impl Kind {
         Self::Started,
         Self::Stopped,
         Self::Reloaded,
+        Self::Heartbeat,
     ];
 
     /// The name in the record.
@@ -88,6 +93,7 @@ impl Kind {
             Self::Started => "started",
             Self::Stopped => "stopped",
             Self::Reloaded => "reloaded",
+            Self::Heartbeat => "heartbeat",
         }
     }
 }

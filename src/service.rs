@@ -136,7 +136,7 @@ impl Running {
         started.set("config_digest", config.digest.as_str());
         started.set("policy_digest", authorizer.digest());
         auditor
-            .note(Kind::Started, started)
+            .alive(Kind::Started, started)
             .await
             .map_err(|refusal| StartError { doing: "recording the start", why: refusal.message() })?;
 
@@ -164,6 +164,7 @@ impl Running {
             tokio::spawn(certificate::follow(certificate, of_certificate, stopped.clone()));
         }
         tokio::spawn(upkeep(metrics.clone(), stopped.clone()));
+        tokio::spawn(heartbeat(Arc::clone(&pipeline.auditor), config.audit.heartbeat, stopped.clone()));
         let token = TokenCheck::default();
         let of = accounts(&config.upstream);
         tokio::spawn(check_tokens(of, Arc::clone(&pipeline), Arc::clone(&token), stopped.clone()));
@@ -231,19 +232,33 @@ async fn resume(
         let Some(intent) = read(intent) else { continue };
         auditor.remember(&intent, ending.as_ref().and_then(read).as_ref(), now);
     }
-    let open = reader.intents_without_outcome().await.map_err(failed("reading the audit store"))?;
+    let ended = reader.ended_before().await.map_err(failed("reading the audit store"))?;
+    let open = reader.intents_without_outcome(ended).await.map_err(failed("reading the audit store"))?;
     let ambiguous = reader.intents_ambiguous().await.map_err(failed("reading the audit store"))?;
-    let lost: Vec<Json> = open.iter().chain(&ambiguous).filter_map(read).collect();
+    for row in &open {
+        let id = read(&row.entry).and_then(|intent| intent.get("id")?.as_str()?.parse().ok());
+        // One that can't be read is looked at again by each start.
+        auditor.left(id.unwrap_or_default(), row.seq);
+    }
+    let oldest = open.iter().chain(&ambiguous).map(|row| row.seq).min();
+    let lost: Vec<Json> = open.iter().chain(&ambiguous).filter_map(|row| read(&row.entry)).collect();
     // However old they are.
     lost.iter().for_each(|intent| auditor.remember(intent, None, now));
-    // The ids begin with their time, so the least is the oldest.
-    let oldest = lost.iter().filter_map(|intent| intent.get("id")?.as_str()).min();
     if let Some(oldest) = oldest {
         let since = reader.intents_from(oldest).await.map_err(failed("reading the audit store"))?;
-        since.iter().filter_map(read).for_each(|intent| resolver.touched(&intent));
+        since.iter().filter_map(|row| read(&row.entry)).for_each(|intent| resolver.touched(&intent));
     }
     lost.iter().for_each(|intent| resolver.look_into(intent));
     Ok(())
+}
+
+/// Says again and again that the process is alive. While the store is at fault there is none, which is the truth.
+async fn heartbeat(auditor: Arc<Auditor>, every: Duration, mut stop: watch::Receiver<bool>) {
+    while tokio::time::timeout(every, stop.wait_for(|stop| *stop)).await.is_err() {
+        if let Err(refusal) = auditor.alive(Kind::Heartbeat, Object::new()).await {
+            tracing::warn!(refusal.name = refusal.name(), "the heartbeat could not be recorded");
+        }
+    }
 }
 
 /// How often samples are sorted into their buckets: at ten thousand calls a second about a megabyte waits.

@@ -50,7 +50,7 @@ pub use reader::{ReadError, Reader};
 pub use snapshot::{RawCheckpoint, RawEntry, RawHead, RawTile, Snapshot};
 
 use crate::clock::Clock;
-use crate::seal::Signer;
+use crate::seal::{Hash, Signer};
 use writer::{Job, Message};
 
 /// Characters of an entry that are taken: bodies of 1 MiB on both sides with every character escaped are 12 MiB.
@@ -96,6 +96,7 @@ pub struct Store {
     queue: mpsc::Sender<Message>,
     room: Arc<Semaphore>,
     health: watch::Receiver<Health>,
+    newest: watch::Receiver<(u64, Hash)>,
     append_timeout: Duration,
     closed: AtomicBool,
     done: watch::Receiver<bool>,
@@ -148,6 +149,12 @@ impl Store {
         let job = Job { entries, reply, _room: room };
         self.queue.send(Message::Append(job)).await.map_err(|_| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// How many entries are stored.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.newest.borrow().0
     }
 
     /// How the store is, now and whenever that changes.

@@ -13,6 +13,9 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use uuid::Uuid;
+
+use super::unended::Unended;
 use crate::json::Json;
 use crate::store::{Reader, Store, StoreError};
 
@@ -28,6 +31,8 @@ pub(super) struct Debt {
 struct Owing {
     id: String,
     text: String,
+    /// The intent that it is the end of.
+    ends: Option<Uuid>,
 }
 
 impl Debt {
@@ -38,10 +43,15 @@ impl Debt {
                 members.set("recorded_late", true);
             }
             let id = entry.get("id").and_then(Json::as_str).unwrap_or_default().to_owned();
-            Owing { id, text: entry.to_string() }
+            let ends = entry.get("intent_id").and_then(Json::as_str).and_then(|id| id.parse().ok());
+            Owing { id, text: entry.to_string(), ends }
         };
         let entries = entries.into_iter().map(owing).collect();
         Self { entries, short: short.map(|short| Box::new(Self::of([short], None))) }
+    }
+
+    fn ends(&self) -> impl Iterator<Item = Uuid> + '_ {
+        self.entries.iter().filter_map(|entry| entry.ends)
     }
 
     fn texts(&self) -> Vec<String> {
@@ -75,7 +85,7 @@ impl Debts {
     }
 
     /// Writes what is owed whenever the store takes it, for as long as the process lives.
-    pub(super) async fn pay(self: Arc<Self>, store: Arc<Store>, database: PathBuf) {
+    pub(super) async fn pay(self: Arc<Self>, store: Arc<Store>, database: PathBuf, unended: Arc<Unended>) {
         loop {
             let Some(debt) = self.oldest() else {
                 self.paid.notify_waiters();
@@ -84,7 +94,7 @@ impl Debts {
             };
             let error = match store.append(debt.texts()).await {
                 Ok(()) => {
-                    self.settle(None);
+                    self.settle(None, &unended);
                     continue;
                 }
                 Err(error) => error,
@@ -94,7 +104,7 @@ impl Debts {
             match rest {
                 Some(rest) if rest.len() < debt.entries.len() => {
                     let rest = Debt { entries: rest, short: None };
-                    self.settle(Some(rest).filter(|rest| !rest.entries.is_empty()));
+                    self.settle(Some(rest).filter(|rest| !rest.entries.is_empty()), &unended);
                 }
                 Some(_) if error == StoreError::Invalid => {
                     let ids =
@@ -103,7 +113,7 @@ impl Debts {
                         entry.id = ids,
                         "the store can never take this; something short stands in"
                     );
-                    self.settle(debt.short.map(|short| *short));
+                    self.settle(debt.short.map(|short| *short), &unended);
                 }
                 _ => {
                     tracing::warn!(
@@ -118,9 +128,14 @@ impl Debts {
     }
 
     /// Takes the oldest debt off, and puts another in its place if there is one.
-    fn settle(&self, instead: Option<Debt>) {
+    fn settle(&self, instead: Option<Debt>, unended: &Unended) {
         let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
-        owed.pop_front();
+        let paid = owed.pop_front();
+        let still = |intent: &Uuid| instead.iter().flat_map(Debt::ends).any(|ends| ends == *intent);
+        paid.iter()
+            .flat_map(Debt::ends)
+            .filter(|intent| !still(intent))
+            .for_each(|intent| unended.end(intent));
         if let Some(debt) = instead {
             owed.push_front(debt);
         }
@@ -188,7 +203,8 @@ mod tests {
         let store = Arc::new(Store::open(settings.clone(), signer, SystemClock::new()).await.unwrap());
         let reader = Reader::open(&settings.database).await.unwrap();
         let debts = Arc::new(Debts::default());
-        tokio::spawn(Arc::clone(&debts).pay(Arc::clone(&store), settings.database.clone()));
+        let unended = Arc::new(Unended::new(Arc::clone(&store)));
+        tokio::spawn(Arc::clone(&debts).pay(Arc::clone(&store), settings.database.clone(), unended));
         Record { store, reader, debts, _folder: folder }
     }
 

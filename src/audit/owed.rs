@@ -20,7 +20,7 @@ use super::call::Call;
 use super::debts::Debt;
 use super::effects;
 use super::outcome::{self, End, Heard, Sent};
-use super::{Auditor, Cleared, Recorded, decision, short};
+use super::{Auditor, Cleared, Recorded, decision};
 
 /// What a write is about: what is asked, of which state, and how to tell later whether it came about.
 pub struct Plan {
@@ -113,10 +113,7 @@ impl Owed {
         }
         call.time_members(&mut members);
         let entry = auditor.finish(Kind::Outcome, call, members);
-        if auditor.append(&entry).await.is_err() {
-            let short = short::shortest(&entry);
-            auditor.debts.owe(Debt::of([entry], Some(short)));
-        }
+        auditor.end(entry, Some(self.intent_id)).await;
         // Not before: whatever fails while the outcome is made leaves it to the drop.
         self.closed = true;
         if let Some(key) = &self.key {

@@ -30,6 +30,11 @@ pub(super) fn read(section: &mut Section<'_>) -> Audit {
             Duration::from_mins(10),
             Duration::from_secs(1)..=Duration::from_hours(24),
         ),
+        heartbeat: section.duration(
+            "heartbeat",
+            Duration::from_mins(1),
+            Duration::from_secs(1)..=Duration::from_hours(1),
+        ),
         resolve_after: section.duration(
             "resolve_after",
             // Cloudflare's edge waits at most 100 seconds for what is behind it.

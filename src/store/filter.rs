@@ -26,6 +26,8 @@ pub struct Filter {
     pub operation: Option<Operation>,
     /// This kind of entry.
     pub kind: Option<Kind>,
+    /// Without heartbeats, unless their kind is asked for.
+    pub no_heartbeats: bool,
     /// After this `seq`: the oldest of those are taken, where otherwise it is the newest.
     pub after: Option<u64>,
     /// At most so many; `None` for all.
@@ -59,6 +61,9 @@ impl Filter {
         }
         if let Some(kind) = self.kind {
             query.push(" AND kind = ").push_bind(kind.name());
+        }
+        if self.no_heartbeats && self.kind.is_none() {
+            query.push(" AND kind <> ").push_bind(Kind::Heartbeat.name());
         }
         if let Some(team) = &self.team {
             query.push(" AND EXISTS (SELECT 1 FROM json_each(entry, '$.teams') AS team WHERE team.value = ");

@@ -96,6 +96,7 @@ pub(super) fn start<B: Backend>(
     let (health, watched) = watch::channel(Health::default());
     let health = Arc::new(health);
     let (newest, checkpoints) = watch::channel((state.tree.size(), state.tree.root()));
+    let stored = checkpoints.clone();
     let (end, done) = watch::channel(false);
     let follower = settings
         .checkpoint_file
@@ -127,6 +128,7 @@ pub(super) fn start<B: Backend>(
         queue,
         room: Arc::new(Semaphore::new(MAX_WAITING_BYTES)),
         health: watched,
+        newest: stored,
         append_timeout: settings.append_timeout,
         closed: AtomicBool::new(false),
         done,

@@ -69,7 +69,11 @@ const HANG: Duration = Duration::from_millis(400);
 async fn every_effect_has_an_intent_and_every_intent_an_end_wherever_the_program_is_killed() {
     let (kills, seed) = (number("TUNNELWARDEN_KILLS"), number("TUNNELWARDEN_SEED"));
     let wishes = Wishes {
-        config: vec![("limits.upstream_budget", "{ requests = 100000, window = \"5m\" }".to_owned())],
+        config: vec![
+            ("limits.upstream_budget", "{ requests = 100000, window = \"5m\" }".to_owned()),
+            // Each bounds what the next start looks through.
+            ("audit.heartbeat", "\"1s\"".to_owned()),
+        ],
         unlimited: true,
         ..Wishes::default()
     };

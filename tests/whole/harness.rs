@@ -318,9 +318,9 @@ impl World {
     /// The intents that nothing has ended yet.
     pub async fn open_intents(&self) -> Vec<String> {
         let reader = Reader::open(&self.database).await.unwrap();
-        let open = reader.intents_without_outcome().await.unwrap();
+        let open = reader.intents_without_outcome(0).await.unwrap();
         reader.close().await;
-        open
+        open.into_iter().map(|row| row.entry).collect()
     }
 
     /// The entries of one call.
@@ -382,7 +382,7 @@ impl Drop for World {
         let open = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                Reader::open(&database).await.unwrap().intents_without_outcome().await.unwrap()
+                Reader::open(&database).await.unwrap().intents_without_outcome(0).await.unwrap()
             })
         });
         let open = open.join().unwrap();

@@ -62,6 +62,8 @@ pub const PROTECTED: &[&str] = &[
     "resolution",
     "version",
     "config_digest",
+    "ended_before",
+    "heartbeat_s",
 ];
 
 /// Names that our own entries have besides the field table's. Only where a whole name equals one of them does

@@ -67,6 +67,7 @@ impl Bench {
             bodies: Bodies { read: true, write: true, secret: true },
             append_timeout,
             one_shot_window: LONG,
+            heartbeat: LONG,
             resolve_after: Duration::ZERO,
         };
         let ids = Arc::new(Ids::new(clock.clone()));
@@ -142,10 +143,12 @@ async fn an_outcome_too_large_for_the_record_says_what_is_true_and_what_is_left_
 }
 
 #[tokio::test]
-async fn a_resolution_that_was_stored_late_is_stored_once() {
+async fn a_resolution_that_was_stored_late_is_stored_once_and_ends_its_intent() {
     let bench = Bench::new(Duration::from_millis(200)).await;
     bench.plan.commits.lock().unwrap().push_back(Step::Hangs);
-    let call = Object::from_iter([("intent_id", "an intent")]);
+    let intent = bench.auditor.ids.next();
+    bench.auditor.left(intent, 0);
+    let call = Object::from_iter([("intent_id", intent.to_string())]);
     let mut health = bench.store.health();
     let release = async {
         health.wait_for(|health| !health.is_writable()).await.unwrap();
@@ -153,7 +156,9 @@ async fn a_resolution_that_was_stored_late_is_stored_once() {
     };
     let resolved = bench.auditor.resolved(call, "applied", Vec::new());
     tokio::time::timeout(LONG, async { tokio::join!(resolved, release) }).await.unwrap();
+    let before = bench.auditor.unended.ended_before();
     assert_eq!(bench.entries(Kind::Resolved).await.len(), 1);
+    assert_eq!((before, bench.auditor.unended.ended_before()), (0, 1));
 }
 
 #[tokio::test]

@@ -47,7 +47,7 @@ pub struct List {
     /// Calls of this operation.
     #[arg(long, value_parser = parse_operation)]
     pub operation: Option<Operation>,
-    /// Entries of this kind.
+    /// Entries of this kind; heartbeats are in the table only where they are asked for.
     #[arg(long, value_parser = parse_kind)]
     pub kind: Option<Kind>,
     /// The newest so many; 0 for all.
@@ -100,6 +100,7 @@ impl List {
             tunnel: self.tunnel.clone(),
             operation: self.operation,
             kind: self.kind,
+            no_heartbeats: !self.json,
             after: None,
             limit: (self.limit > 0).then_some(self.limit),
         })

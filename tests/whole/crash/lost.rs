@@ -293,6 +293,43 @@ async fn a_refused_repetition_does_not_hide_what_became_of_the_first() {
     assert_eq!(resolved[0].text("/request_id"), first.header("x-request-id"));
 }
 
+/// A heartbeat says from where on a start has to look for lost calls: never behind one that is under way.
+#[tokio::test]
+async fn a_lost_call_is_found_behind_heartbeats_that_were_written_while_it_was_under_way() {
+    let mut world = furnished(vec![("audit.heartbeat", "\"1s\"".to_owned())]).await;
+    let lost = Lost::update(&world, 77).await;
+    let heartbeats = |all: &[Stored]| all.iter().filter(|entry| entry.text("/kind") == "heartbeat").count();
+    world.wait_for("a heartbeat", |all| heartbeats(all) > 0).await;
+    world.emulator.fault(Fault::HangAfter(LONG), Operation::Update, 1);
+    {
+        let token = world.token("admin");
+        let call = world.try_call(&token, Method::PUT, &lost.path, lost.body.as_deref(), &[]);
+        let heartbeat = async {
+            let intent = |all: &[Stored]| all.last().is_some_and(|entry| entry.text("/kind") == "intent");
+            let before = heartbeats(&world.wait_for("the intent", intent).await);
+            world.wait_for("two heartbeats", |all| heartbeats(all) > before + 1).await
+        };
+        let all = tokio::select! {
+            answer = call => panic!("{answer:?}"),
+            all = heartbeat => all,
+        };
+        let intent = all.iter().find(|entry| entry.text("/kind") == "intent").unwrap().seq;
+        let told = |entry: &&Stored| entry.seq > intent && entry.text("/kind") == "heartbeat";
+        for heartbeat in all.iter().filter(told) {
+            assert_eq!(heartbeat.number("/ended_before"), i64::try_from(intent).ok(), "{}", heartbeat.raw);
+            assert_eq!(heartbeat.number("/heartbeat_s"), Some(1), "{}", heartbeat.raw);
+        }
+    }
+    world.kill();
+    world.launch().await;
+    let resolved = resolutions(&world, 1).await;
+    assert_eq!(resolved[0].text("/resolution"), "applied", "{}", resolved[0].raw);
+    let after = resolved[0].seq;
+    let later = world.wait_for("a heartbeat after it", |all| all.last().is_some_and(|last| last.seq > after));
+    let later = later.await;
+    assert_eq!(later.last().unwrap().number("/ended_before"), i64::try_from(after + 1).ok());
+}
+
 /// The state tells nothing of a call once another has followed it, be it before a second crash.
 #[tokio::test]
 async fn a_lost_call_that_another_followed_is_not_judged_by_that_ones_effect() {
