@@ -37,8 +37,8 @@ CREATE TABLE entries (
     tunnel     TEXT AS (json_extract(entry, '$.tunnels[0].id')) VIRTUAL,
     tunnel_count INTEGER AS (json_array_length(entry, '$.tunnels')) VIRTUAL,
     intent_id  TEXT AS (json_extract(entry, '$.intent_id')) VIRTUAL,
-    request_key TEXT AS (json_extract(entry, '$.request_key')) VIRTUAL,
-    ambiguous  INTEGER AS (json_extract(entry, '$.ambiguous')) VIRTUAL
+    request_key TEXT AS (CASE kind WHEN 'intent' THEN json_extract(entry, '$.request_key') END) VIRTUAL,
+    ambiguous  INTEGER AS (CASE WHEN intent_id IS NOT NULL THEN json_extract(entry, '$.ambiguous') END) VIRTUAL
 ) STRICT;
 
 -- Ids begin with their time (UUIDv7), as `time` does, so these three grow at their right edge, which is cheap.

@@ -1,7 +1,8 @@
 //! Whether the files are still where they were opened.
 //!
 //! A file that is deleted or replaced under a running process takes every write without an error, and all of it
-//! is lost. So device and inode behind the paths are looked at around every commit. Not here: what then happens
+//! is lost. So device and inode behind the paths are looked at around every commit: on the runtime's own thread, as the
+//! kernel has them at hand while the files are open, and a hand-over costs more. Not here: what then happens
 //! (`store::writer`).
 
 use std::os::unix::fs::MetadataExt as _;
@@ -23,15 +24,15 @@ pub(super) struct Place {
 
 impl Place {
     /// Notes which files there are now. The WAL must exist, as it does after any transaction.
-    pub(super) async fn note(database: &Path) -> Result<Self, StoreError> {
+    pub(super) fn note(database: &Path) -> Result<Self, StoreError> {
         let (database, wal) = (database.to_owned(), beside(database, "-wal"));
-        let seen = identities(&database, &wal).await?;
+        let seen = identities(&database, &wal)?;
         Ok(Self { database, wal, seen })
     }
 
     /// Checks that they are still the same.
-    pub(super) async fn check(&self) -> Result<(), StoreError> {
-        let now = identities(&self.database, &self.wal).await?;
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        let now = identities(&self.database, &self.wal)?;
         if now == self.seen { Ok(()) } else { Err(StoreError::Moved) }
     }
 
@@ -43,15 +44,12 @@ impl Place {
 
 /// Checks that the file at `database` is the one that was there, before it is opened again: `SQLite` would
 /// replay the WAL that still lies there into whatever file has come in its place.
-pub(super) async fn check_home(database: &Path, home: Identity) -> Result<(), StoreError> {
-    let database = database.to_owned();
-    let now = off_the_runtime(move || identity(&database)).await?;
-    if now == home { Ok(()) } else { Err(StoreError::Moved) }
+pub(super) fn check_home(database: &Path, home: Identity) -> Result<(), StoreError> {
+    if identity(database)? == home { Ok(()) } else { Err(StoreError::Moved) }
 }
 
-async fn identities(database: &Path, wal: &Path) -> Result<(Identity, Identity), StoreError> {
-    let (database, wal) = (database.to_owned(), wal.to_owned());
-    off_the_runtime(move || Ok((identity(&database)?, identity(&wal)?))).await
+fn identities(database: &Path, wal: &Path) -> Result<(Identity, Identity), StoreError> {
+    Ok((identity(database)?, identity(wal)?))
 }
 
 fn identity(path: &Path) -> Result<Identity, StoreError> {
@@ -60,10 +58,4 @@ fn identity(path: &Path) -> Result<Identity, StoreError> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(StoreError::Moved),
         Err(_) => Err(StoreError::Io),
     }
-}
-
-async fn off_the_runtime<T: Send + 'static>(
-    look: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(look).await.unwrap_or(Err(StoreError::Closed))
 }

@@ -17,9 +17,9 @@ use super::place::{Identity, Place, check_home};
 use super::{StoreError, schema};
 use crate::seal::{self, Hash, Tree};
 
-/// Rows that go over in one piece, largest first: a batch is cut into these, so that six texts are prepared once
-/// and serve every size of batch.
-const CHUNKS: [usize; 6] = [32, 16, 8, 4, 2, 1];
+/// Rows that go over in one piece, at most. Each number of rows is a statement of its own, prepared when it is first
+/// needed and kept; the connection keeps a hundred.
+const PIECE: usize = 32;
 
 /// Bytes of WAL that are kept after it was copied into the database: 64 MiB.
 const WAL_KEPT: &str = "67108864";
@@ -72,12 +72,12 @@ impl Sqlite {
 
     async fn connect(&mut self) -> Result<&mut SqliteConnection, StoreError> {
         if let Some(home) = self.home {
-            check_home(&self.path, home).await?;
+            check_home(&self.path, home)?;
         }
         let mut connection = self.options().connect().await.map_err(|e| classify(&e))?;
         // A read makes the WAL, whose place is to be known.
         sqlx::query("SELECT count(*) FROM head").execute(&mut connection).await.map_err(|e| classify(&e))?;
-        let place = Place::note(&self.path).await?;
+        let place = Place::note(&self.path)?;
         self.home.get_or_insert(place.home());
         // The old connection goes only now: the last one that closes takes the WAL with it, and on a full disk
         // there may be no room for a new one.
@@ -119,7 +119,7 @@ impl Backend for Sqlite {
 
     async fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {
         let Some(open) = self.open.as_mut() else { return Err(CommitError::Nothing(StoreError::Closed)) };
-        open.place.check().await.map_err(CommitError::Nothing)?;
+        open.place.check().map_err(CommitError::Nothing)?;
         if let Err(fault) = write(&mut open.connection, batch).await {
             // If this fails too, the transaction ends with its connection.
             let _ = sqlx::query("ROLLBACK").execute(&mut open.connection).await;
@@ -128,7 +128,7 @@ impl Backend for Sqlite {
         let committed = sqlx::query("COMMIT").execute(&mut open.connection).await;
         committed.map_err(|e| CommitError::Unknown(classify(&e)))?;
         // A file that was taken away meanwhile took the batch with it.
-        open.place.check().await.map_err(CommitError::Unknown)
+        open.place.check().map_err(CommitError::Unknown)
     }
 
     async fn probe(&mut self) -> Result<(), StoreError> {
@@ -138,7 +138,7 @@ impl Backend for Sqlite {
                      ON CONFLICT (one) DO UPDATE SET room = excluded.room";
         let query = sqlx::query(probe).bind(PROBE_BYTES);
         query.execute(&mut open.connection).await.map_err(|e| classify(&e))?;
-        open.place.check().await
+        open.place.check()
     }
 
     async fn close(&mut self) {
@@ -156,19 +156,16 @@ async fn write(connection: &mut SqliteConnection, batch: &Batch) -> Result<(), S
     let head = if batch.before.is_some() { REPLACE_HEAD } else { FIRST_HEAD };
     let mut begin = Some(head);
     let (mut rest, mut seq) = (batch.rows.as_slice(), signed(batch.first)?);
-    for size in CHUNKS {
-        while let Some((chunk, after)) = rest.split_at_checked(size) {
-            let mut query = piece(begin.take(), batch, size);
-            for row in chunk {
-                query = query.bind(seq).bind(row.leaf.0.to_vec()).bind(Arc::clone(&row.entry));
-                seq += 1;
-            }
-            query.execute(&mut *connection).await.map_err(failed)?;
-            rest = after;
+    // A batch without rows begins as well.
+    while !rest.is_empty() || begin.is_some() {
+        let (chunk, after) = rest.split_at(rest.len().min(PIECE));
+        let mut query = piece(begin.take(), batch, chunk.len());
+        for row in chunk {
+            query = query.bind(seq).bind(row.leaf.0.to_vec()).bind(Arc::clone(&row.entry));
+            seq += 1;
         }
-    }
-    if begin.is_some() {
-        piece(begin, batch, 0).execute(&mut *connection).await.map_err(failed)?;
+        query.execute(&mut *connection).await.map_err(failed)?;
+        rest = after;
     }
     for tile in &batch.tiles {
         let query = sqlx::query("INSERT INTO tiles (level, n, root, hashes) VALUES (?, ?, ?, ?)")
