@@ -69,7 +69,7 @@ async fn main() {
 }
 
 async fn row(world: &World, name: &str, requests: &[Vec<u8>]) {
-    let took = load::run(world, requests).await;
+    let took = load::run(world, requests, CONNECTIONS).await;
     println!(
         "{name:<28} {:>9.0} {:>9.2?} {:>9.2?} {:>9.1} us {:>5.1} MiB",
         took.calls_a_second,

@@ -1,36 +1,18 @@
-//! How the cost of a call and of a start grows with the record: `cargo bench --bench growth [-- --entries N]`.
+//! How the cost of a call and of a start grows with the record.
 //!
 //! Fills a record with entries of the usual size and kinds through the store itself, a tenth of the calls writes,
-//! and at each size starts the program as its users do and loads it. The record ends with N entries (a million);
-//! ten million take 15 GB below the system's temporary folder. Figures are kept in `benches/README.md`.
-
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    clippy::disallowed_methods,
-    dead_code,
-    unreachable_pub,
-    reason = "a benchmark measures with the machine's clock and stops at the first thing that is wrong"
-)]
-
-#[path = "../tests/whole/harness.rs"]
-mod harness;
-
-#[path = "load/mod.rs"]
-mod load;
+//! and at each size starts the program as its users do and loads it.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use harness::{Wishes, World, tunnel_body};
-use http::Method;
 use tunnelwarden::seal::Signer;
 use tunnelwarden::store::{Settings, Store};
+
+use super::{Tunnel, costs, tunnels, wishes};
+use crate::harness::World;
+use crate::load;
 
 /// Where it is looked at, if the record becomes so long.
 const SIZES: [u64; 5] = [1_000, 10_000, 100_000, 1_000_000, 10_000_000];
@@ -44,20 +26,8 @@ const A_MINUTE: u64 = 60_000;
 /// Starts at each size, of which the median counts.
 const STARTS: usize = 5;
 
-#[tokio::main]
-async fn main() {
-    // `cargo test --benches` runs this as well, to see that it builds.
-    if !std::env::args().any(|argument| argument == "--bench") {
-        return;
-    }
-    let mut arguments = std::env::args().skip_while(|argument| argument != "--entries").skip(1);
-    let most = arguments.next().map_or(1_000_000, |most| most.parse().expect("--entries wants a number"));
-    let wishes = Wishes {
-        config: vec![("limits.upstream_budget", "{ requests = 1000000, window = \"1s\" }".to_owned())],
-        unlimited: true,
-        unchecked: true,
-        ..Wishes::default()
-    };
+pub async fn record(most: u64) {
+    let wishes = crate::harness::Wishes { unchecked: true, ..wishes() };
     let mut world = World::prepared(wishes).await;
     println!(
         "{:>10} {:>9} {:>10} {:>10} {:>10} {:>12} {:>12} {:>10}",
@@ -76,20 +46,10 @@ async fn main() {
         }
         starts.push(start(&mut world).await);
         starts.sort_unstable();
-        let token = world.token("admin");
-        let mut made = Vec::new();
-        for n in 1..=load::CONNECTIONS {
-            let body = tunnel_body(&format!("g{n}"), u8::try_from(n).unwrap());
-            let tunnel = world.call("admin", Method::POST, "", Some(&body)).await;
-            made.push((format!("/{}", tunnel.text_at("/result/id")), body));
-        }
-        let reads: Vec<_> = made.iter().map(|(path, _)| load::request("GET", path, &token, "")).collect();
-        let writes: Vec<_> =
-            made.iter().map(|(path, body)| load::request("PUT", path, &token, body)).collect();
-        let read = load::run(&world, &reads).await;
-        let write = load::run(&world, &writes).await;
-        for (path, _) in &made {
-            let gone = world.call("admin", Method::DELETE, path, None).await;
+        let made = tunnels(&world, load::CONNECTIONS).await;
+        let (read, write) = costs(&world, &made).await;
+        for Tunnel { path, .. } in &made {
+            let gone = world.call("admin", http::Method::DELETE, path, None).await;
             assert_eq!(gone.status, 200, "{}", gone.text());
         }
         println!(

@@ -59,24 +59,28 @@ pub struct Took {
     pub cpu_us: f64,
 }
 
-/// Loads the proxy over 32 connections that are kept alive, each with one of the requests.
-pub async fn run(world: &World, requests: &[Vec<u8>]) -> Took {
+/// Loads the proxy over connections that are kept alive, each with its share of the requests in turn: one of them where
+/// there are no more than connections.
+pub async fn run(world: &World, requests: &[Vec<u8>], connections: usize) -> Took {
     let stop = Arc::new(AtomicBool::new(false));
     let calls = Arc::new(AtomicU64::new(0));
     let mut tasks = Vec::new();
     let cpu = cpu(world);
     let began = Instant::now();
-    for request in requests.iter().cycle().take(CONNECTIONS) {
-        let request = request.clone();
+    for n in 0..connections {
+        let share: Vec<_> = requests.iter().skip(n % requests.len()).step_by(connections).cloned().collect();
         let (stop, calls) = (Arc::clone(&stop), Arc::clone(&calls));
         let api = world.proxy().api;
         tasks.push(tokio::spawn(async move {
             let mut stream = TcpStream::connect(api).await.unwrap();
             let mut buffer = Vec::new();
             let mut times = Vec::new();
-            while !stop.load(Ordering::Relaxed) {
+            for request in share.iter().cycle() {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
                 let began = Instant::now();
-                exchange(&mut stream, &request, &mut buffer).await;
+                exchange(&mut stream, request, &mut buffer).await;
                 times.push(began.elapsed());
                 calls.fetch_add(1, Ordering::Relaxed);
             }
