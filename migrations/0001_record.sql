@@ -24,7 +24,7 @@ PRAGMA application_id = 1953980786;
 CREATE TABLE entries (
     seq        INTEGER PRIMARY KEY CHECK (seq >= 0),
     leaf       BLOB NOT NULL CHECK (length(leaf) = 32),
-    entry      TEXT NOT NULL CHECK (length(entry) <= 16777216),
+    entry      TEXT NOT NULL CHECK (length(CAST(entry AS BLOB)) <= 16777216),
     kind       TEXT AS (json_extract(entry, '$.kind')) VIRTUAL NOT NULL CHECK (kind IN
                    ('intent', 'outcome', 'refusal', 'resolved', 'audit_read', 'started', 'stopped', 'reloaded',
                    'heartbeat')),

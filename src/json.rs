@@ -13,6 +13,7 @@ mod differential;
 mod read;
 mod write;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
@@ -68,9 +69,12 @@ macro_rules! from_integer {
 }
 from_integer!(u8, u16, u32, u64, u128, usize, i32, i64);
 
+/// A member's name: most that we write are our own words, which cost no allocation.
+pub type Name = Cow<'static, str>;
+
 /// An object: members in the order in which they came, each name once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Object(Vec<(String, Json)>);
+pub struct Object(Vec<(Name, Json)>);
 
 impl Object {
     /// An object with no member.
@@ -97,7 +101,7 @@ impl Object {
     }
 
     /// Sets a member, in its old place if there is one.
-    pub fn set(&mut self, name: impl Into<String>, value: impl Into<Json>) {
+    pub fn set(&mut self, name: impl Into<Name>, value: impl Into<Json>) {
         let name = name.into();
         match self.get_mut(&name) {
             Some(old) => *old = value.into(),
@@ -125,12 +129,12 @@ impl Object {
 
     /// The members, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Json)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value))
+        self.0.iter().map(|(name, value)| (&**name, value))
     }
 
     /// The members, to change; names stay.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut Json)> {
-        self.0.iter_mut().map(|(name, value)| (name.as_str(), value))
+        self.0.iter_mut().map(|(name, value)| (&**name, value))
     }
 
     /// How many members there are.
@@ -146,7 +150,7 @@ impl Object {
     }
 }
 
-impl<N: Into<String>, V: Into<Json>> FromIterator<(N, V)> for Object {
+impl<N: Into<Name>, V: Into<Json>> FromIterator<(N, V)> for Object {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(members: I) -> Self {
         let mut object = Self::new();
         object.extend(members);
@@ -154,7 +158,7 @@ impl<N: Into<String>, V: Into<Json>> FromIterator<(N, V)> for Object {
     }
 }
 
-impl<N: Into<String>, V: Into<Json>> Extend<(N, V)> for Object {
+impl<N: Into<Name>, V: Into<Json>> Extend<(N, V)> for Object {
     /// Sets one member after the other. Many names are looked up by hash, so that they don't cost a quadratic
     /// time.
     fn extend<I: IntoIterator<Item = (N, V)>>(&mut self, members: I) {
@@ -183,8 +187,8 @@ impl<N: Into<String>, V: Into<Json>> Extend<(N, V)> for Object {
 }
 
 impl IntoIterator for Object {
-    type Item = (String, Json);
-    type IntoIter = std::vec::IntoIter<(String, Json)>;
+    type Item = (Name, Json);
+    type IntoIter = std::vec::IntoIter<(Name, Json)>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.0.into_iter()

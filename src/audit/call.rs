@@ -89,7 +89,7 @@ impl Line {
         const METHODS: [&str; 9] =
             ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
         const MAX_SEGMENTS: usize = 12;
-        let mut shape = String::new();
+        let mut shape = String::with_capacity(path.len().min(1024));
         let mut before = "";
         for (i, segment) in path.split('/').skip(1).enumerate() {
             if i == MAX_SEGMENTS {
@@ -132,7 +132,7 @@ impl Call {
             clock,
             began,
             mark: began,
-            stages: Vec::new(),
+            stages: Vec::with_capacity(8),
         }
     }
 
@@ -231,7 +231,7 @@ impl Named {
 }
 
 /// Sets a member that is left out where it is not known.
-pub fn optional(object: &mut Object, name: &str, value: Option<impl Into<Json>>) {
+pub fn optional(object: &mut Object, name: &'static str, value: Option<impl Into<Json>>) {
     if let Some(value) = value {
         object.set(name, value);
     }

@@ -185,9 +185,9 @@ impl<'a> Guard<'a> {
     fn renamed(&self, members: Object) -> Object {
         let mut out = Object::new();
         for (name, value) in members {
-            let mut free = self.masked_name(&name).unwrap_or(name);
+            let mut free = self.masked_name(&name).map_or(name, Into::into);
             while out.get(&free).is_some() {
-                free = format!("{MASK}:{}", out.len());
+                free = format!("{MASK}:{}", out.len()).into();
             }
             out.set(free, value);
         }

@@ -149,7 +149,7 @@ pub(super) fn bare_refusal(auditor: &Auditor, intent: &Json, refusal: &Refusal) 
 fn bare(auditor: &Auditor, kind: Kind, intent: &Json, refusal: &Refusal) -> Entry {
     let known = intent.as_object().into_iter().flat_map(Object::iter);
     let repeated = known.filter(|(name, _)| !INTENT_ONLY.contains(name));
-    let mut members: Object = repeated.map(|(name, value)| (name, value.clone())).collect();
+    let mut members: Object = repeated.map(|(name, value)| (name.to_owned(), value.clone())).collect();
     members.set("status", refusal.terms().status.as_u16());
     members.set("refusal", refusal.record());
     let request_id = intent.get("request_id").and_then(Json::as_str);

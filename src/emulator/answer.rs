@@ -56,7 +56,7 @@ impl Refused {
 }
 
 /// An object from its members.
-pub(super) fn object<const N: usize>(members: [(&str, Json); N]) -> Json {
+pub(super) fn object<const N: usize>(members: [(&'static str, Json); N]) -> Json {
     Object::from_iter(members).into()
 }
 
@@ -213,7 +213,7 @@ fn tunnels(within: &mut Json) {
             for (name, value) in std::mem::take(object) {
                 let mut value = value;
                 tunnels(&mut value);
-                object.set(&name, value);
+                object.set(name, value);
             }
             if object.get("name").is_some() && object.get(UNKNOWN).is_none() {
                 add_unknown(within);

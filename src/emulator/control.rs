@@ -79,7 +79,7 @@ fn tunnels(shared: &Shared) -> Json {
     let accounts = lock(&shared.accounts);
     let shown = accounts.iter().map(|(account, tunnels)| {
         let tunnels = tunnels.iter().map(|tunnel| tunnel.show(TargetForm::Object, now)).collect();
-        (account.as_str(), Json::Array(tunnels))
+        (account.to_string(), Json::Array(tunnels))
     });
     shown.collect::<Object>().into()
 }

@@ -126,7 +126,7 @@ impl<'a> Fields<'a> {
         text
     }
 
-    fn copy_text(&mut self, to: &mut Object, name: &str, rule: Rule<'_>) {
+    fn copy_text(&mut self, to: &mut Object, name: &'static str, rule: Rule<'_>) {
         let Some(text) = self.text(name) else { return };
         match rule(text) {
             Ok(()) => to.set(name, text),

@@ -171,12 +171,12 @@ impl Ask<'_> {
         let (mut applied, mut unapplied, mut touched) = (Object::new(), Object::new(), Vec::new());
         for (id, psk) in pairs {
             match tunnels.find_mut(id) {
-                None => unapplied.set(id, "IPsec tunnel not found"),
-                Some(_) if psk.is_empty() => unapplied.set(id, "psk must not be empty"),
+                None => unapplied.set(id.to_owned(), "IPsec tunnel not found"),
+                Some(_) if psk.is_empty() => unapplied.set(id.to_owned(), "psk must not be empty"),
                 Some(tunnel) => {
                     let psk = SecretString::from(psk);
                     tunnel.set_psk(psk.clone(), self.now);
-                    applied.set(id, self.applied(tunnel, &psk));
+                    applied.set(id.to_owned(), self.applied(tunnel, &psk));
                     touched.push((id.to_owned(), tunnel.name().to_owned()));
                 }
             }

@@ -47,7 +47,7 @@ impl Tunnel {
     pub(super) fn show(&self, form: TargetForm, now: Timestamp) -> Json {
         let mut shown = Object::from_iter([("id", self.id.as_str())]);
         for (name, value) in self.settings.iter() {
-            shown.set(name, value.clone());
+            shown.set(name.to_owned(), value.clone());
         }
         if let Some(Json::Object(health)) = shown.get_mut("health_check") {
             let saved = health.get("target").and_then(Json::as_str).unwrap_or_default().to_owned();

@@ -205,7 +205,7 @@ impl DevKey {
         header.set("alg", algorithm_name(self.algorithm));
         header.set("typ", "JWT");
         header.set("kid", self.id.as_str());
-        extras.iter().for_each(|(name, value)| header.set(*name, value.clone()));
+        extras.iter().for_each(|(name, value)| header.set((*name).to_owned(), value.clone()));
         self.sign_texts(&Json::from(header).to_string(), &claims.to_string())
     }
 

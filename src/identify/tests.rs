@@ -62,7 +62,7 @@ pub(super) fn claims() -> Object {
 }
 
 /// The usual claims with one of them replaced (by JSON text) or, where there is no text, taken out.
-pub(super) fn with(name: &str, text: Option<&str>) -> Json {
+pub(super) fn with(name: &'static str, text: Option<&str>) -> Json {
     let mut claims = claims();
     match text {
         Some(text) => claims.set(name, json::read(text.as_bytes(), 8).unwrap()),

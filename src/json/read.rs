@@ -1,6 +1,6 @@
 //! The strict reader. One pass, no recursion deeper than the limit, no allocation before a string is complete.
 
-use super::{Json, Number, Object, escape_token};
+use super::{Json, Name, Number, Object, escape_token};
 
 /// Why a text is not taken, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -191,7 +191,7 @@ impl<'a> Reader<'a> {
 
     fn object(&mut self) -> Result<Json, ErrorKind> {
         self.open()?;
-        let mut members: Vec<(String, Json)> = Vec::new();
+        let mut members: Vec<(Name, Json)> = Vec::new();
         let mut seen = std::collections::HashSet::new();
         if self.peek() == Some(b'}') {
             self.at += 1;
@@ -207,7 +207,7 @@ impl<'a> Reader<'a> {
                 members.iter().any(|(known, _)| *known == name)
             } else {
                 if seen.is_empty() {
-                    seen.extend(members.iter().map(|(known, _)| known.clone()));
+                    seen.extend(members.iter().map(|(known, _)| known.to_string()));
                 }
                 !seen.insert(name.clone())
             };
@@ -219,7 +219,7 @@ impl<'a> Reader<'a> {
             self.expect(b':')?;
             let value = self.value()?;
             self.path.pop();
-            members.push((name, value));
+            members.push((name.into(), value));
             self.space();
             match self.peek() {
                 Some(b',') => self.at += 1,

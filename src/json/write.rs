@@ -8,7 +8,7 @@ impl Json {
     /// The value as compact JSON text.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let mut out = String::with_capacity(512);
+        let mut out = String::with_capacity(2048);
         value(&mut out, self);
         out
     }

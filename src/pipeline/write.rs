@@ -74,7 +74,7 @@ impl Pipeline {
             let mut item = Object::new();
             let before = before.get(at);
             let named = call.tunnels.get(at);
-            let mut set = |name: &str, value: Option<String>| {
+            let mut set = |name: &'static str, value: Option<String>| {
                 if let Some(value) = value {
                     item.set(name, value);
                 }

@@ -57,7 +57,7 @@ impl Intent {
             validate_only: entry.get("validate_only").and_then(Json::as_bool)?,
             request_key: text("request_key").map(str::to_owned),
             expected: entry.get("expected")?.as_array()?.iter().map(expected).collect(),
-            call: call.map(|(name, value)| (name, value.clone())).collect(),
+            call: call.map(|(name, value)| (name.to_owned(), value.clone())).collect(),
         })
     }
 }

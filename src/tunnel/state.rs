@@ -175,7 +175,7 @@ fn replaced(before: &Object, asked: &Object, table: &'static [Field]) -> Object 
     }
     // No request can carry a field that the table does not know, so none can be said to change it.
     let unknown = before.iter().filter(|(name, _)| row(table, name).is_none());
-    after.extend(unknown.map(|(name, value)| (name, value.clone())));
+    after.extend(unknown.map(|(name, value)| (name.to_owned(), value.clone())));
     after
 }
 
@@ -217,7 +217,7 @@ fn normalized_members(object: &Object, table: &'static [Field]) -> Object {
     let mut unknown: Vec<_> = object.iter().filter(|(name, _)| row(table, name).is_none()).collect();
     unknown.sort_unstable_by_key(|(name, _)| *name);
     let told = unknown.into_iter().filter(|(_, value)| **value != Json::Null);
-    out.extend(told.map(|(name, value)| (name, sorted(value))));
+    out.extend(told.map(|(name, value)| (name.to_owned(), sorted(value))));
     out
 }
 
@@ -249,7 +249,7 @@ fn sorted(value: &Json) -> Json {
         Json::Object(object) => {
             let mut members: Vec<_> = object.iter().collect();
             members.sort_unstable_by_key(|(name, _)| *name);
-            Json::Object(members.into_iter().map(|(name, value)| (name, sorted(value))).collect())
+            Json::Object(members.into_iter().map(|(name, value)| (name.to_owned(), sorted(value))).collect())
         }
         Json::Array(items) => Json::Array(items.iter().map(sorted).collect()),
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => value.clone(),

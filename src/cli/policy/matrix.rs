@@ -211,7 +211,7 @@ fn json(roles: &[String], rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
     let row = |row: &Row| {
         let mut object = Object::new();
         object.set("call", row.what.as_str());
-        let cells = roles.iter().zip(&row.cells).map(|(role, cell)| (role.as_str(), cell.name()));
+        let cells = roles.iter().zip(&row.cells).map(|(role, cell)| (role.clone(), cell.name()));
         object.set("roles", cells.collect::<Object>());
         Json::Object(object)
     };

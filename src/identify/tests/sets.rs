@@ -4,7 +4,7 @@ use super::*;
 use crate::identify::jwk;
 
 /// Reads a set of one key, made of the algorithm's with some members replaced; what is said of it.
-fn said(algorithm: Algorithm, changes: &[(&str, &str)]) -> Vec<String> {
+fn said(algorithm: Algorithm, changes: &[(&'static str, &str)]) -> Vec<String> {
     let mut key = key(algorithm).jwk();
     for (name, text) in changes {
         key.set(*name, json::read(text.as_bytes(), 8).unwrap());
@@ -15,7 +15,7 @@ fn said(algorithm: Algorithm, changes: &[(&str, &str)]) -> Vec<String> {
 }
 
 #[track_caller]
-fn judged(algorithm: Algorithm, changes: &[(&str, &str)], expected: &str) {
+fn judged(algorithm: Algorithm, changes: &[(&'static str, &str)], expected: &str) {
     let said = said(algorithm, changes);
     if expected.is_empty() {
         assert!(said.is_empty(), "{said:?}");

@@ -24,12 +24,12 @@ pub(super) fn bearer(world: &World, role: &str) -> String {
 }
 
 /// The header line of a token with these claims changed; `Null` takes one out.
-pub(super) fn with_claims(world: &World, changes: &[(&str, Json)]) -> String {
+pub(super) fn with_claims(world: &World, changes: &[(&'static str, Json)]) -> String {
     format!("authorization: Bearer {}", world.key.sign(&claims(world, changes), &[]).unwrap())
 }
 
 /// A viewer's claims, changed.
-pub(super) fn claims(world: &World, changes: &[(&str, Json)]) -> Json {
+pub(super) fn claims(world: &World, changes: &[(&'static str, Json)]) -> Json {
     let mut claims: Object = world.claims("viewer");
     for (name, value) in changes {
         claims.remove(name);
