@@ -97,8 +97,40 @@ fn runs(text: &[u8], belongs: impl Fn(u8) -> bool) -> impl Iterator<Item = Range
     })
 }
 
+/// What no digit of an encoding says.
+const NONE: u8 = 0xff;
+
+/// The worth of each byte as a digit, where the digits of an encoding are these.
+#[expect(clippy::indexing_slicing, reason = "what is wrong here does not compile")]
+const fn digits(alphabets: &[&[u8]]) -> [u8; 256] {
+    let mut worth = [NONE; 256];
+    let mut which = 0;
+    while which < alphabets.len() {
+        let mut at = 0;
+        while at < alphabets[which].len() {
+            worth[alphabets[which][at] as usize] = at as u8;
+            at += 1;
+        }
+        which += 1;
+    }
+    worth
+}
+
+/// RFC 4648 section 8.
+const HEX: [u8; 256] = digits(&[b"0123456789abcdef", b"0123456789ABCDEF"]);
+
+/// RFC 4648 sections 4 and 5: both alphabets at once, since no text has both and no harm is done if one has.
+const BASE64: [u8; 256] = digits(&[
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/",
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_",
+]);
+
+fn worth(of: &[u8; 256], byte: u8) -> Option<u8> {
+    of.get(usize::from(byte)).copied().filter(|worth| *worth != NONE)
+}
+
 fn nibble(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+    worth(&HEX, byte)
 }
 
 /// Two digits a byte; an odd one at the end is left.
@@ -108,29 +140,18 @@ fn hex(text: &[u8], run: Range<usize>) -> View {
     View { bytes: pairs.map(byte).collect(), at: At::Hex(run.start) }
 }
 
-/// RFC 4648 sections 4 and 5: both alphabets at once, since no text has both and no harm is done if one has.
 fn sextet(byte: u8) -> Option<u8> {
-    match byte {
-        b'A'..=b'Z' => Some(byte - b'A'),
-        b'a'..=b'z' => Some(byte - b'a' + 26),
-        b'0'..=b'9' => Some(byte - b'0' + 52),
-        b'+' | b'-' => Some(62),
-        b'/' | b'_' => Some(63),
-        _ => None,
-    }
+    worth(&BASE64, byte)
 }
 
 /// Four characters are three bytes; two or three at the end are one or two.
 fn base64(text: &[u8], run: Range<usize>) -> View {
     let mut bytes = Vec::with_capacity(run.len() / 4 * 3 + 2);
     for four in text.get(run.clone()).unwrap_or_default().chunks(4) {
-        for (i, pair) in four.windows(2).enumerate() {
-            let bits = pair.iter().fold(0u16, |bits, c| bits << 6 | u16::from(sextet(*c).unwrap_or(0)));
-            // Of the 12 bits of two characters, the first byte has the upper 8, the second the middle 8, the
-            // third the lower 8.
-            let byte = (bits >> (4 - 2 * i.min(2))) & 0xff;
-            bytes.push(u8::try_from(byte).unwrap_or(0));
-        }
+        let bits = four.iter().fold(0u32, |bits, c| bits << 6 | u32::from(sextet(*c).unwrap_or(0)));
+        // As if there were four characters, of which the first byte has the upper 8 bits.
+        let [_, decoded @ ..] = (bits << (24 - 6 * four.len())).to_be_bytes();
+        bytes.extend_from_slice(decoded.get(..four.len() - 1).unwrap_or_default());
     }
     View { bytes, at: At::Base64(run.start) }
 }
