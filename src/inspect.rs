@@ -4,6 +4,7 @@
 //! (`cli::audit`), how entries are stored (`store`).
 
 mod notes;
+mod prove;
 mod report;
 mod scan;
 mod story;
@@ -14,6 +15,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
+pub use prove::{ProveError, prove};
 pub use report::{Bad, Report, VerifyError};
 pub use story::{LABEL, story};
 pub use table::{Line, Table};

@@ -8,6 +8,7 @@
 
 mod chain;
 mod checkpoint;
+mod entry_proof;
 mod key;
 mod proof;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod tree;
 
 pub use chain::Chain;
 pub use checkpoint::{Checkpoint, NoteError};
+pub use entry_proof::{EntryProof, EntryProofError};
 pub use key::{KeyError, Signer, Verifier, generate_key};
 pub use proof::{Proof, ProofError, check_consistency, check_inclusion, prove_consistency, prove_inclusion};
 pub use tlog_tiles::Hash;

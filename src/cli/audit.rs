@@ -1,10 +1,11 @@
-//! `tunnelwarden audit list | show | verify`: the record, read and proven.
+//! `tunnelwarden audit list | show | prove | verify`: the record, read and proven.
 //!
 //! Each takes its database from the configuration or from a flag: an outside auditor has a copy of the file, a
 //! checkpoint and a public key, and no configuration. Not here: what is looked for and how (`inspect`).
 
 mod color;
 mod list;
+mod prove;
 mod show;
 mod source;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use super::{Env, Exit, Stop};
 use crate::store::{ReadError, StoreError};
 
 pub use list::List;
+pub use prove::Prove;
 pub use show::Show;
 pub use source::Database;
 pub use verify::Verify;
@@ -37,11 +39,20 @@ Examples:
   tunnelwarden audit show --config tunnelwarden.toml 01990b1c-7c6e-7d2b-8f5e-0c8a5d6b7e10
   tunnelwarden audit show --database audit.db 01990b1c-7c6e-7d2b-8f5e-0c8a5d6b7e10 --json")]
     Show(Show),
+    /// Write a small file that proves one entry to whoever has the public key.
+    #[command(after_help = "\
+Examples:
+  tunnelwarden audit prove --config tunnelwarden.toml 01990b1c-7c6e-7d2b-8f5e-0c8a5d6b7e10 --to call.tlog-proof
+  tunnelwarden audit verify call.tlog-proof --public-key audit.pub
+
+The file is a C2SP tlog-proof; the entry itself stands in its line `extra`, in Base64.")]
+    Prove(Prove),
     /// Prove that no entry was changed, dropped, added or reordered; exit code 3 where one was.
     #[command(after_help = "\
 Examples:
   tunnelwarden audit verify --config tunnelwarden.toml
   tunnelwarden audit verify --database audit.db --public-key audit.pub --checkpoint checkpoint.txt
+  tunnelwarden audit verify call.tlog-proof --public-key audit.pub
 
 Without a checkpoint that was kept elsewhere, an end of the record that was cut off together with its
 signed head can't be noticed.")]
@@ -61,6 +72,7 @@ pub async fn run(
     match command {
         Command::List(list) => list::run(list, env, out).await,
         Command::Show(show) => show::run(show, env, out).await,
+        Command::Prove(prove) => prove::run(prove, env, out).await,
         Command::Verify(verify) => verify::run(verify, env, out, errors).await,
     }
 }

@@ -8,7 +8,9 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Connection as _, Row as _};
 
 use super::fault::classify;
+use super::sqlite::narrow;
 use super::{MAX_ENTRY, StoreError, schema};
+use crate::seal::{Hash, hash_from};
 
 /// Entries that are read at once: few, because each may have [`MAX_ENTRY`] characters.
 const PAGE: i64 = 32;
@@ -86,7 +88,7 @@ impl Snapshot {
     /// The table can't be read.
     pub async fn entries(&mut self, from: i64) -> Result<Vec<RawEntry>, sqlx::Error> {
         let page = "SELECT seq, CAST(leaf AS BLOB),
-                           CASE WHEN length(entry) <= ?2 THEN CAST(entry AS BLOB) END
+                           CASE WHEN length(CAST(entry AS BLOB)) <= ?2 THEN CAST(entry AS BLOB) END
                     FROM entries NOT INDEXED WHERE seq >= ?1 ORDER BY seq LIMIT ?3";
         let most = i64::try_from(MAX_ENTRY).unwrap_or(i64::MAX);
         let query = sqlx::query(page).bind(from).bind(most).bind(PAGE);
@@ -130,6 +132,34 @@ impl Snapshot {
             Ok(RawCheckpoint { n: row.try_get(0)?, size: row.try_get(1)?, note: row.try_get(2)? })
         };
         rows.iter().map(read).collect()
+    }
+
+    /// The oldest checkpoint that covers the entry at `seq`.
+    ///
+    /// # Errors
+    /// The table can't be read.
+    pub async fn checkpoint_over(&mut self, seq: i64) -> Result<Option<Vec<u8>>, sqlx::Error> {
+        let over = "SELECT CAST(substr(note, 1, 4097) AS BLOB) FROM checkpoints
+                    WHERE size > ? ORDER BY size LIMIT 1";
+        let row = sqlx::query(over).bind(seq).fetch_optional(&mut self.connection).await?;
+        row.map(|row| row.try_get(0)).transpose()
+    }
+
+    /// Hashes of a level of tiles, from number `from` on: of entries at level 0, of the tiles below at others.
+    /// Fewer where there are no more, or some are no hashes.
+    ///
+    /// # Errors
+    /// The table can't be read.
+    pub async fn hashes(&mut self, level: u32, from: u64, count: u64) -> Result<Vec<Hash>, sqlx::Error> {
+        let of_entries = "SELECT CAST(leaf AS BLOB) FROM entries NOT INDEXED
+                          WHERE ?1 = -1 AND seq >= ?2 AND seq < ?3 ORDER BY seq";
+        let of_tiles =
+            "SELECT CAST(root AS BLOB) FROM tiles WHERE level = ?1 AND n >= ?2 AND n < ?3 ORDER BY n";
+        let query = sqlx::query(if level == 0 { of_entries } else { of_tiles });
+        let query = query.bind(i64::from(level) - 1).bind(narrow(from)?).bind(narrow(from + count)?);
+        let rows = query.fetch_all(&mut self.connection).await?;
+        let hashes: Vec<Vec<u8>> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        Ok(hashes.iter().filter_map(|bytes| hash_from(bytes)).collect())
     }
 
     /// Where the schema differs from this version's.

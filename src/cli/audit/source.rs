@@ -12,7 +12,7 @@ use crate::store::Reader;
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct Database {
     /// The configuration that names it.
-    #[arg(long, value_name = "FILE", required_unless_present = "database")]
+    #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The SQLite file itself, which may be a copy.
     #[arg(long, value_name = "FILE")]
@@ -41,8 +41,17 @@ impl Database {
     }
 }
 
+/// The key that signs the record: as it is given, else that of the configured signing key.
+pub(super) fn signed_by(given: Option<&str>, database: &Database, env: &Env) -> Result<Verifier, Stop> {
+    match (given, database.named(env)?) {
+        (Some(key), _) => public_key(key),
+        (None, Some(named)) => public_half(&named.signing_key_file),
+        (None, None) => Err(Stop::usage("give --public-key or --config")),
+    }
+}
+
 /// A public key given as its text or as the file that holds it.
-pub(super) fn public_key(given: &str) -> Result<Verifier, Stop> {
+fn public_key(given: &str) -> Result<Verifier, Stop> {
     if given.contains('+') && !Path::new(given).exists() {
         return Verifier::new(given).map_err(Stop::usage);
     }
@@ -52,7 +61,7 @@ pub(super) fn public_key(given: &str) -> Result<Verifier, Stop> {
 }
 
 /// The public key that belongs to a signing key's file.
-pub(super) fn public_half(signing_key_file: &Path) -> Result<Verifier, Stop> {
+fn public_half(signing_key_file: &Path) -> Result<Verifier, Stop> {
     let shown = signing_key_file.display();
     let text =
         std::fs::read_to_string(signing_key_file).map(crate::secret::SecretString::from).map_err(|e| {

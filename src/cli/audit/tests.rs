@@ -199,3 +199,54 @@ async fn a_verification_tells_a_terminal_how_far_it_is_and_tidies_up() {
     assert_eq!((exit, again), (Exit::Good, said), "the answer is the same");
     assert!(told.contains("\r5 entries") && told.ends_with("\r\u{1b}[K"), "{told:?}");
 }
+
+#[tokio::test]
+async fn a_proof_convinces_with_the_public_key_alone_and_by_its_last_byte() {
+    let bench = Bench::make().await;
+    let id = uuid::Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0003);
+    let (exit, said) = bench.run(&format!("prove --config @config.toml {id} --to @call.tlog-proof")).await;
+    assert!(exit == Exit::Good && said.starts_with("entry 3 is proven by"), "{said}");
+    let (_, printed) = bench.run(&format!("prove --database @audit.db --public-key @KEY {id}")).await;
+    let proof = std::fs::read(bench.path("call.tlog-proof")).unwrap();
+    assert_eq!(printed.as_bytes(), proof);
+    std::fs::rename(bench.path("audit.db"), bench.path("elsewhere.db")).unwrap();
+    for (line, exit, says) in [
+        ("verify @call.tlog-proof --public-key @KEY", Exit::Good, "good: entry 3 stands in the log"),
+        ("verify @call.tlog-proof --public-key @KEY", Exit::Good, r"\u001b"),
+        ("verify @call.tlog-proof --config @config.toml", Exit::Good, "good: entry 3"),
+        ("verify @call.tlog-proof --public-key @key.pub --json", Exit::Good, &entry(3)),
+        ("verify @call.tlog-proof", Exit::Usage, "give --public-key or --config"),
+        ("verify @missing --public-key @KEY", Exit::Usage, "can't read the proof"),
+        ("verify @checkpoint.txt --public-key @KEY", Exit::Tampered, "it is no proof"),
+        ("prove --database @elsewhere.db --public-key @KEY nothing", Exit::Failed, "no entry has `nothing`"),
+        ("prove --database @elsewhere.db nothing", Exit::Usage, "give --public-key or --config"),
+    ] {
+        let (found, said) = bench.run(line).await;
+        assert!(found == exit && said.contains(says), "{line}: {found:?}, {said}");
+    }
+    let (_, other_key) = generate_key("tunnelwarden/test").unwrap();
+    std::fs::write(bench.path("other.pub"), other_key).unwrap();
+    let (exit, said) = bench.run("verify @call.tlog-proof --public-key @other.pub").await;
+    assert!(exit == Exit::Tampered && said.contains("not signed by this key"), "{said}");
+    for at in 0..proof.len() {
+        let mut changed = proof.clone();
+        changed[at] ^= 1;
+        std::fs::write(bench.path("changed"), &changed).unwrap();
+        let (exit, said) = bench.run("verify @changed --public-key @KEY").await;
+        assert!(exit == Exit::Tampered && said.contains("NOT PROVEN"), "byte {at}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_changed_is_not_proven() {
+    let bench = Bench::make().await;
+    let path = bench.path("audit.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+    let mut connection = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    let sql = "DROP TRIGGER entries_no_update; UPDATE entries SET entry = replace(entry, '3.0', '4.0') WHERE seq = 3";
+    sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+    sqlx::Connection::close(connection).await.unwrap();
+    let id = uuid::Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0003);
+    let (exit, said) = bench.run(&format!("prove --config @config.toml {id}")).await;
+    assert!(exit == Exit::Tampered && said.contains("does not prove entry 3"), "{said}");
+}

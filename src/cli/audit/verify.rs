@@ -3,13 +3,17 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::source::{public_half, public_key};
+use super::source::signed_by;
 use super::{Database, unreadable};
 use crate::cli::{Env, Exit, Stop};
 use crate::inspect::{self, Bad, Evidence, Report, VerifyError, plain};
+use crate::seal::{EntryProof, EntryProofError, Verifier};
 
 /// Bytes of a checkpoint that are read: with many cosignatures it has a few KiB.
 const MAX_CHECKPOINT: u64 = 64 << 10;
+
+/// Bytes of a proof that are read: the largest entry, in Base64, and a few hashes.
+const MAX_PROOF: u64 = 32 << 20;
 
 /// To its beginning, and what stands there goes.
 const CLEAR_LINE: &str = "\r\u{1b}[K";
@@ -20,8 +24,11 @@ pub struct Verify {
     /// Which record.
     #[command(flatten)]
     pub database: Database,
+    /// A proof of one entry, as `audit prove` writes it, to be checked in place of a record.
+    #[arg(value_name = "PROOF", conflicts_with_all = ["database", "checkpoint"])]
+    pub proof: Option<PathBuf>,
     /// The public key, or the file that holds it; without it, the configured signing key's.
-    #[arg(long, value_name = "FILE|KEY", required_unless_present = "config")]
+    #[arg(long, value_name = "FILE|KEY")]
     pub public_key: Option<String>,
     /// A checkpoint that was kept elsewhere; without it, the configured checkpoint file.
     #[arg(long, value_name = "FILE")]
@@ -37,6 +44,9 @@ pub(super) async fn run(
     out: &mut (dyn Write + Send),
     errors: &mut (dyn Write + Send),
 ) -> Result<Exit, Stop> {
+    if let Some(file) = &verify.proof {
+        return entry(file, &verifier(verify, env)?, verify.json, out);
+    }
     // The checkpoint is read before the database: one that is written meanwhile covers no less.
     let evidence = evidence(verify, env)?;
     let reader = verify.database.open(env).await?;
@@ -63,14 +73,43 @@ pub(super) async fn run(
     Ok(if report.is_sound() { Exit::Good } else { Exit::Tampered })
 }
 
+/// The key to check with.
+fn verifier(verify: &Verify, env: &Env) -> Result<Verifier, Stop> {
+    signed_by(verify.public_key.as_deref(), &verify.database, env)
+}
+
+/// Checks a proof of one entry, which needs nothing but itself and the key.
+fn entry(file: &Path, verifier: &Verifier, json: bool, out: &mut dyn Write) -> Result<Exit, Stop> {
+    let proof = read_some(file, "proof", MAX_PROOF)?;
+    let read = std::str::from_utf8(&proof).map_err(|_| EntryProofError::Malformed).and_then(EntryProof::read);
+    let checked = read.and_then(|proof| proof.verify(verifier).map(|checkpoint| (proof, checkpoint)));
+    match checked {
+        Ok((proof, _)) if json => writeln!(out, "{}", proof.entry)?,
+        Ok((proof, checkpoint)) => {
+            let entry = inspect::read_entry(proof.entry.as_bytes())
+                .map_err(|e| Stop::failed(format_args!("the proven entry can't be read: {e}")))?;
+            writeln!(
+                out,
+                "good: entry {} stands in the log of `{}`, under a checkpoint over {} entries",
+                proof.index,
+                plain(verifier.origin()),
+                checkpoint.size
+            )?;
+            write!(out, "{}", inspect::pretty(&entry))?;
+            writeln!(out)?;
+        }
+        Err(e) => {
+            writeln!(out, "NOT PROVEN: `{}`: {e}", file.display())?;
+            return Ok(Exit::Tampered);
+        }
+    }
+    Ok(Exit::Good)
+}
+
 /// What to check against.
 fn evidence(verify: &Verify, env: &Env) -> Result<Evidence, Stop> {
     let named = verify.database.named(env)?;
-    let verifier = match (&verify.public_key, &named) {
-        (Some(key), _) => public_key(key)?,
-        (None, Some(named)) => public_half(&named.signing_key_file)?,
-        (None, None) => return Err(Stop::usage("give --public-key or --config")),
-    };
+    let verifier = verifier(verify, env)?;
     let checkpoint = match (&verify.checkpoint, named.and_then(|named| named.checkpoint_file)) {
         (Some(file), _) => Some(read_checkpoint(file)?),
         // A configured file may not have been written yet, nor be there beside a copy.
@@ -83,17 +122,22 @@ fn evidence(verify: &Verify, env: &Env) -> Result<Evidence, Stop> {
 }
 
 fn read_checkpoint(file: &Path) -> Result<Vec<u8>, Stop> {
+    read_some(file, "checkpoint", MAX_CHECKPOINT)
+}
+
+/// A whole file, if it is not larger than any such file is.
+fn read_some(file: &Path, what: &str, most: u64) -> Result<Vec<u8>, Stop> {
     use std::io::Read as _;
     let failed = |e: &dyn std::fmt::Display| {
-        Stop::usage(format_args!("can't read the checkpoint `{}`: {e}", file.display()))
+        Stop::usage(format_args!("can't read the {what} `{}`: {e}", file.display()))
     };
     let opened = std::fs::File::open(file).map_err(|e| failed(&e))?;
-    let mut note = Vec::new();
-    opened.take(MAX_CHECKPOINT + 1).read_to_end(&mut note).map_err(|e| failed(&e))?;
-    if note.len() as u64 > MAX_CHECKPOINT {
+    let mut bytes = Vec::new();
+    opened.take(most + 1).read_to_end(&mut bytes).map_err(|e| failed(&e))?;
+    if bytes.len() as u64 > most {
         return Err(failed(&"too large for one"));
     }
-    Ok(note)
+    Ok(bytes)
 }
 
 fn write_text(report: &Report, evidence: &Evidence, path: &Path, out: &mut dyn Write) -> io::Result<()> {

@@ -1,0 +1,102 @@
+//! Proves one entry: gathers its text, the hashes beside its way to the root, and a signed checkpoint.
+//!
+//! Only what the way needs is read, a few dozen hashes however long the log is. What is made is checked before it is
+//! handed out, so a damaged record gives no proof. Not here: the file's form (`seal::EntryProof`).
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use tlog_tiles::{HashReader, split_stored_hash_index};
+
+use super::VerifyError;
+use super::report::found;
+use crate::inspect::Report;
+use crate::seal::{self, Checkpoint, EntryProof, EntryProofError, Hash, TILE, Verifier};
+use crate::store::{Reader, Snapshot};
+
+/// Why there is no proof.
+#[derive(Debug, thiserror::Error)]
+pub enum ProveError {
+    /// The record can't be read.
+    #[error(transparent)]
+    Read(#[from] VerifyError),
+    /// The record proves nothing of the kind.
+    #[error("the record does not prove entry {0}: {1}; run `tunnelwarden audit verify`")]
+    Unproven(u64, EntryProofError),
+    /// What should be stored is not, or is no hash.
+    #[error("the record has not what proves entry {0}; run `tunnelwarden audit verify`")]
+    Missing(u64),
+}
+
+/// Proves the entry at `seq`, by the oldest stored checkpoint that covers it, else by the head.
+///
+/// # Errors
+/// See [`ProveError`].
+pub async fn prove(reader: &Reader, verifier: &Verifier, seq: u64) -> Result<EntryProof, ProveError> {
+    let mut snapshot = reader.snapshot().await.map_err(VerifyError::from)?;
+    let proven = gather(&mut snapshot, verifier, seq).await;
+    snapshot.end().await;
+    let proven = proven?;
+    proven.verify(verifier).map_err(|e| ProveError::Unproven(seq, e))?;
+    Ok(proven)
+}
+
+async fn gather(snapshot: &mut Snapshot, verifier: &Verifier, seq: u64) -> Result<EntryProof, ProveError> {
+    let missing = || ProveError::Missing(seq);
+    let at = i64::try_from(seq).map_err(|_| missing())?;
+    let entry = {
+        let page = read(snapshot.entries(at).await)?.unwrap_or_default();
+        let stored = page.into_iter().next().filter(|stored| stored.seq == at).ok_or_else(missing)?;
+        stored.entry.and_then(|text| String::from_utf8(text).ok()).ok_or_else(missing)?
+    };
+    let note = match read(snapshot.checkpoint_over(at).await)?.flatten() {
+        Some(note) => note,
+        None => read(snapshot.heads().await)?.unwrap_or_default().pop().ok_or_else(missing)?.note,
+    };
+    let unproven = |e| ProveError::Unproven(seq, EntryProofError::Checkpoint(e));
+    let size = Checkpoint::open(&note, verifier).map_err(unproven)?.size;
+    // Asked once to learn which hashes are needed, then again with these.
+    let wanted = Wanted::default();
+    let _ = seal::prove_inclusion(size, seq, &wanted);
+    let mut known = HashMap::new();
+    for index in wanted.0.into_inner() {
+        let (level, n) = split_stored_hash_index(index);
+        known.insert(index, subtree(snapshot, u32::from(level), n).await?.ok_or_else(missing)?);
+    }
+    let proof = seal::prove_inclusion(size, seq, &Known(known)).map_err(|_| missing())?;
+    let checkpoint = String::from_utf8(note).map_err(|_| missing())?;
+    Ok(EntryProof { entry, index: seq, proof, checkpoint })
+}
+
+/// What a read found; nothing where the database is damaged there.
+fn read<T>(result: Result<T, sqlx::Error>) -> Result<Option<T>, VerifyError> {
+    // What is wrong with it is told by `audit verify`.
+    found(result, "the record", &mut Report::default())
+}
+
+/// The root of the perfect subtree `n` of a level of the tree, from one row of hashes.
+async fn subtree(snapshot: &mut Snapshot, level: u32, n: u64) -> Result<Option<Hash>, VerifyError> {
+    let (tile_level, inner) = (level / TILE.ilog2(), level % TILE.ilog2());
+    let hashes = read(snapshot.hashes(tile_level, n << inner, 1 << inner).await)?.unwrap_or_default();
+    Ok((hashes.len() == 1 << inner).then(|| seal::perfect_root(&hashes)))
+}
+
+/// Notes what is asked for.
+#[derive(Default)]
+struct Wanted(RefCell<Vec<u64>>);
+
+impl HashReader for Wanted {
+    fn read_hashes(&self, indexes: &[u64]) -> Result<Vec<Hash>, tlog_tiles::Error> {
+        self.0.borrow_mut().extend(indexes);
+        Ok(vec![tlog_tiles::EMPTY_HASH; indexes.len()])
+    }
+}
+
+/// Answers with what was read.
+struct Known(HashMap<u64, Hash>);
+
+impl HashReader for Known {
+    fn read_hashes(&self, indexes: &[u64]) -> Result<Vec<Hash>, tlog_tiles::Error> {
+        Ok(indexes.iter().filter_map(|index| self.0.get(index).copied()).collect())
+    }
+}
