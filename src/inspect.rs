@@ -7,6 +7,7 @@ mod notes;
 mod prove;
 mod report;
 mod scan;
+mod secret;
 mod story;
 mod table;
 mod text;
@@ -17,6 +18,7 @@ mod tests;
 
 pub use prove::{ProveError, prove};
 pub use report::{Bad, Report, VerifyError};
+pub use secret::{Handled, Holder, Known, find_secret};
 pub use story::{LABEL, story};
 pub use table::{Line, Table};
 pub use text::{plain, pretty};

@@ -34,7 +34,7 @@ use crate::state::States;
 use crate::store::{Reader, Settings, Store};
 
 pub use check::{Findings, check};
-pub use keys::{Made, make_keys, public_file};
+pub use keys::{Made, fingerprinter, make_keys, public_file};
 
 /// A running proxy.
 #[derive(Debug)]
@@ -84,8 +84,8 @@ impl Running {
     pub async fn start(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         let ids = Arc::new(Ids::new(Arc::clone(&clock)));
         let signer = keys::signer(&config.audit).map_err(failed("reading the audit signing key"))?;
-        let fingerprinter =
-            keys::fingerprinter(&config.audit).map_err(failed("reading the fingerprint key"))?;
+        let fingerprinter = fingerprinter(&config.audit.fingerprint_key_file)
+            .map_err(failed("reading the fingerprint key"))?;
         let policy = authorize::read_policy(&config.policy.file).map_err(failed("reading the policy"))?;
         let authorizer = Authorizer::new(&policy).map_err(|problems| StartError {
             doing: "reading the policy",

@@ -1,9 +1,10 @@
-//! `tunnelwarden audit list | show | prove | verify`: the record, read and proven.
+//! `tunnelwarden audit list | show | find-secret | prove | verify`: the record, read and proven.
 //!
 //! Each takes its database from the configuration or from a flag: an outside auditor has a copy of the file, a
 //! checkpoint and a public key, and no configuration. Not here: what is looked for and how (`inspect`).
 
 mod color;
+mod find_secret;
 mod list;
 mod prove;
 mod show;
@@ -17,6 +18,7 @@ use std::io::Write;
 use super::{Env, Exit, Stop};
 use crate::store::{ReadError, StoreError};
 
+pub use find_secret::FindSecret;
 pub use list::List;
 pub use prove::Prove;
 pub use show::Show;
@@ -47,6 +49,15 @@ Examples:
 
 The file is a C2SP tlog-proof; the entry itself stands in its line `extra`, in Base64.")]
     Prove(Prove),
+    /// Say whether a secret that turned up somewhere was ever handled, and which tunnels may still have it.
+    #[command(after_help = "\
+Examples:
+  tunnelwarden audit find-secret --config tunnelwarden.toml          # asks for it, unseen
+  pass show suspect | tunnelwarden audit find-secret --config tunnelwarden.toml --json
+
+The secret is never taken from the arguments, where others can see it. It is compared by its keyed fingerprint, so the
+key of fingerprints is needed: who has the record alone can't ask.")]
+    FindSecret(FindSecret),
     /// Prove that no entry was changed, dropped, added or reordered; exit code 3 where one was.
     #[command(after_help = "\
 Examples:
@@ -72,6 +83,7 @@ pub async fn run(
     match command {
         Command::List(list) => list::run(list, env, out).await,
         Command::Show(show) => show::run(show, env, out).await,
+        Command::FindSecret(find) => find_secret::run(find, env, out, errors).await,
         Command::Prove(prove) => prove::run(prove, env, out).await,
         Command::Verify(verify) => verify::run(verify, env, out, errors).await,
     }

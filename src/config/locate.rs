@@ -19,6 +19,8 @@ pub struct Record {
     pub database: PathBuf,
     /// The signing key, which holds the public key as well.
     pub signing_key_file: PathBuf,
+    /// The key of fingerprints.
+    pub fingerprint_key_file: PathBuf,
     /// The checkpoint file.
     pub checkpoint_file: Option<PathBuf>,
 }
@@ -33,6 +35,7 @@ pub fn record(path: &Path, env: &BTreeMap<String, String>) -> Result<Record, Pro
     Ok(Record {
         database: audit.database,
         signing_key_file: audit.signing_key_file,
+        fingerprint_key_file: audit.fingerprint_key_file,
         checkpoint_file: audit.checkpoint_file,
     })
 }

@@ -40,11 +40,14 @@ pub(super) fn signer(audit: &Audit) -> Result<Arc<Signer>, String> {
 }
 
 /// The key of fingerprints.
-pub(super) fn fingerprinter(audit: &Audit) -> Result<Fingerprinter, String> {
-    let text = read(&audit.fingerprint_key_file)?;
+///
+/// # Errors
+/// The file can't be read, others than its owner may read it, or it holds no such key.
+pub fn fingerprinter(file: &Path) -> Result<Fingerprinter, String> {
+    let text = read(file)?;
     let bytes = BASE64.decode(text.expose_secret().trim().as_bytes()).map(Zeroizing::new).unwrap_or_default();
     if bytes.len() < FINGERPRINT_KEY {
-        let path = audit.fingerprint_key_file.display();
+        let path = file.display();
         return Err(format!(
             "`{path}` must hold {FINGERPRINT_KEY} bytes as base64; make it with `keys generate`"
         ));
@@ -55,7 +58,9 @@ pub(super) fn fingerprinter(audit: &Audit) -> Result<Fingerprinter, String> {
 /// What is wrong with the keys that a configuration names, by key path.
 pub(super) fn check_keys(audit: &Audit) -> Vec<(String, String)> {
     let signing = signer(audit).err().map(|what| ("audit.signing_key_file".to_owned(), what));
-    let fingerprint = fingerprinter(audit).err().map(|what| ("audit.fingerprint_key_file".to_owned(), what));
+    let fingerprint = fingerprinter(&audit.fingerprint_key_file)
+        .err()
+        .map(|what| ("audit.fingerprint_key_file".to_owned(), what));
     signing.into_iter().chain(fingerprint).collect()
 }
 
@@ -81,7 +86,7 @@ pub fn make_keys(audit: &Audit) -> Result<Vec<Made>, String> {
         aws_lc_rs::rand::fill(bytes.as_mut_slice()).map_err(|_| "no randomness".to_owned())?;
         Ok(SecretString::from(BASE64.encode(bytes.as_slice())))
     })?);
-    fingerprinter(audit)?;
+    fingerprinter(&audit.fingerprint_key_file)?;
     Ok(made)
 }
 

@@ -211,6 +211,34 @@ impl Reader {
         rows.iter().map(|row| read(row).map_err(|e| self.failed(e))).collect()
     }
 
+    /// The next entries after a `seq` (from the first on, where there is none) whose text holds these words, oldest
+    /// first, and at most so many. Reads the text of each entry on the way.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub async fn containing(
+        &self,
+        words: &str,
+        after: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<Row>, ReadError> {
+        let after = after.map_or(Ok(-1), narrow).map_err(|e| self.failed(e))?;
+        let holding = "SELECT seq, entry FROM entries NOT INDEXED
+                       WHERE seq > ? AND instr(entry, ?) > 0 ORDER BY seq LIMIT ?";
+        self.rows(sqlx::query(holding).bind(after).bind(words).bind(limit)).await
+    }
+
+    /// Whether an entry's text holds these words and not those.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub async fn has(&self, these: &str, not_those: &str) -> Result<bool, ReadError> {
+        let query = "SELECT EXISTS (SELECT 1 FROM entries NOT INDEXED
+                                    WHERE instr(entry, ?) > 0 AND instr(entry, ?) = 0)";
+        let row = sqlx::query(query).bind(these).bind(not_those).fetch_one(&self.pool).await;
+        row.and_then(|row| row.try_get(0)).map_err(|e| self.failed(e))
+    }
+
     /// The whole database as it is now, to be checked.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ mod check;
 mod crash;
 mod damage;
 mod effects;
+mod find_secret;
 mod flood;
 mod harness;
 mod hung_up;

@@ -1,0 +1,132 @@
+//! `audit find-secret`: whether a key that turned up somewhere is one of ours, and where it still is in use.
+
+use std::io::{BufRead as _, Read as _, Write};
+use std::path::PathBuf;
+
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use zeroize::Zeroizing;
+
+use super::{Database, unreadable};
+use crate::cli::{Env, Exit, Stop};
+use crate::inspect::{Known, find_secret, plain};
+use crate::json::Json;
+use crate::secret::SecretString;
+use crate::service::fingerprinter;
+
+/// Bytes of a secret that are read: a pre-shared key has at most 64.
+const MAX_SECRET: u64 = 64 << 10;
+
+/// Looks for a secret.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct FindSecret {
+    /// Which record.
+    #[command(flatten)]
+    pub database: Database,
+    /// The key of fingerprints; without it, the configured one.
+    #[arg(long, value_name = "FILE")]
+    pub fingerprint_key: Option<PathBuf>,
+    /// Print what is found as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub(super) async fn run(
+    find: &FindSecret,
+    env: &Env,
+    out: &mut (dyn Write + Send),
+    errors: &mut (dyn Write + Send),
+) -> Result<Exit, Stop> {
+    let file = match (&find.fingerprint_key, find.database.named(env)?) {
+        (Some(file), _) => file.clone(),
+        (None, Some(named)) => named.fingerprint_key_file,
+        (None, None) => return Err(Stop::usage("give --fingerprint-key or --config")),
+    };
+    let fingerprinter = fingerprinter(&file).map_err(Stop::usage)?;
+    let reader = find.database.open(env).await?;
+    let secret = ask(errors)?;
+    let known = find_secret(&reader, &fingerprinter, &secret).await;
+    reader.close().await;
+    let known = known.map_err(|error| unreadable(&error))?;
+    if find.json {
+        writeln!(out, "{}", known.to_json())?;
+    } else {
+        write_text(&known, out)?;
+    }
+    Ok(Exit::Good)
+}
+
+/// The secret: typed unseen where standard input is a terminal, else all of it but the end of its line.
+fn ask(errors: &mut dyn Write) -> Result<SecretString, Stop> {
+    let input = std::io::stdin();
+    let failed = |e: std::io::Error| Stop::failed(format_args!("can't read the secret: {e}"));
+    let mut text = Zeroizing::new(String::new());
+    if let Ok(usual) = tcgetattr(&input) {
+        write!(errors, "secret: ").and_then(|()| errors.flush())?;
+        let mut unseen = usual.clone();
+        unseen.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(&input, OptionalActions::Flush, &unseen).map_err(|e| failed(e.into()))?;
+        let read = input.lock().take(MAX_SECRET).read_line(&mut text);
+        let _ = tcsetattr(&input, OptionalActions::Flush, &usual);
+        writeln!(errors)?;
+        read.map_err(failed)?;
+    } else {
+        input.lock().take(MAX_SECRET).read_to_string(&mut text).map_err(failed)?;
+    }
+    let secret = text.strip_suffix('\n').unwrap_or(&text);
+    let secret = secret.strip_suffix('\r').unwrap_or(secret);
+    if secret.is_empty() {
+        return Err(Stop::usage("no secret was given: type it, or send it to standard input"));
+    }
+    Ok(SecretString::from(secret))
+}
+
+fn write_text(known: &Known, out: &mut dyn Write) -> Result<(), Stop> {
+    if known.handled.is_empty() {
+        writeln!(out, "never handled: no entry of the record has this secret's fingerprint")?;
+    } else {
+        writeln!(out, "handled: {} entries have this secret's fingerprint", known.handled.len())?;
+    }
+    for handled in &known.handled {
+        writeln!(out, "  {} as {}: {}", handled.seq, plain(&handled.what), told(&handled.entry))?;
+    }
+    for (tunnel, holder) in &known.holders {
+        writeln!(out, "tunnel {}", named(tunnel, &holder.got))?;
+        writeln!(out, "  got it:  {}", told(&holder.got))?;
+        match &holder.lost {
+            Some(entry) => writeln!(out, "  lost it: {}", told(entry))?,
+            None => writeln!(out, "  no later change of its key is known here: IT MAY BE IN USE")?,
+        }
+    }
+    if known.other_keys {
+        writeln!(
+            out,
+            "some fingerprints in this record were made with another key, so of these nothing can be told"
+        )?;
+    }
+    Ok(())
+}
+
+/// When, who and what.
+fn told(entry: &Json) -> String {
+    let text = |name: &str| entry.get(name).and_then(Json::as_str).unwrap_or("-");
+    let time = text("time");
+    let line = format!(
+        "{} {} {} {}, request {}",
+        time.get(..19).map_or_else(|| time.to_owned(), |seconds| format!("{seconds}Z")),
+        text("subject"),
+        text("operation"),
+        text("kind"),
+        text("request_id"),
+    );
+    plain(&line)
+}
+
+/// The tunnel's name, where the entry has it, and its id.
+fn named(id: &str, entry: &Json) -> String {
+    let tunnels = entry.get("tunnels").and_then(Json::as_array).unwrap_or_default();
+    let known = tunnels.iter().find(|tunnel| tunnel.get("id").and_then(Json::as_str) == Some(id));
+    match known.and_then(|tunnel| tunnel.get("name")?.as_str()) {
+        Some(name) => plain(&format!("{name} ({id})")),
+        None => plain(id),
+    }
+}
