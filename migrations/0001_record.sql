@@ -15,6 +15,7 @@
 --   psk_events   one row a pre-shared key (by fingerprint) that a call minted, set or carried, and one row for
 --                each call to mint or set keys of which no fingerprint is known
 --   refusals     one row a call that got no, or whose answer could not be given
+--   tunnel_history  one row for each tunnel of a write that ended: who, what, how it ended, which fields, which key
 
 -- The letters `twar`.
 PRAGMA application_id = 1953980786;
@@ -217,3 +218,40 @@ SELECT
     entry ->> '$.policies' AS policies
 FROM entries
 WHERE entry ->> '$.refusal.name' IS NOT NULL;
+
+-- A tunnel's id finds its rows by index, also those of calls on several tunnels. `fields` is a JSON array of pointers;
+-- `psk` the fingerprint of the key that the tunnel has since, where this call gave it one that is known.
+CREATE VIEW tunnel_history AS
+SELECT
+    ended.seq,
+    ended.time,
+    ended.request_id,
+    ended.kind,
+    ended.subject,
+    ended.entry ->> '$.teams' AS teams,
+    ended.operation,
+    ended.entry ->> '$.account' AS account,
+    ended.tunnel,
+    ended.name,
+    ended.entry ->> '$.validate_only' AS validate_only,
+    ended.entry ->> '$.status' AS status,
+    ended.entry ->> '$.refusal.name' AS refusal,
+    ended.entry ->> '$.sent' AS sent,
+    ended.entry ->> '$.resolution' AS resolution,
+    (SELECT json_group_array(change.value ->> '$.path')
+     FROM json_each(ended.entry, '$.before_after_diff') AS item, json_each(item.value, '$.patch') AS change
+     WHERE item.value ->> '$.tunnel' = ended.tunnel) AS fields,
+    (SELECT change.value ->> '$.value'
+     FROM json_each(ended.entry, '$.before_after_diff') AS item, json_each(item.value, '$.patch') AS change
+     WHERE item.value ->> '$.tunnel' = ended.tunnel AND change.value ->> '$.path' = '/psk') AS psk,
+    ended.entry ->> '$.policies' AS policies
+FROM (
+    SELECT seq, time, request_id, kind, subject, operation, entry, tunnel, entry ->> '$.tunnels[0].name' AS name
+    FROM entries
+    WHERE tunnel IS NOT NULL AND tunnel_count = 1
+    UNION ALL
+    SELECT seq, time, request_id, kind, subject, operation, entry, each.value ->> '$.id', each.value ->> '$.name'
+    FROM entries, json_each(entry, '$.tunnels') AS each
+    WHERE tunnel_count > 1
+) AS ended
+WHERE ended.kind IN ('outcome', 'resolved', 'refusal') AND ended.operation NOT IN ('list', 'get');

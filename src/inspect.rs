@@ -3,6 +3,7 @@
 //! Uses the store's read side and `seal` only, so nothing here can write. Not here: the commands' flags
 //! (`cli::audit`), how entries are stored (`store`).
 
+mod history;
 mod notes;
 mod prove;
 mod report;
@@ -16,6 +17,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
+pub use history::{Moment, moment};
 pub use prove::{ProveError, prove};
 pub use report::{Bad, Report, VerifyError};
 pub use secret::{Handled, Holder, Known, find_secret};

@@ -1,10 +1,11 @@
-//! `tunnelwarden audit list | show | find-secret | prove | verify`: the record, read and proven.
+//! `tunnelwarden audit list | show | history | find-secret | prove | verify`: the record, read and proven.
 //!
 //! Each takes its database from the configuration or from a flag: an outside auditor has a copy of the file, a
 //! checkpoint and a public key, and no configuration. Not here: what is looked for and how (`inspect`).
 
 mod color;
 mod find_secret;
+mod history;
 mod list;
 mod prove;
 mod show;
@@ -19,6 +20,7 @@ use super::{Env, Exit, Stop};
 use crate::store::{ReadError, StoreError};
 
 pub use find_secret::FindSecret;
+pub use history::History;
 pub use list::List;
 pub use prove::Prove;
 pub use show::Show;
@@ -41,6 +43,12 @@ Examples:
   tunnelwarden audit show --config tunnelwarden.toml 01990b1c-7c6e-7d2b-8f5e-0c8a5d6b7e10
   tunnelwarden audit show --database audit.db 01990b1c-7c6e-7d2b-8f5e-0c8a5d6b7e10 --json")]
     Show(Show),
+    /// Tell what became of one tunnel: every write on it, oldest first, with what it changed.
+    #[command(after_help = "\
+Examples:
+  tunnelwarden audit history --config tunnelwarden.toml berlin
+  tunnelwarden audit history --config tunnelwarden.toml c4a7362d577a6c3019a474fd6f485821 --since 30d")]
+    History(History),
     /// Write a small file that proves one entry to whoever has the public key.
     #[command(after_help = "\
 Examples:
@@ -84,6 +92,7 @@ pub async fn run(
         Command::List(list) => list::run(list, env, out).await,
         Command::Show(show) => show::run(show, env, out).await,
         Command::FindSecret(find) => find_secret::run(find, env, out, errors).await,
+        Command::History(history) => history::run(history, env, out).await,
         Command::Prove(prove) => prove::run(prove, env, out).await,
         Command::Verify(verify) => verify::run(verify, env, out, errors).await,
     }

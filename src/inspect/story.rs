@@ -249,7 +249,7 @@ fn named(tunnel: &Json) -> String {
 }
 
 /// One operation of a patch, as a person says it.
-fn change(operation: &Json) -> String {
+pub(super) fn change(operation: &Json) -> String {
     let value = |name: &str| operation.get(name).map_or_else(String::new, Json::to_string);
     let field = text(operation, "/path").unwrap_or("?").trim_start_matches('/');
     let field = if field.is_empty() { "the whole tunnel" } else { field };

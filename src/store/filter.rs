@@ -26,6 +26,8 @@ pub struct Filter {
     pub operation: Option<Operation>,
     /// This kind of entry.
     pub kind: Option<Kind>,
+    /// Only what ended a write: outcomes, resolutions and refusals.
+    pub writes: bool,
     /// Without heartbeats, unless their kind is asked for.
     pub no_heartbeats: bool,
     /// After this `seq`: the oldest of those are taken, where otherwise it is the newest.
@@ -61,6 +63,10 @@ impl Filter {
         }
         if let Some(kind) = self.kind {
             query.push(" AND kind = ").push_bind(kind.name());
+        }
+        if self.writes {
+            query
+                .push(" AND kind IN ('outcome', 'resolved', 'refusal') AND operation NOT IN ('list', 'get')");
         }
         if self.no_heartbeats && self.kind.is_none() {
             query.push(" AND kind <> ").push_bind(Kind::Heartbeat.name());

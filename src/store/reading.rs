@@ -57,6 +57,16 @@ impl Log {
         let cell = |row: &sqlx::sqlite::SqliteRow, i| row.get::<Option<String>, _>(i).unwrap_or("-".into());
         rows.iter().map(|row| (0..row.len()).map(|i| cell(row, i)).collect::<Vec<_>>().join(" ")).collect()
     }
+
+    /// The steps by which a query would be answered.
+    async fn plan(&self, query: &str) -> Vec<String> {
+        let path = self.directory.path().join("audit.db");
+        let mut connection =
+            sqlx::sqlite::SqliteConnectOptions::new().filename(path).connect().await.unwrap();
+        let plan = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {query}"));
+        let rows = sqlx::query(plan).fetch_all(&mut connection).await.unwrap();
+        rows.iter().map(|row| row.get("detail")).collect()
+    }
 }
 
 fn entries() -> Vec<String> {
@@ -202,12 +212,7 @@ async fn the_newest_mark_tells_from_where_on_intents_are_looked_for() {
 async fn no_start_reads_the_whole_log() {
     let log = Log::make().await;
     for query in [MARK, WITHOUT_OUTCOME, AMBIGUOUS, INTENTS_FROM, ONE_SHOT_SINCE] {
-        let path = log.directory.path().join("audit.db");
-        let mut connection =
-            sqlx::sqlite::SqliteConnectOptions::new().filename(path).connect().await.unwrap();
-        let plan = format!("EXPLAIN QUERY PLAN {query}");
-        let rows = sqlx::query(AssertSqlSafe(plan)).fetch_all(&mut connection).await.unwrap();
-        let steps: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
+        let steps = log.plan(query).await;
         assert!(!steps.is_empty(), "no plan of{query}");
         for step in steps {
             let by_index = !step.starts_with("SCAN") || step.contains(" INDEX entries_");
@@ -234,6 +239,16 @@ async fn the_views_answer_the_everyday_questions() {
     assert_eq!(changes, [ann("/description \"a\" \"b\""), ann("/replay_protection - true")]);
     let psks = log.view("SELECT operation, ended, psk FROM psk_events ORDER BY seq").await;
     assert_eq!(psks, ["generate_psk open -", "create outcome redacted:psk:0011:aabb"]);
+    let of = |tunnel| {
+        format!(
+            "SELECT operation, kind, name, fields, psk FROM tunnel_history WHERE tunnel = '{tunnel}' ORDER BY seq"
+        )
+    };
+    let history = log.view(&of(BERLIN)).await;
+    assert_eq!(history, [r#"update outcome berlin ["/description","/replay_protection"] -"#]);
+    let plan = log.plan(&of(BERLIN)).await.join("\n");
+    assert!(plan.contains("entries_tunnel") && plan.contains("entries_bulk"), "{plan}");
+    assert!(!plan.contains("SCAN entries\n"), "{plan}");
     let refusals = log.view("SELECT subject, refusal, CAST(code AS TEXT) FROM refusals").await;
     assert_eq!(refusals, ["bob forbidden 9"]);
 }

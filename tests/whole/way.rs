@@ -35,6 +35,17 @@ async fn what_changed_stands_in_the_record_with_the_old_value() {
         r#"{"op":"replace","path":"/health_check/target","value":"198.51.100.99","old":"198.51.100.1"}]"#
     );
     assert_eq!(patch, want);
+    for tunnel in ["a", &id] {
+        let told = world.program(&["audit", "history", "--config", &world.config(), tunnel]);
+        let told = String::from_utf8(told.stdout).unwrap();
+        let lines: Vec<&str> = told.lines().collect();
+        assert!(lines[0].contains("operator@test  create  200  "), "{told}");
+        assert!(lines[1].starts_with("    + the whole tunnel: {"), "{told}");
+        assert!(lines[2].contains("operator@test  update  200  "), "{told}");
+        assert_eq!(lines[3], r#"    customer_endpoint: "198.51.100.1" → "198.51.100.99""#);
+    }
+    let none = world.program(&["audit", "history", "--config", &world.config(), "nobody"]);
+    assert_eq!(none.status.code(), Some(1));
 }
 
 #[tokio::test]

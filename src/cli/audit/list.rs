@@ -69,7 +69,7 @@ fn parse_kind(name: &str) -> Result<Kind, String> {
 }
 
 /// A time, given as one or as how long before `now`.
-fn parse_time(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+pub(super) fn parse_time(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     let wrong = || format!("`{}` is no time; write 2026-01-31T12:00:00Z, or 30m, 2h, 7d", plain(text));
     if let Ok(time) = text.parse() {
         return Ok(time);
@@ -100,6 +100,7 @@ impl List {
             tunnel: self.tunnel.clone(),
             operation: self.operation,
             kind: self.kind,
+            writes: false,
             no_heartbeats: !self.json,
             after: None,
             limit: (self.limit > 0).then_some(self.limit),

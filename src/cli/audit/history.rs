@@ -1,0 +1,105 @@
+//! `audit history`: what became of one tunnel, oldest first.
+
+use std::io::Write;
+
+use super::list::parse_time;
+use super::{Database, unreadable};
+use crate::cli::{Env, Exit, Stop};
+use crate::inspect::{moment, plain, read_entry};
+use crate::json::Json;
+use crate::store::{Filter, Reader, Row};
+
+/// Entries that are read at once.
+const PAGE: usize = 64;
+
+/// Entries with a name that are looked at for whose it is.
+const LOOKED_AT: u32 = 256;
+
+/// Tells a tunnel's history.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct History {
+    /// Which record.
+    #[command(flatten)]
+    pub database: Database,
+    /// The tunnel's id, or the name that it has or had.
+    pub tunnel: String,
+    /// Not before: RFC 3339, or how long ago (`30m`, `2h`, `7d`).
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Before: RFC 3339, or how long ago.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Print the stored entries, byte for byte, one a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub(super) async fn run(history: &History, env: &Env, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
+    let now = env.clock.now();
+    let time = |text: &Option<String>| text.as_deref().map(|text| parse_time(text, now)).transpose();
+    let (since, until) =
+        (time(&history.since).map_err(Stop::usage)?, time(&history.until).map_err(Stop::usage)?);
+    let reader = history.database.open(env).await?;
+    let ids = ids(&reader, &history.tunnel).await?;
+    let mut any = false;
+    for id in &ids {
+        let filter = Filter { since, until, tunnel: Some(id.clone()), writes: true, ..Filter::default() };
+        let mut seqs = reader.find(&filter).await.map_err(|error| unreadable(&error))?;
+        seqs.reverse();
+        any |= !seqs.is_empty();
+        if ids.len() > 1 && !history.json && !seqs.is_empty() {
+            writeln!(out, "tunnel {}", plain(id))?;
+        }
+        for page in seqs.chunks(PAGE) {
+            let rows = reader.entries(page).await.map_err(|error| unreadable(&error))?;
+            rows.iter().try_for_each(|row| write_row(row, id, history.json, out))?;
+        }
+    }
+    reader.close().await;
+    if !any && !history.json {
+        writeln!(out, "no write on such a tunnel is recorded in this time")?;
+    }
+    Ok(Exit::Good)
+}
+
+fn write_row(row: &Row, tunnel: &str, json: bool, out: &mut dyn Write) -> Result<(), Stop> {
+    if json {
+        writeln!(out, "{}", row.entry)?;
+        return Ok(());
+    }
+    let entry = read_entry(row.entry.as_bytes()).map_err(|e| {
+        Stop::failed(format_args!("entry {} can't be read: {e}; run `tunnelwarden audit verify`", row.seq))
+    })?;
+    let moment = moment(&entry, tunnel);
+    writeln!(out, "{}", moment.what)?;
+    moment.changes.iter().try_for_each(|change| writeln!(out, "    {change}"))?;
+    Ok(())
+}
+
+/// The tunnel's id; of a name, the ids of all tunnels that were called so.
+async fn ids(reader: &Reader, tunnel: &str) -> Result<Vec<String>, Stop> {
+    if tunnel.len() == 32 && tunnel.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(vec![tunnel.to_ascii_lowercase()]);
+    }
+    let filter = Filter { tunnel: Some(tunnel.to_owned()), limit: Some(LOOKED_AT), ..Filter::default() };
+    let rows = reader.list(&filter).await.map_err(|error| unreadable(&error))?;
+    let mut ids = Vec::new();
+    for row in &rows {
+        let Ok(entry) = read_entry(row.entry.as_bytes()) else { continue };
+        for one in entry.get("tunnels").and_then(Json::as_array).unwrap_or_default() {
+            let text = |name: &str| one.get(name).and_then(Json::as_str);
+            if text("name") == Some(tunnel)
+                && let Some(id) = text("id").filter(|id| !ids.iter().any(|known| known == id))
+            {
+                ids.push(id.to_owned());
+            }
+        }
+    }
+    if ids.is_empty() {
+        let tunnel = plain(tunnel);
+        return Err(Stop::failed(format_args!(
+            "no entry tells of a tunnel with the id or the name `{tunnel}`"
+        )));
+    }
+    Ok(ids)
+}
