@@ -3,8 +3,10 @@
 //! Uses the store's read side and `seal` only, so nothing here can write. Not here: the commands' flags
 //! (`cli::audit`), how entries are stored (`store`).
 
+mod csv;
 mod history;
 mod notes;
+mod ocsf;
 mod prove;
 mod report;
 mod scan;
@@ -17,7 +19,9 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
+pub use csv::{csv, csv_heading};
 pub use history::{Moment, moment};
+pub use ocsf::ocsf;
 pub use prove::{ProveError, prove};
 pub use report::{Bad, Report, VerifyError};
 pub use secret::{Handled, Holder, Known, find_secret};

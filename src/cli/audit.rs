@@ -1,9 +1,11 @@
-//! `tunnelwarden audit list | show | history | find-secret | prove | verify`: the record, read and proven.
+//! `tunnelwarden audit list | show | history | export | find-secret | prove | verify`: the record, read and proven.
 //!
 //! Each takes its database from the configuration or from a flag: an outside auditor has a copy of the file, a
 //! checkpoint and a public key, and no configuration. Not here: what is looked for and how (`inspect`).
 
 mod color;
+mod cursor;
+mod export;
 mod find_secret;
 mod history;
 mod list;
@@ -13,12 +15,14 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod which;
 
 use std::io::Write;
 
 use super::{Env, Exit, Stop};
 use crate::store::{ReadError, StoreError};
 
+pub use export::{Export, Format};
 pub use find_secret::FindSecret;
 pub use history::History;
 pub use list::List;
@@ -26,6 +30,7 @@ pub use prove::Prove;
 pub use show::Show;
 pub use source::Database;
 pub use verify::Verify;
+pub use which::Which;
 
 /// Read the record, and prove that it is whole.
 #[derive(clap::Subcommand, Debug)]
@@ -57,6 +62,14 @@ Examples:
 
 The file is a C2SP tlog-proof; the entry itself stands in its line `extra`, in Base64.")]
     Prove(Prove),
+    /// Hand the record to another system: byte for byte, as CSV, or as OCSF events.
+    #[command(after_help = "\
+Examples:
+  tunnelwarden audit export --config tunnelwarden.toml --since 2026-01-01 --format csv --to january.csv
+  tunnelwarden audit export --config tunnelwarden.toml --format ocsf --follow --cursor /var/lib/siem/cursor
+
+With --cursor each entry comes at least once, whatever is killed: the cursor moves when the lines were written.")]
+    Export(Box<Export>),
     /// Say whether a secret that turned up somewhere was ever handled, and which tunnels may still have it.
     #[command(after_help = "\
 Examples:
@@ -91,6 +104,7 @@ pub async fn run(
     match command {
         Command::List(list) => list::run(list, env, out).await,
         Command::Show(show) => show::run(show, env, out).await,
+        Command::Export(export) => export::run(export, env, out).await,
         Command::FindSecret(find) => find_secret::run(find, env, out, errors).await,
         Command::History(history) => history::run(history, env, out).await,
         Command::Prove(prove) => prove::run(prove, env, out).await,

@@ -49,6 +49,23 @@ impl Filter {
     /// The `seq`s that fit, in the order in which the limit takes them.
     pub(super) fn query(&self) -> QueryBuilder<Sqlite> {
         let mut query = QueryBuilder::new("SELECT seq FROM entries WHERE 1");
+        self.push_conditions(&mut query);
+        query.push(if self.after.is_some() { " ORDER BY seq" } else { " ORDER BY seq DESC" });
+        if let Some(limit) = self.limit {
+            query.push(" LIMIT ").push_bind(limit);
+        }
+        query
+    }
+
+    /// The `seq`s and texts that fit, oldest first, without a limit.
+    pub(super) fn rows(&self) -> QueryBuilder<Sqlite> {
+        let mut query = QueryBuilder::new("SELECT seq, entry FROM entries WHERE 1");
+        self.push_conditions(&mut query);
+        query.push(" ORDER BY seq");
+        query
+    }
+
+    fn push_conditions(&self, query: &mut QueryBuilder<Sqlite>) {
         if let Some(since) = self.since {
             query.push(" AND time >= ").push_bind(rfc3339(since));
         }
@@ -76,16 +93,11 @@ impl Filter {
             query.push_bind(team.clone()).push(")");
         }
         if let Some(tunnel) = &self.tunnel {
-            self.push_tunnel(&mut query, tunnel);
+            self.push_tunnel(query, tunnel);
         }
         if let Some(after) = self.after {
             query.push(" AND seq > ").push_bind(i64::try_from(after).unwrap_or(i64::MAX));
         }
-        query.push(if self.after.is_some() { " ORDER BY seq" } else { " ORDER BY seq DESC" });
-        if let Some(limit) = self.limit {
-            query.push(" LIMIT ").push_bind(limit);
-        }
-        query
     }
 
     /// A full id is looked up by index; anything shorter may be a name as well, for which there is none.

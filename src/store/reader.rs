@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
@@ -23,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Entries that are fetched at once by their `seq`.
 const PAGE: usize = 64;
+
+/// Bytes of entries after which a page of them ends.
+const PAGE_BYTES: usize = 2 << 20;
 
 /// Entries of one call that are read: a call has two or three, and an id can't be made up by a client.
 const MAX_OF_CALL: i64 = 1000;
@@ -189,6 +193,39 @@ impl Reader {
             rows.extend(self.entries(page).await?);
         }
         Ok(rows)
+    }
+
+    /// The next entries that fit, oldest first, after [`Filter::after`]: as many as fit into a few MiB, and at least
+    /// one if there is any.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub async fn page(&self, filter: &Filter) -> Result<Vec<Row>, ReadError> {
+        let mut query = filter.rows();
+        let mut rows = query.build().fetch(&self.pool);
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        while let Some(row) = rows.try_next().await.map_err(|e| self.failed(e))? {
+            let read = || Ok(Row { seq: unsigned(row.try_get(0)?)?, entry: row.try_get(1)? });
+            let row: Row = read().map_err(|e| self.failed(e))?;
+            bytes += row.entry.len();
+            page.push(row);
+            if bytes >= PAGE_BYTES {
+                break;
+            }
+        }
+        Ok(page)
+    }
+
+    /// The `seq` of the last entry.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub async fn last(&self) -> Result<Option<u64>, ReadError> {
+        let row = sqlx::query("SELECT max(seq) FROM entries").fetch_one(&self.pool).await;
+        let last = row
+            .and_then(|row| row.try_get::<Option<i64>, _>(0))
+            .and_then(|last| last.map(unsigned).transpose());
+        last.map_err(|e| self.failed(e))
     }
 
     /// The entries of one call, oldest first: by its request id or by the id of any of them.

@@ -16,6 +16,7 @@ mod check;
 mod crash;
 mod damage;
 mod effects;
+mod export;
 mod find_secret;
 mod flood;
 mod harness;

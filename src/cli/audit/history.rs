@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::list::parse_time;
+use super::which::parse_some_time;
 use super::{Database, unreadable};
 use crate::cli::{Env, Exit, Stop};
 use crate::inspect::{moment, plain, read_entry};
@@ -23,10 +23,10 @@ pub struct History {
     pub database: Database,
     /// The tunnel's id, or the name that it has or had.
     pub tunnel: String,
-    /// Not before: RFC 3339, or how long ago (`30m`, `2h`, `7d`).
+    /// Not before: a date, RFC 3339, or how long ago (`30m`, `2h`, `7d`).
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
-    /// Before: RFC 3339, or how long ago.
+    /// Before: a date, RFC 3339, or how long ago.
     #[arg(long, value_name = "TIME")]
     pub until: Option<String>,
     /// Print the stored entries, byte for byte, one a line.
@@ -36,9 +36,8 @@ pub struct History {
 
 pub(super) async fn run(history: &History, env: &Env, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
     let now = env.clock.now();
-    let time = |text: &Option<String>| text.as_deref().map(|text| parse_time(text, now)).transpose();
-    let (since, until) =
-        (time(&history.since).map_err(Stop::usage)?, time(&history.until).map_err(Stop::usage)?);
+    let time = |text: &Option<String>| parse_some_time(text.as_deref(), now).map_err(Stop::usage);
+    let (since, until) = (time(&history.since)?, time(&history.until)?);
     let reader = history.database.open(env).await?;
     let ids = ids(&reader, &history.tunnel).await?;
     let mut any = false;

@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::color::Paint;
+use super::which::Which;
 use super::{Database, unreadable};
 use crate::cli::{Env, Exit, Stop};
-use crate::entry::Kind;
-use crate::inspect::{Line, Table, plain, read_entry};
+use crate::inspect::{Line, Table, read_entry};
 use crate::json::Json;
-use crate::operation::Operation;
 use crate::store::{Filter, ReadError, Reader, Row};
 
 /// Entries that are read at once.
@@ -29,27 +28,9 @@ pub struct List {
     /// Which record.
     #[command(flatten)]
     pub database: Database,
-    /// Not before: RFC 3339, or how long ago (`30m`, `2h`, `7d`).
-    #[arg(long, value_name = "TIME")]
-    pub since: Option<String>,
-    /// Before: RFC 3339, or how long ago.
-    #[arg(long, value_name = "TIME")]
-    pub until: Option<String>,
-    /// Whose calls.
-    #[arg(long)]
-    pub subject: Option<String>,
-    /// Calls by members of this team.
-    #[arg(long)]
-    pub team: Option<String>,
-    /// Calls about this tunnel, by its id or its name.
-    #[arg(long, value_name = "ID|NAME")]
-    pub tunnel: Option<String>,
-    /// Calls of this operation.
-    #[arg(long, value_parser = parse_operation)]
-    pub operation: Option<Operation>,
-    /// Entries of this kind; heartbeats are in the table only where they are asked for.
-    #[arg(long, value_parser = parse_kind)]
-    pub kind: Option<Kind>,
+    /// Which entries. Heartbeats are in the table only where they are asked for.
+    #[command(flatten)]
+    pub which: Which,
     /// The newest so many; 0 for all.
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub limit: u32,
@@ -58,52 +39,12 @@ pub struct List {
     pub json: bool,
 }
 
-fn parse_operation(name: &str) -> Result<Operation, String> {
-    let names = || Operation::ALL.map(Operation::name).join(", ");
-    Operation::from_name(name).ok_or_else(|| format!("there are {}", names()))
-}
-
-fn parse_kind(name: &str) -> Result<Kind, String> {
-    let names = || Kind::ALL.map(Kind::name).join(", ");
-    Kind::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| format!("there are {}", names()))
-}
-
-/// A time, given as one or as how long before `now`.
-pub(super) fn parse_time(text: &str, now: Timestamp) -> Result<Timestamp, String> {
-    let wrong = || format!("`{}` is no time; write 2026-01-31T12:00:00Z, or 30m, 2h, 7d", plain(text));
-    if let Ok(time) = text.parse() {
-        return Ok(time);
-    }
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        'd' => 24 * 3600,
-        'w' => 7 * 24 * 3600,
-        _ => return Err(wrong()),
-    };
-    let digits = text.strip_suffix(unit).filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
-    let count: i64 = digits.and_then(|digits| digits.parse().ok()).ok_or_else(wrong)?;
-    let ago = count.checked_mul(seconds).ok_or_else(wrong)?;
-    now.checked_sub(SignedDuration::from_secs(ago)).map_err(|_| wrong())
-}
-
 impl List {
     fn filter(&self, now: Timestamp) -> Result<Filter, String> {
-        let time = |text: &Option<String>| text.as_deref().map(|text| parse_time(text, now)).transpose();
         Ok(Filter {
-            since: time(&self.since)?,
-            until: time(&self.until)?,
-            subject: self.subject.clone(),
-            team: self.team.clone(),
-            tunnel: self.tunnel.clone(),
-            operation: self.operation,
-            kind: self.kind,
-            writes: false,
             no_heartbeats: !self.json,
-            after: None,
             limit: (self.limit > 0).then_some(self.limit),
+            ..self.which.filter(now)?
         })
     }
 }
@@ -186,29 +127,4 @@ impl Names<'_> {
 
 fn text_of(object: &Json, name: &str) -> Option<String> {
     object.get(name).and_then(Json::as_str).map(str::to_owned)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(text: &str, expected: Option<&str>) {
-        let now = "2026-03-10T12:00:00Z".parse().unwrap();
-        assert_eq!(parse_time(text, now).ok().map(|time| time.to_string()).as_deref(), expected, "{text}");
-    }
-
-    #[test]
-    fn a_time_is_a_moment_or_how_long_ago() {
-        check("2026-01-31T12:00:00Z", Some("2026-01-31T12:00:00Z"));
-        check("2026-01-31T12:00:00+02:00", Some("2026-01-31T10:00:00Z"));
-        check("90s", Some("2026-03-10T11:58:30Z"));
-        check("2h", Some("2026-03-10T10:00:00Z"));
-        check("7d", Some("2026-03-03T12:00:00Z"));
-        for wrong in
-            ["", "d", "-1d", "+1d", "1.5h", "7y", "99999999999999999999d", "9223372036854775807w", "7é"]
-        {
-            check(wrong, None);
-        }
-    }
 }

@@ -250,3 +250,44 @@ async fn what_was_changed_is_not_proven() {
     let (exit, said) = bench.run(&format!("prove --config @config.toml {id}")).await;
     assert!(exit == Exit::Tampered && said.contains("does not prove entry 3"), "{said}");
 }
+
+#[tokio::test]
+async fn an_export_goes_on_where_its_cursor_stands() {
+    let bench = Bench::make().await;
+    for (format, lines, has) in
+        [("jsonl", 5, entry(4)), ("csv", 6, "\"2026-01-01T00:00:04".into()), ("ocsf", 5, "6003".into())]
+    {
+        let (exit, said) = bench.run(&format!("export --database @audit.db --format {format}")).await;
+        assert!(exit == Exit::Good && said.lines().count() == lines, "{format}: {said}");
+        assert!(said.lines().last().unwrap().contains(&has), "{format}: {said}");
+    }
+    let (_, some) =
+        bench.run("export --config @config.toml --since 2026-01-01T00:00:03Z --kind refusal").await;
+    assert_eq!(some.lines().collect::<Vec<_>>(), [entry(3), entry(4)]);
+
+    let export = "export --database @audit.db --cursor @cursor";
+    let (_, first) = bench.run(export).await;
+    assert_eq!(first.lines().count(), 5);
+    let (_, again) = bench.run(export).await;
+    assert_eq!(again, "");
+    // Into a file whose last line was begun when an export was killed.
+    std::fs::write(bench.path("out"), format!("{}\n{}", entry(0), &entry(1)[..20])).unwrap();
+    let cursor = std::fs::read_to_string(bench.path("cursor")).unwrap();
+    let id = |n: u32| uuid::Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + u128::from(n));
+    std::fs::write(bench.path("cursor"), cursor.replace("4", "0")).unwrap();
+    assert_eq!(
+        std::fs::read_to_string(bench.path("cursor")).unwrap(),
+        format!("{{\"seq\":0,\"id\":\"{}\"}}\n", id(0))
+    );
+    let (exit, said) = bench.run(&format!("{export} --to @out")).await;
+    assert_eq!((exit, said.as_str()), (Exit::Good, ""));
+    let out = std::fs::read_to_string(bench.path("out")).unwrap();
+    assert_eq!(out.lines().collect::<Vec<_>>(), (0..5).map(entry).collect::<Vec<_>>());
+    assert_eq!(std::fs::read_to_string(bench.path("cursor")).unwrap(), cursor);
+    // A cursor that is none, and one of another record.
+    for (text, says) in [("{}", "is no cursor"), (&cursor.replace("0004", "0003"), "is of another record")] {
+        std::fs::write(bench.path("cursor"), text).unwrap();
+        let (exit, said) = bench.run(export).await;
+        assert!(exit == Exit::Usage && said.contains(says), "{said}");
+    }
+}

@@ -1,0 +1,157 @@
+//! `audit export`: the record for other systems, oldest entry first, and on demand for as long as it grows.
+//!
+//! What was handed out is noted in the cursor's file after it was written, so a reader that is killed at any moment
+//! goes on behind what it noted last: each entry comes at least once. Not here: the cursor itself (`cursor`), the forms
+//! (`inspect`).
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::cursor::Cursor;
+use super::which::Which;
+use super::{Database, unreadable};
+use crate::cli::{Env, Exit, Stop};
+use crate::inspect::{csv, csv_heading, ocsf, read_entry};
+use crate::store::{Filter, Row};
+
+/// How often a record that has no more entries is looked at again.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Exports entries.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Export {
+    /// Which record.
+    #[command(flatten)]
+    pub database: Database,
+    /// Which entries.
+    #[command(flatten)]
+    pub which: Which,
+    /// The form: the entries byte for byte, rows for a spreadsheet, or OCSF 1.8.0 API Activity.
+    #[arg(long, value_enum, default_value_t = Format::Jsonl)]
+    pub format: Format,
+    /// Where it was left, and is noted again: the next export goes on there.
+    #[arg(long, value_name = "FILE")]
+    pub cursor: Option<PathBuf>,
+    /// Go on with what is recorded from now on, until stopped.
+    #[arg(long)]
+    pub follow: bool,
+    /// Append to this file; to standard output otherwise.
+    #[arg(long, value_name = "FILE")]
+    pub to: Option<PathBuf>,
+}
+
+/// A form of entries, one a line.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// As they are stored.
+    Jsonl,
+    /// RFC 4180.
+    Csv,
+    /// OCSF events.
+    Ocsf,
+}
+
+impl Format {
+    fn line(self, row: &Row) -> Result<String, Stop> {
+        if self == Self::Jsonl {
+            return Ok(row.entry.clone());
+        }
+        let entry = read_entry(row.entry.as_bytes()).map_err(|e| {
+            Stop::failed(format_args!(
+                "entry {} can't be read: {e}; run `tunnelwarden audit verify`",
+                row.seq
+            ))
+        })?;
+        Ok(if self == Self::Csv { csv(row.seq, &entry) } else { ocsf(row.seq, &entry).to_text() })
+    }
+}
+
+pub(super) async fn run(export: &Export, env: &Env, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
+    let filter = export.which.filter(env.clock.now()).map_err(Stop::usage)?;
+    let reader = export.database.open(env).await?;
+    let mut cursor = match &export.cursor {
+        Some(file) => Cursor::open(file, &reader).await?,
+        None => Cursor::default(),
+    };
+    let mut to = export.to.as_deref().map(Target::open).transpose()?;
+    if export.format == Format::Csv && cursor.seq().is_none() {
+        write(&format!("{}\n", csv_heading()), to.as_mut(), out)?;
+    }
+    let mut after = cursor.seq();
+    loop {
+        let end = reader.last().await.map_err(|error| unreadable(&error))?;
+        let filter = Filter { after, ..filter.clone() };
+        let rows = reader.page(&filter).await.map_err(|error| unreadable(&error))?;
+        let Some(last) = rows.last() else {
+            if !export.follow {
+                break;
+            }
+            // What does not fit is not looked at again.
+            after = after.max(end);
+            tokio::time::sleep(LOOK_EVERY).await;
+            continue;
+        };
+        after = Some(last.seq);
+        let mut text = String::new();
+        for row in &rows {
+            text.push_str(&export.format.line(row)?);
+            text.push('\n');
+        }
+        write(&text, to.as_mut(), out)?;
+        cursor.note(last)?;
+    }
+    reader.close().await;
+    Ok(Exit::Good)
+}
+
+/// Whatever takes it has it when this returns.
+fn write(text: &str, to: Option<&mut Target>, out: &mut (dyn Write + Send)) -> Result<(), Stop> {
+    match to {
+        Some(target) => target.append(text),
+        None => Ok(out.write_all(text.as_bytes()).and_then(|()| out.flush())?),
+    }
+}
+
+/// A file that is appended to, whole lines only.
+struct Target {
+    file: File,
+    shown: String,
+}
+
+impl Target {
+    /// A line that was begun when an export was killed goes: the cursor does not cover it, so it comes again.
+    fn open(path: &Path) -> Result<Self, Stop> {
+        let shown = path.display().to_string();
+        let failed = |e: std::io::Error| Stop::failed(format_args!("can't append to `{shown}`: {e}"));
+        let mut file =
+            File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+        let whole = end_of_lines(&mut file).map_err(failed)?;
+        file.set_len(whole).map_err(failed)?;
+        file.seek(SeekFrom::End(0)).map_err(failed)?;
+        Ok(Self { file, shown })
+    }
+
+    fn append(&mut self, text: &str) -> Result<(), Stop> {
+        let written = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data());
+        written.map_err(|e| Stop::failed(format_args!("can't append to `{}`: {e}", self.shown)))
+    }
+}
+
+/// Bytes up to the end of the last whole line.
+fn end_of_lines(file: &mut File) -> std::io::Result<u64> {
+    const BLOCK: u64 = 64 << 10;
+    let mut end = file.metadata()?.len();
+    while end > 0 {
+        let start = end.saturating_sub(BLOCK);
+        file.seek(SeekFrom::Start(start))?;
+        let mut block = Vec::new();
+        std::io::Read::by_ref(file).take(end - start).read_to_end(&mut block)?;
+        if let Some(at) = block.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
+}
