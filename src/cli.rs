@@ -108,6 +108,8 @@ pub enum Exit {
     Usage,
     /// 3: verification found tampering.
     Tampered,
+    /// 4: what was watched for is there.
+    Found,
 }
 
 impl From<Exit> for std::process::ExitCode {
@@ -117,6 +119,7 @@ impl From<Exit> for std::process::ExitCode {
             Exit::Failed => 1,
             Exit::Usage => 2,
             Exit::Tampered => 3,
+            Exit::Found => 4,
         })
     }
 }

@@ -3,6 +3,7 @@
 //! Uses the store's read side and `seal` only, so nothing here can write. Not here: the commands' flags
 //! (`cli::audit`), how entries are stored (`store`).
 
+mod ages;
 mod csv;
 mod history;
 mod notes;
@@ -19,6 +20,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
+pub use ages::{KeyAge, key_ages};
 pub use csv::{csv, csv_heading};
 pub use history::{Moment, moment};
 pub use ocsf::ocsf;

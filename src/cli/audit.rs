@@ -1,4 +1,4 @@
-//! `tunnelwarden audit list | show | history | export | find-secret | prove | verify`: the record, read and proven.
+//! `tunnelwarden audit list | tail | show | history | export | psk-age | find-secret | prove | verify`: the record, read and proven.
 //!
 //! Each takes its database from the configuration or from a flag: an outside auditor has a copy of the file, a
 //! checkpoint and a public key, and no configuration. Not here: what is looked for and how (`inspect`).
@@ -8,10 +8,13 @@ mod cursor;
 mod export;
 mod find_secret;
 mod history;
+mod lines;
 mod list;
 mod prove;
+mod psk_age;
 mod show;
 mod source;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -27,8 +30,10 @@ pub use find_secret::FindSecret;
 pub use history::History;
 pub use list::List;
 pub use prove::Prove;
+pub use psk_age::PskAge;
 pub use show::Show;
 pub use source::Database;
+pub use tail::Tail;
 pub use verify::Verify;
 pub use which::Which;
 
@@ -42,6 +47,12 @@ Examples:
   tunnelwarden audit list --config tunnelwarden.toml --subject alice --kind refusal
   tunnelwarden audit list --database audit.db --tunnel c4a7362d577a6c3019a474fd6f485821 --json")]
     List(Box<List>),
+    /// Show the newest entries, and each one as it comes.
+    #[command(after_help = "\
+Examples:
+  tunnelwarden audit tail --config tunnelwarden.toml -f
+  tunnelwarden audit tail --config tunnelwarden.toml -f --kind refusal --team network")]
+    Tail(Box<Tail>),
     /// Tell one call's story: who, by which rule, what was asked, what was before, what changed.
     #[command(after_help = "\
 Examples:
@@ -70,6 +81,14 @@ Examples:
 
 With --cursor each entry comes at least once, whatever is killed: the cursor moves when the lines were written.")]
     Export(Box<Export>),
+    /// Tell how old each tunnel's key is, and which were replaced past this proxy.
+    #[command(after_help = "\
+Examples:
+  tunnelwarden audit psk-age --config tunnelwarden.toml
+  tunnelwarden audit psk-age --config tunnelwarden.toml --older-than 90d || mail ...   # for cron: 4 where there are any
+
+A key that somebody replaced without this proxy is seen once a call through it has read the tunnel.")]
+    PskAge(PskAge),
     /// Say whether a secret that turned up somewhere was ever handled, and which tunnels may still have it.
     #[command(after_help = "\
 Examples:
@@ -107,6 +126,8 @@ pub async fn run(
         Command::Export(export) => export::run(export, env, out).await,
         Command::FindSecret(find) => find_secret::run(find, env, out, errors).await,
         Command::History(history) => history::run(history, env, out).await,
+        Command::PskAge(asked) => psk_age::run(asked, env, out).await,
+        Command::Tail(tail) => tail::run(tail, env, out).await,
         Command::Prove(prove) => prove::run(prove, env, out).await,
         Command::Verify(verify) => verify::run(verify, env, out, errors).await,
     }

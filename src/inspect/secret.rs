@@ -14,7 +14,7 @@ use crate::store::{ReadError, Reader, Row};
 const PAGE: u32 = 64;
 
 /// How a key that a tunnel got stands in the record: the text of a change's path, as it is written.
-const KEY_CHANGE: &str = r#""path":"/psk""#;
+pub(super) const KEY_CHANGE: &str = r#""path":"/psk""#;
 
 /// An entry that has the secret's fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +95,7 @@ pub async fn find_secret(
 }
 
 /// Calls `then` with each entry that holds these words.
-async fn each(
+pub(super) async fn each(
     reader: &Reader,
     words: &str,
     after: Option<u64>,
@@ -117,7 +117,7 @@ async fn each(
 
 /// The tunnels whose key an entry says to be another one from now on, each with the fingerprint of that key, where
 /// it is known; a tunnel that was deleted has none.
-fn keys(entry: &Json) -> Vec<(String, Option<String>)> {
+pub(super) fn keys(entry: &Json) -> Vec<(String, Option<String>)> {
     let changes = entry.get("before_after_diff").and_then(Json::as_array).unwrap_or_default();
     let mut found = Vec::new();
     for change in changes {

@@ -23,6 +23,7 @@ mod harness;
 mod hung_up;
 mod once;
 mod policy;
+mod psk_age;
 mod refusals;
 mod reload;
 mod shapes;

@@ -1,0 +1,61 @@
+//! `audit psk-age`: how old each tunnel's key is, oldest first, and which were replaced past us.
+
+use std::io::Write;
+
+use jiff::Timestamp;
+
+use super::which::parse_some_time;
+use super::{Database, unreadable};
+use crate::cli::{Env, Exit, Stop};
+use crate::inspect::{KeyAge, key_ages, plain};
+use crate::json::Json;
+
+/// Lists the ages of keys.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct PskAge {
+    /// Which record.
+    #[command(flatten)]
+    pub database: Database,
+    /// Only keys that were replaced before: `90d`, a date, RFC 3339. The exit code is 4 where there are any.
+    #[arg(long, value_name = "TIME")]
+    pub older_than: Option<String>,
+    /// Print an object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub(super) async fn run(asked: &PskAge, env: &Env, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
+    let now = env.clock.now();
+    let before = parse_some_time(asked.older_than.as_deref(), now).map_err(Stop::usage)?;
+    let reader = asked.database.open(env).await?;
+    let ages = key_ages(&reader).await;
+    reader.close().await;
+    let mut ages: Vec<_> = ages.map_err(|error| unreadable(&error))?.into_iter().collect();
+    ages.retain(|(_, age)| age.changed().is_some_and(|changed| before.is_none_or(|before| changed < before)));
+    ages.sort_by_key(|(_, age)| age.changed());
+    for (tunnel, age) in &ages {
+        if asked.json {
+            writeln!(out, "{}", age.to_json(tunnel))?;
+        } else {
+            writeln!(out, "{}", line(tunnel, age, now))?;
+        }
+    }
+    if ages.is_empty() && !asked.json {
+        writeln!(out, "no key is known that is that old")?;
+    }
+    Ok(if before.is_some() && !ages.is_empty() { Exit::Found } else { Exit::Good })
+}
+
+/// `AGE  TIME  TUNNEL  WHO`
+fn line(tunnel: &str, age: &KeyAge, now: Timestamp) -> String {
+    let changed = age.changed().unwrap_or(now);
+    let days = now.duration_since(changed).as_hours() / 24;
+    let name = age.name.as_deref().map_or_else(|| tunnel.to_owned(), |name| format!("{name} ({tunnel})"));
+    let who = age.ours.as_ref().and_then(|(_, entry)| entry.get("subject").and_then(Json::as_str));
+    let who = match (age.bypassed(), who) {
+        (true, _) => "NOT THROUGH THIS PROXY".to_owned(),
+        (false, Some(who)) => format!("by {who}"),
+        (false, None) => "by a call that was lost".to_owned(),
+    };
+    plain(&format!("{days:>5} d  {}  {name}  {who}", changed.strftime("%Y-%m-%dT%H:%M:%SZ")))
+}
