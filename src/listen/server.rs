@@ -95,6 +95,9 @@ pub struct Listener {
     drain_timeout: Duration,
 }
 
+/// Connections that may wait to be taken: as many as Linux lets wait by default (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
+
 impl Listener {
     /// Binds the address and loads the certificate. Clients can connect from now on, and wait.
     ///
@@ -104,6 +107,8 @@ impl Listener {
         let failed = |source| ListenError::Bind { address: config.address, source };
         let tls = config.tls.as_ref().map(tls::load).transpose()?;
         let socket = std::net::TcpListener::bind(config.address).map_err(failed)?;
+        // Again, with more room than `std` asks for: where it is full, Linux resets connections that clients think they have.
+        rustix::net::listen(&socket, BACKLOG).map_err(|e| failed(e.into()))?;
         socket.set_nonblocking(true).map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
         let max = config.max_connections.min(Semaphore::MAX_PERMITS);

@@ -196,3 +196,15 @@ fn statuses(text: &str) -> Vec<u16> {
     let status = |(at, _): (usize, &str)| text.get(at + 9..at + 12)?.parse().ok();
     text.match_indices("HTTP/1.1 ").filter_map(status).collect()
 }
+
+#[tokio::test]
+async fn clients_that_come_all_at_once_are_connected_before_they_are_taken() {
+    // Nobody takes them: they stand in the queue.
+    let listener = Listener::bind(&limits()).unwrap();
+    let mut open = Vec::new();
+    for n in 0..1000 {
+        let connect = tokio::net::TcpStream::connect(listener.address());
+        let connected = tokio::time::timeout(Duration::from_secs(10), connect).await;
+        open.push(connected.unwrap_or_else(|_| panic!("connection {n} waits")).unwrap());
+    }
+}
