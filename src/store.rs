@@ -45,7 +45,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 pub use check::{check, check_record};
 pub use error::{Damage, OpenError, StoreError};
-pub use filter::{Filter, Row};
+pub use filter::{By, Count, Filter, Row};
 pub use reader::{ReadError, Reader};
 pub use snapshot::{RawCheckpoint, RawEntry, RawHead, RawTile, Snapshot};
 

@@ -1,4 +1,4 @@
-//! `tunnelwarden audit list | tail | show | history | export | psk-age | find-secret | prove | verify`: the record, read and proven.
+//! `tunnelwarden audit list | tail | stats | show | history | export | psk-age | find-secret | prove | verify`: the record, read and proven.
 //!
 //! Each takes its database from the configuration or from a flag: an outside auditor has a copy of the file, a
 //! checkpoint and a public key, and no configuration. Not here: what is looked for and how (`inspect`).
@@ -14,6 +14,7 @@ mod prove;
 mod psk_age;
 mod show;
 mod source;
+mod stats;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ pub use prove::Prove;
 pub use psk_age::PskAge;
 pub use show::Show;
 pub use source::Database;
+pub use stats::Stats;
 pub use tail::Tail;
 pub use verify::Verify;
 pub use which::Which;
@@ -53,6 +55,12 @@ Examples:
   tunnelwarden audit tail --config tunnelwarden.toml -f
   tunnelwarden audit tail --config tunnelwarden.toml -f --kind refusal --team network")]
     Tail(Box<Tail>),
+    /// Count calls: by what was asked, by whom, by team, and why some were refused or failed.
+    #[command(after_help = "\
+Examples:
+  tunnelwarden audit stats --config tunnelwarden.toml --since 7d
+  tunnelwarden audit stats --config tunnelwarden.toml --operation generate_psk --limit 0 --json")]
+    Stats(Box<Stats>),
     /// Tell one call's story: who, by which rule, what was asked, what was before, what changed.
     #[command(after_help = "\
 Examples:
@@ -127,6 +135,7 @@ pub async fn run(
         Command::FindSecret(find) => find_secret::run(find, env, out, errors).await,
         Command::History(history) => history::run(history, env, out).await,
         Command::PskAge(asked) => psk_age::run(asked, env, out).await,
+        Command::Stats(stats) => stats::run(stats, env, out).await,
         Command::Tail(tail) => tail::run(tail, env, out).await,
         Command::Prove(prove) => prove::run(prove, env, out).await,
         Command::Verify(verify) => verify::run(verify, env, out, errors).await,

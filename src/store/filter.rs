@@ -36,6 +36,32 @@ pub struct Filter {
     pub limit: Option<u32>,
 }
 
+/// What calls are counted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// What was asked.
+    Operation,
+    /// Who asked.
+    Subject,
+    /// Of which team; a call of somebody in two counts for both.
+    Team,
+    /// Why it was refused or failed.
+    Refusal,
+}
+
+/// How many calls ended how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// Of what.
+    pub name: String,
+    /// All of them.
+    pub calls: u64,
+    /// Those of which nothing was sent.
+    pub refused: u64,
+    /// Those that were sent and failed.
+    pub failed: u64,
+}
+
 /// A stored entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -62,6 +88,29 @@ impl Filter {
         let mut query = QueryBuilder::new("SELECT seq, entry FROM entries WHERE 1");
         self.push_conditions(&mut query);
         query.push(" ORDER BY seq");
+        query
+    }
+
+    /// Counts the calls that fit, the most first.
+    pub(super) fn counts(&self, by: By) -> QueryBuilder<Sqlite> {
+        let (name, from, only) = match by {
+            By::Operation => ("coalesce(operation, '-')", "entries", ""),
+            By::Subject => ("coalesce(subject, '-')", "entries", ""),
+            By::Team => ("one.value", "entries, json_each(entry, '$.teams') AS one", ""),
+            By::Refusal => {
+                ("entry ->> '$.refusal.name'", "entries", " AND entry ->> '$.refusal.name' IS NOT NULL")
+            }
+        };
+        let mut query = QueryBuilder::new("SELECT ");
+        query.push(name).push(
+            " AS name, count(*), sum(kind = 'refusal'), sum(kind = 'outcome' AND entry ->> '$.status' >= 400) FROM ",
+        );
+        query.push(from).push(" WHERE kind IN ('outcome', 'refusal')").push(only);
+        self.push_conditions(&mut query);
+        query.push(" GROUP BY 1 ORDER BY 2 DESC, 1");
+        if let Some(limit) = self.limit {
+            query.push(" LIMIT ").push_bind(limit);
+        }
         query
     }
 

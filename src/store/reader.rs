@@ -13,7 +13,7 @@ use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 use super::fault::classify;
 use super::lock::beside;
 use super::sqlite::{narrow, options, unsigned};
-use super::{Filter, Row, Snapshot, StoreError};
+use super::{By, Count, Filter, Row, Snapshot, StoreError};
 use crate::clock::rfc3339;
 
 /// Connections for reading: two for a console's searches, two for the process itself.
@@ -226,6 +226,20 @@ impl Reader {
             .and_then(|row| row.try_get::<Option<i64>, _>(0))
             .and_then(|last| last.map(unsigned).transpose());
         last.map_err(|e| self.failed(e))
+    }
+
+    /// Counts the calls that fit, the most first; the limit is one of names.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub async fn counts(&self, filter: &Filter, by: By) -> Result<Vec<Count>, ReadError> {
+        let mut query = filter.counts(by);
+        let rows = query.build().fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
+        let read = |row: &sqlx::sqlite::SqliteRow| {
+            let number = |at: usize| unsigned(row.try_get(at)?);
+            Ok(Count { name: row.try_get(0)?, calls: number(1)?, refused: number(2)?, failed: number(3)? })
+        };
+        rows.iter().map(|row| read(row).map_err(|e| self.failed(e))).collect()
     }
 
     /// The entries of one call, oldest first: by its request id or by the id of any of them.

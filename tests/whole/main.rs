@@ -28,5 +28,6 @@ mod refusals;
 mod reload;
 mod shapes;
 mod store_faults;
+mod tail;
 mod unheard;
 mod way;

@@ -7,7 +7,7 @@ use super::lines::Lines;
 use super::which::Which;
 use super::{Database, unreadable};
 use crate::cli::{Env, Exit, Stop};
-use crate::store::Filter;
+use crate::store::{Filter, Reader};
 
 /// How often a record that has no more entries is looked at again.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -40,7 +40,7 @@ pub(super) async fn run(tail: &Tail, env: &Env, out: &mut (dyn Write + Send)) ->
     let which = Filter { no_heartbeats: !tail.json, ..which };
     let reader = tail.database.open(env).await?;
     // Before the newest are looked for: what comes meanwhile is behind it, or among them.
-    let mut after = reader.last().await.map_err(|error| unreadable(&error))?;
+    let after = reader.last().await.map_err(|error| unreadable(&error))?;
     let newest = Filter { limit: Some(tail.lines), ..which.clone() };
     let mut seqs = reader.find(&newest).await.map_err(|error| unreadable(&error))?;
     seqs.retain(|seq| Some(*seq) <= after);
@@ -50,24 +50,34 @@ pub(super) async fn run(tail: &Tail, env: &Env, out: &mut (dyn Write + Send)) ->
         let rows = reader.entries(page).await.map_err(|error| unreadable(&error))?;
         lines.write(&rows, out).await?;
     }
-    while tail.follow {
-        out.flush()?;
-        let end = reader.last().await.map_err(|error| unreadable(&error))?;
-        if end > after {
-            let next = Filter { after, ..which.clone() };
-            let rows = reader.page(&next).await.map_err(|error| unreadable(&error))?;
-            match rows.last() {
-                Some(last) => {
-                    lines.write(&rows, out).await?;
-                    after = Some(last.seq);
-                }
-                // What does not fit is not looked at again.
-                None => after = end,
-            }
-        } else {
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+    if tail.follow {
+        follow(&reader, which, after, &mut lines, out).await?;
     }
     reader.close().await;
     Ok(Exit::Good)
+}
+
+/// Shows what comes, and ends only where something fails: the reader, or who reads on.
+async fn follow(
+    reader: &Reader,
+    mut which: Filter,
+    after: Option<u64>,
+    lines: &mut Lines<'_>,
+    out: &mut (dyn Write + Send),
+) -> Result<(), Stop> {
+    which.after = after;
+    loop {
+        out.flush()?;
+        let end = reader.last().await.map_err(|error| unreadable(&error))?;
+        if end <= which.after {
+            tokio::time::sleep(LOOK_EVERY).await;
+            continue;
+        }
+        let rows = reader.page(&which).await.map_err(|error| unreadable(&error))?;
+        if !rows.is_empty() {
+            lines.write(&rows, out).await?;
+        }
+        // What does not fit is not looked at again.
+        which.after = rows.last().map(|last| last.seq).or(end);
+    }
 }
