@@ -17,7 +17,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::clock::Clock;
 
@@ -31,7 +31,7 @@ use crate::clock::Clock;
   tunnelwarden check --config tunnelwarden.toml   all that is wrong with a configuration
   tunnelwarden serve --config tunnelwarden.toml
 
-Exit codes: 0 good, 1 failed, 2 wrong usage or configuration, 3 verification found tampering."
+Exit codes: 0 good, 1 failed, 2 wrong usage or configuration, 3 verification found tampering, 4 what was watched for is there."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -62,6 +62,16 @@ enum Command {
     Audit(audit::Command),
     /// Ask a running proxy whether it is ready
     Healthcheck(healthcheck::Args),
+    /// Print the completions of these commands for a shell
+    #[command(after_help = "\
+Examples:
+  source <(tunnelwarden completions bash)
+  tunnelwarden completions zsh > ~/.zfunc/_tunnelwarden
+  tunnelwarden completions fish > ~/.config/fish/completions/tunnelwarden.fish")]
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
 }
 
 /// What the outside gives to a command: the environment comes in here and nowhere else.
@@ -161,6 +171,13 @@ impl From<std::io::Error> for Stop {
     }
 }
 
+fn completions(shell: clap_complete::Shell, out: &mut dyn Write) -> Result<Exit, Stop> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "tunnelwarden", &mut script);
+    out.write_all(&script)?;
+    Ok(Exit::Good)
+}
+
 /// Runs what the command line asks for. `out` is where answers go; what went wrong goes to `errors`, once.
 pub async fn run(cli: Cli, env: &Env, out: &mut (dyn Write + Send), errors: &mut (dyn Write + Send)) -> Exit {
     let done = match cli.command {
@@ -173,6 +190,7 @@ pub async fn run(cli: Cli, env: &Env, out: &mut (dyn Write + Send), errors: &mut
         Command::Keys(command) => keys::run(&command, env, out),
         Command::Audit(command) => audit::run(&command, env, out, errors).await,
         Command::Healthcheck(args) => healthcheck::run(&args, env).await,
+        Command::Completions { shell } => completions(shell, out),
     };
     done.unwrap_or_else(|Stop { exit, what }| {
         for line in what.lines() {
@@ -181,4 +199,23 @@ pub async fn run(cli: Cli, env: &Env, out: &mut (dyn Write + Send), errors: &mut
         }
         exit
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum as _;
+
+    use super::*;
+
+    #[test]
+    fn each_shell_has_completions_of_all_commands() {
+        for shell in clap_complete::Shell::value_variants() {
+            let mut out = Vec::new();
+            completions(*shell, &mut out).unwrap();
+            let script = String::from_utf8(out).unwrap();
+            for word in ["healthcheck", "find-secret", "psk-age", "older-than"] {
+                assert!(script.contains(word), "{word} for {shell}");
+            }
+        }
+    }
 }

@@ -8,7 +8,9 @@ use super::lines::Lines;
 use super::which::Which;
 use super::{Database, unreadable};
 use crate::cli::{Env, Exit, Stop};
-use crate::store::Filter;
+use crate::inspect::{plain, read_entry};
+use crate::json::Json;
+use crate::store::{Filter, Reader, Row};
 
 /// Entries that are read at once.
 const PAGE: usize = 64;
@@ -22,7 +24,10 @@ pub struct List {
     /// Which entries. Heartbeats are in the table only where they are asked for.
     #[command(flatten)]
     pub which: Which,
-    /// The newest so many; 0 for all.
+    /// After the entry with this id, oldest first: what was listed up to there is not listed again.
+    #[arg(long, value_name = "ID")]
+    pub after: Option<String>,
+    /// The newest so many, or the oldest with --after; 0 for all.
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub limit: u32,
     /// Print the stored entries, byte for byte, one a line.
@@ -40,11 +45,27 @@ impl List {
     }
 }
 
+/// Where the entry with this id stands.
+async fn place(reader: &Reader, id: &str) -> Result<u64, Stop> {
+    let rows = reader.get(id).await.map_err(|error| unreadable(&error))?;
+    let is_it = |row: &&Row| {
+        let entry = read_entry(row.entry.as_bytes()).ok();
+        entry.is_some_and(|entry| entry.get("id").and_then(Json::as_str) == Some(id))
+    };
+    let row = rows.iter().find(is_it);
+    row.map(|row| row.seq).ok_or_else(|| Stop::usage(format_args!("no entry has the id `{}`", plain(id))))
+}
+
 pub(super) async fn run(list: &List, env: &Env, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
-    let filter = list.filter(env.clock.now()).map_err(Stop::usage)?;
+    let mut filter = list.filter(env.clock.now()).map_err(Stop::usage)?;
     let reader = list.database.open(env).await?;
+    if let Some(id) = &list.after {
+        filter.after = Some(place(&reader, id).await?);
+    }
     let mut seqs = reader.find(&filter).await.map_err(|error| unreadable(&error))?;
-    seqs.reverse();
+    if filter.after.is_none() {
+        seqs.reverse();
+    }
     let mut lines = Lines::new(&reader, env, list.json);
     for page in seqs.chunks(PAGE) {
         let rows = reader.entries(page).await.map_err(|error| unreadable(&error))?;
