@@ -223,7 +223,7 @@ async fn resume(
     clock: &dyn Clock,
     window: Duration,
 ) -> Result<(), StartError> {
-    let read = |text: &String| crate::json::read(text.as_bytes(), crate::json::MAX_DEPTH).ok();
+    let read = |text: &String| crate::inspect::read_entry(text.as_bytes()).ok();
     let now = clock.now();
     // A call is remembered for a window after it was looked into, however long that took.
     let since = now.checked_sub(window.saturating_add(resolver.patience())).unwrap_or(now);

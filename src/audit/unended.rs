@@ -31,7 +31,9 @@ impl Unended {
 
     /// An earlier run left this one at this place.
     pub(super) fn left(&self, intent: Uuid, seq: u64) {
-        self.lock().insert(intent, seq);
+        let mut places = self.lock();
+        let place = places.entry(intent).or_insert(seq);
+        *place = seq.min(*place);
     }
 
     /// To be told when its end is on disk, not before.

@@ -76,7 +76,10 @@ impl Filter {
     pub(super) fn query(&self) -> QueryBuilder<Sqlite> {
         let mut query = QueryBuilder::new("SELECT seq FROM entries WHERE 1");
         self.push_conditions(&mut query);
-        query.push(if self.after.is_some() { " ORDER BY seq" } else { " ORDER BY seq DESC" });
+        // The sign keeps the database from reading the whole log in the order of `seq`, where a tunnel's index finds few.
+        let few = self.tunnel.as_deref().is_some_and(is_full_id);
+        query.push(if few { " ORDER BY +seq" } else { " ORDER BY seq" });
+        query.push(if self.after.is_some() { "" } else { " DESC" });
         if let Some(limit) = self.limit {
             query.push(" LIMIT ").push_bind(limit);
         }
@@ -85,7 +88,8 @@ impl Filter {
 
     /// The `seq`s and texts that fit, oldest first, without a limit.
     pub(super) fn rows(&self) -> QueryBuilder<Sqlite> {
-        let mut query = QueryBuilder::new("SELECT seq, entry FROM entries WHERE 1");
+        // By an index, such as that of `time`, all texts that fit would be sorted in memory first.
+        let mut query = QueryBuilder::new("SELECT seq, entry FROM entries NOT INDEXED WHERE 1");
         self.push_conditions(&mut query);
         query.push(" ORDER BY seq");
         query
@@ -151,7 +155,7 @@ impl Filter {
 
     /// A full id is looked up by index; anything shorter may be a name as well, for which there is none.
     fn push_tunnel(&self, query: &mut QueryBuilder<Sqlite>, tunnel: &str) {
-        let full_id = tunnel.len() == 32 && tunnel.bytes().all(|b| b.is_ascii_hexdigit());
+        let full_id = is_full_id(tunnel);
         let among =
             "EXISTS (SELECT 1 FROM json_each(entry, '$.tunnels') AS tunnel WHERE tunnel.value ->> '$.id' = ";
         query.push(" AND (tunnel = ").push_bind(tunnel.to_owned());
@@ -159,4 +163,9 @@ impl Filter {
         query.push(among).push_bind(tunnel.to_owned());
         query.push(" OR tunnel.value ->> '$.name' = ").push_bind(tunnel.to_owned()).push(")))");
     }
+}
+
+/// Whether a tunnel is named by its whole id, and not by what may be a name.
+fn is_full_id(tunnel: &str) -> bool {
+    tunnel.len() == 32 && tunnel.bytes().all(|b| b.is_ascii_hexdigit())
 }

@@ -216,6 +216,17 @@ impl Reader {
         Ok(page)
     }
 
+    /// The first `seq` of an entry that is not older than this.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub async fn first_since(&self, since: Timestamp) -> Result<Option<u64>, ReadError> {
+        let query = "SELECT min(seq) FROM entries INDEXED BY entries_time WHERE time >= ?";
+        let row = sqlx::query(query).bind(rfc3339(since)).fetch_one(&self.pool).await;
+        let first = row.and_then(|row| row.try_get::<Option<i64>, _>(0));
+        first.and_then(|first| first.map(unsigned).transpose()).map_err(|e| self.failed(e))
+    }
+
     /// The `seq` of the last entry.
     ///
     /// # Errors
@@ -277,6 +288,18 @@ impl Reader {
         let holding = "SELECT seq, entry FROM entries NOT INDEXED
                        WHERE seq > ? AND instr(entry, ?) > 0 ORDER BY seq LIMIT ?";
         self.rows(sqlx::query(holding).bind(after).bind(words).bind(limit)).await
+    }
+
+    /// The ids of all tunnels that some entry knows by this name. Reads the text of each entry.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub async fn tunnels_named(&self, name: &str) -> Result<Vec<String>, ReadError> {
+        let query = "SELECT DISTINCT one.value ->> '$.id'
+                     FROM entries NOT INDEXED, json_each(entry, '$.tunnels') AS one
+                     WHERE one.value ->> '$.name' = ? AND one.value ->> '$.id' IS NOT NULL";
+        let rows = sqlx::query(query).bind(name).fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
+        rows.iter().map(|row| row.try_get(0).map_err(|e| self.failed(e))).collect()
     }
 
     /// Whether an entry's text holds these words and not those.

@@ -222,6 +222,22 @@ async fn no_start_reads_the_whole_log() {
 }
 
 #[tokio::test]
+async fn a_tunnels_entries_are_found_by_its_index_and_a_page_is_not_sorted() {
+    let log = Log::make().await;
+    let of_tunnel = Filter { tunnel: Some(BERLIN.to_owned()), writes: true, ..Filter::default() };
+    let plan = log.plan(of_tunnel.query().sql().as_str()).await.join("\n");
+    assert!(plan.contains("entries_tunnel") && !plan.contains("SCAN entries"), "{plan}");
+    let time = |text: &str| Some(text.parse().unwrap());
+    let window = Filter {
+        since: time("2026-01-01T10:00:00Z"),
+        until: time("2026-01-01T11:00:00Z"),
+        ..Filter::default()
+    };
+    let plan = log.plan(window.rows().sql().as_str()).await.join("\n");
+    assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+}
+
+#[tokio::test]
 async fn the_views_answer_the_everyday_questions() {
     let log = Log::make().await;
     let requests = log.view("SELECT operation, ended, CAST(status AS TEXT) FROM requests ORDER BY seq").await;

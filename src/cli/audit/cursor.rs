@@ -17,6 +17,7 @@ use crate::store::{Reader, Row};
 pub(super) struct Cursor {
     file: Option<PathBuf>,
     seq: Option<u64>,
+    begun: bool,
 }
 
 impl Cursor {
@@ -26,11 +27,14 @@ impl Cursor {
         let text = match std::fs::read(file) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Self { file: Some(file.to_owned()), seq: None });
+                return Ok(Self { file: Some(file.to_owned()), seq: None, begun: false });
             }
             Err(e) => return Err(Stop::usage(format_args!("can't read the cursor `{shown}`: {e}"))),
         };
-        let (seq, id) = read(&text).ok_or_else(|| Stop::usage(format_args!("`{shown}` is no cursor")))?;
+        let cursor = read(&text).ok_or_else(|| Stop::usage(format_args!("`{shown}` is no cursor")))?;
+        let Some((seq, id)) = cursor else {
+            return Ok(Self { file: Some(file.to_owned()), seq: None, begun: true });
+        };
         let rows = reader.entries(&[seq]).await.map_err(|error| unreadable(&error))?;
         if rows.first().and_then(id_of).as_deref() != Some(id.as_str()) {
             return Err(Stop::usage(format_args!(
@@ -38,7 +42,7 @@ impl Cursor {
                  take another file to export this record from its beginning"
             )));
         }
-        Ok(Self { file: Some(file.to_owned()), seq: Some(seq) })
+        Ok(Self { file: Some(file.to_owned()), seq: Some(seq), begun: true })
     }
 
     /// The last entry that was handed out.
@@ -46,22 +50,48 @@ impl Cursor {
         self.seq
     }
 
+    /// Whether an export has begun with this cursor, and may have been killed since.
+    pub(super) const fn begun(&self) -> bool {
+        self.begun
+    }
+
+    /// Notes that an export begins, before it writes anything.
+    pub(super) fn begin(&mut self) -> Result<(), Stop> {
+        if self.begun {
+            return Ok(());
+        }
+        self.begun = true;
+        self.write(&Object::from_iter([("seq", -1)]))
+    }
+
     /// Notes that everything up to this entry was handed out.
     pub(super) fn note(&mut self, last: &Row) -> Result<(), Stop> {
         self.seq = Some(last.seq);
-        let Some(file) = &self.file else { return Ok(()) };
         let mut cursor = Object::new();
         cursor.set("seq", last.seq);
         cursor.set("id", id_of(last).unwrap_or_default());
-        let written = replace(file, &format!("{}\n", Json::from(cursor)));
+        self.write(&cursor)
+    }
+
+    fn write(&self, cursor: &Object) -> Result<(), Stop> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let written = replace(file, &format!("{}\n", Json::from(cursor.clone())));
         written.map_err(|e| Stop::failed(format_args!("can't write the cursor `{}`: {e}", file.display())))
     }
 }
 
-fn read(text: &[u8]) -> Option<(u64, String)> {
+/// What a cursor's file says: the last entry's place and id, or that there was none yet.
+#[expect(
+    clippy::option_option,
+    reason = "a file that is no cursor, and one that stands before the first entry"
+)]
+fn read(text: &[u8]) -> Option<Option<(u64, String)>> {
     let cursor = read_entry(text).ok()?;
-    let seq = u64::try_from(cursor.get("seq")?.as_i64()?).ok()?;
-    Some((seq, cursor.get("id")?.as_str()?.to_owned()))
+    let seq = cursor.get("seq")?.as_i64()?;
+    if seq == -1 {
+        return Some(None);
+    }
+    Some(Some((u64::try_from(seq).ok()?, cursor.get("id")?.as_str()?.to_owned())))
 }
 
 fn id_of(row: &Row) -> Option<String> {

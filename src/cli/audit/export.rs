@@ -4,8 +4,9 @@
 //! goes on behind what it noted last: each entry comes at least once. Not here: the cursor itself (`cursor`), the forms
 //! (`inspect`).
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{Read as _, Seek as _, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::cursor::Cursor;
 use super::which::Which;
 use super::{Database, unreadable};
 use crate::cli::{Env, Exit, Stop};
-use crate::inspect::{csv, csv_heading, ocsf, read_entry};
+use crate::inspect::{csv, csv_heading, ocsf, plain, read_entry};
 use crate::store::{Filter, Row};
 
 /// How often a record that has no more entries is looked at again.
@@ -75,11 +76,18 @@ pub(super) async fn run(export: &Export, env: &Env, out: &mut (dyn Write + Send)
         Some(file) => Cursor::open(file, &reader).await?,
         None => Cursor::default(),
     };
-    let mut to = export.to.as_deref().map(Target::open).transpose()?;
-    if export.format == Format::Csv && cursor.seq().is_none() {
+    let ours = export.database.path(env)?;
+    let mut to = export.to.as_deref().map(|to| Target::open(to, &ours, cursor.begun())).transpose()?;
+    cursor.begin()?;
+    let begun = to.as_ref().map_or(cursor.seq().is_some(), |target| !target.is_empty);
+    if export.format == Format::Csv && !begun {
         write(&format!("{}\n", csv_heading()), to.as_mut(), out)?;
     }
     let mut after = cursor.seq();
+    if let Some(since) = filter.since {
+        let first = reader.first_since(since).await.map_err(|error| unreadable(&error))?;
+        after = after.max(first.and_then(|first| first.checked_sub(1)));
+    }
     loop {
         let end = reader.last().await.map_err(|error| unreadable(&error))?;
         let filter = Filter { after, ..filter.clone() };
@@ -114,23 +122,43 @@ fn write(text: &str, to: Option<&mut Target>, out: &mut (dyn Write + Send)) -> R
     }
 }
 
-/// A file that is appended to, whole lines only.
+/// A file that is appended to, whole lines only, and by nobody else meanwhile.
 struct Target {
     file: File,
     shown: String,
+    is_empty: bool,
 }
 
 impl Target {
-    /// A line that was begun when an export was killed goes: the cursor does not cover it, so it comes again.
-    fn open(path: &Path) -> Result<Self, Stop> {
-        let shown = path.display().to_string();
+    /// Where an export goes on, a line that was begun when it was killed goes: the cursor does not cover it, so it
+    /// comes again. Any other file that does not end with a line is not one of ours.
+    fn open(path: &Path, database: &Path, goes_on: bool) -> Result<Self, Stop> {
+        let shown = plain(&path.display().to_string());
         let failed = |e: std::io::Error| Stop::failed(format_args!("can't append to `{shown}`: {e}"));
-        let mut file =
-            File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+        let mut file = File::options().read(true).append(true).create(true).open(path).map_err(failed)?;
+        let identity = |about: std::fs::Metadata| (about.dev(), about.ino());
+        let known = std::fs::metadata(database).map(identity).ok();
+        if known == Some(identity(file.metadata().map_err(failed)?)) {
+            return Err(Stop::usage(format_args!("`{shown}` is the record itself")));
+        }
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Stop::failed(format_args!("another export appends to `{shown}`")));
+            }
+            Err(TryLockError::Error(e)) => return Err(failed(e)),
+        }
+        let length = file.metadata().map_err(failed)?.len();
         let whole = end_of_lines(&mut file).map_err(failed)?;
-        file.set_len(whole).map_err(failed)?;
-        file.seek(SeekFrom::End(0)).map_err(failed)?;
-        Ok(Self { file, shown })
+        if whole < length {
+            if !goes_on {
+                return Err(Stop::usage(format_args!(
+                    "`{shown}` does not end with a line, so no export wrote it to its end; take another file"
+                )));
+            }
+            file.set_len(whole).map_err(failed)?;
+        }
+        Ok(Self { file, shown, is_empty: whole == 0 })
     }
 
     fn append(&mut self, text: &str) -> Result<(), Stop> {

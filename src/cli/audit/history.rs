@@ -6,14 +6,10 @@ use super::which::parse_some_time;
 use super::{Database, unreadable};
 use crate::cli::{Env, Exit, Stop};
 use crate::inspect::{moment, plain, read_entry};
-use crate::json::Json;
 use crate::store::{Filter, Reader, Row};
 
 /// Entries that are read at once.
 const PAGE: usize = 64;
-
-/// Entries with a name that are looked at for whose it is.
-const LOOKED_AT: u32 = 256;
 
 /// Tells a tunnel's history.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -80,20 +76,7 @@ async fn ids(reader: &Reader, tunnel: &str) -> Result<Vec<String>, Stop> {
     if tunnel.len() == 32 && tunnel.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Ok(vec![tunnel.to_ascii_lowercase()]);
     }
-    let filter = Filter { tunnel: Some(tunnel.to_owned()), limit: Some(LOOKED_AT), ..Filter::default() };
-    let rows = reader.list(&filter).await.map_err(|error| unreadable(&error))?;
-    let mut ids = Vec::new();
-    for row in &rows {
-        let Ok(entry) = read_entry(row.entry.as_bytes()) else { continue };
-        for one in entry.get("tunnels").and_then(Json::as_array).unwrap_or_default() {
-            let text = |name: &str| one.get(name).and_then(Json::as_str);
-            if text("name") == Some(tunnel)
-                && let Some(id) = text("id").filter(|id| !ids.iter().any(|known| known == id))
-            {
-                ids.push(id.to_owned());
-            }
-        }
-    }
+    let ids = reader.tunnels_named(tunnel).await.map_err(|error| unreadable(&error))?;
     if ids.is_empty() {
         let tunnel = plain(tunnel);
         return Err(Stop::failed(format_args!(

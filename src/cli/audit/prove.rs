@@ -43,7 +43,7 @@ pub(super) async fn run(prove: &Prove, env: &Env, out: &mut (dyn Write + Send)) 
         write!(out, "{}", proof.to_text())?;
         return Ok(Exit::Good);
     };
-    let shown = to.display();
+    let shown = plain(&to.display().to_string());
     std::fs::write(to, proof.to_text())
         .map_err(|e| Stop::failed(format_args!("can't write the proof `{shown}`: {e}")))?;
     writeln!(

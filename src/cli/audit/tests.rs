@@ -286,6 +286,26 @@ async fn an_export_goes_on_where_its_cursor_stands() {
     let out = std::fs::read_to_string(bench.path("out")).unwrap();
     assert_eq!(out.lines().collect::<Vec<_>>(), (0..5).map(entry).collect::<Vec<_>>());
     assert_eq!(std::fs::read_to_string(bench.path("cursor")).unwrap(), cursor);
+    // Rows of a spreadsheet have one heading, however often nothing or something is added.
+    let rows = "export --database @audit.db --format csv --cursor @rows.cursor --to @rows.csv";
+    for line in [&format!("{rows} --kind started"), &format!("{rows} --kind started"), rows, rows] {
+        assert_eq!(bench.run(line).await.0, Exit::Good, "{line}");
+    }
+    assert_eq!(std::fs::read_to_string(bench.path("rows.csv")).unwrap().lines().count(), 6);
+    // What is no export is not cut, and what another export writes is left to it.
+    std::fs::write(bench.path("notes"), "no export").unwrap();
+    let to = "export --database @audit.db --to";
+    let held = std::fs::File::create(bench.path("held")).unwrap();
+    held.lock().unwrap();
+    for (file, exit, says) in [
+        ("@notes", Exit::Usage, "does not end with a line"),
+        ("@audit.db", Exit::Usage, "is the record itself"),
+        ("@held", Exit::Failed, "another export"),
+    ] {
+        let (found, said) = bench.run(&format!("{to} {file}")).await;
+        assert!(found == exit && said.contains(says), "{file}: {said}");
+    }
+    assert_eq!(std::fs::read_to_string(bench.path("notes")).unwrap(), "no export");
     // A cursor that is none, and one of another record.
     for (text, says) in [("{}", "is no cursor"), (&cursor.replace("0004", "0003"), "is of another record")] {
         std::fs::write(bench.path("cursor"), text).unwrap();

@@ -99,7 +99,7 @@ fn entry(file: &Path, verifier: &Verifier, json: bool, out: &mut dyn Write) -> R
             writeln!(out)?;
         }
         Err(e) => {
-            writeln!(out, "NOT PROVEN: `{}`: {e}", file.display())?;
+            writeln!(out, "NOT PROVEN: `{}`: {e}", plain(&file.display().to_string()))?;
             return Ok(Exit::Tampered);
         }
     }
@@ -158,7 +158,7 @@ fn write_text(report: &Report, evidence: &Evidence, path: &Path, out: &mut dyn W
         }
         return Ok(());
     }
-    writeln!(out, "TAMPERED: `{}` is not as it was recorded", path.display())?;
+    writeln!(out, "TAMPERED: `{}` is not as it was recorded", plain(&path.display().to_string()))?;
     match &report.first_bad {
         Some(bad) => {
             writeln!(out, "first bad entry: {}{}: {}", bad.seq, id(bad), plain(&bad.what))?;
