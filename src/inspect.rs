@@ -26,7 +26,7 @@ pub use history::{Moment, moment};
 pub use ocsf::ocsf;
 pub use prove::{ProveError, prove};
 pub use report::{Bad, Report, VerifyError};
-pub use secret::{Handled, Holder, Known, find_secret};
+pub use secret::{Handled, Holder, Known, Told, find_secret};
 pub use story::{LABEL, story};
 pub use table::{Line, Table};
 pub use text::{plain, pretty};

@@ -104,7 +104,8 @@ Examples:
   pass show suspect | tunnelwarden audit find-secret --config tunnelwarden.toml --json
 
 The secret is never taken from the arguments, where others can see it. It is compared by its keyed fingerprint, so the
-key of fingerprints is needed: who has the record alone can't ask.")]
+key of fingerprints is needed: who has the record alone can't ask. Of calls whose bodies are not kept (`audit.bodies`) only
+the keys that they replaced are known.")]
     FindSecret(FindSecret),
     /// Prove that no entry was changed, dropped, added or reordered; exit code 3 where one was.
     #[command(after_help = "\

@@ -8,20 +8,34 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::secret::{KEY_CHANGE, each, keys};
+use super::read_entry;
+use super::secret::{DELETION, KEY_CHANGE, each, keys};
 use crate::json::{Json, Object};
 use crate::store::{ReadError, Reader};
 
 /// By how much the upstream's clock and ours may differ for one change to be the same.
 const SAME: SignedDuration = SignedDuration::from_mins(5);
 
+/// A call of ours that replaced a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ours {
+    /// When.
+    pub time: Timestamp,
+    /// By whom.
+    pub subject: Option<String>,
+    /// By which request.
+    pub request_id: String,
+}
+
 /// What is known of a tunnel's key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyAge {
     /// The tunnel's newest name that is known.
     pub name: Option<String>,
-    /// When a call of ours last replaced it, and that entry.
-    pub ours: Option<(Timestamp, Json)>,
+    /// The call of ours that last replaced it.
+    pub ours: Option<Ours>,
+    /// When calls of ours tried to, however that ended.
+    tried: Vec<Timestamp>,
     /// When the upstream last said that it was replaced.
     pub told: Option<Timestamp>,
 }
@@ -30,30 +44,27 @@ impl KeyAge {
     /// When it was replaced last, by anybody.
     #[must_use]
     pub fn changed(&self) -> Option<Timestamp> {
-        self.told.max(self.ours.as_ref().map(|(time, _)| *time))
+        self.told.max(self.ours.as_ref().map(|ours| ours.time))
     }
 
-    /// Whether somebody replaced it without us since we did, or though we never did.
+    /// Whether somebody replaced it without us since we did, or though we never did. A call of ours whose end nobody
+    /// knows may have been it.
     #[must_use]
     pub fn bypassed(&self) -> bool {
-        let ours = self.ours.as_ref().map(|(time, _)| *time);
-        match (self.told, ours) {
-            (Some(told), Some(ours)) => told.duration_since(ours) > SAME,
-            (told, None) => told.is_some(),
-            (None, Some(_)) => false,
-        }
+        let Some(told) = self.told else { return false };
+        let later = self.ours.as_ref().is_none_or(|ours| told.duration_since(ours.time) > SAME);
+        later && !self.tried.iter().any(|tried| told.duration_since(*tried).abs() <= SAME)
     }
 
     /// What is known, as JSON.
     #[must_use]
     pub fn to_json(&self, tunnel: &str) -> Json {
-        let text = |name: &str| self.ours.as_ref().and_then(|(_, entry)| entry.get(name).cloned());
         let mut object = Object::new();
         object.set("tunnel", tunnel);
         object.set("name", self.name.clone());
         object.set("changed", self.changed().map(|time| time.to_string()));
-        object.set("by", text("subject"));
-        object.set("request_id", text("request_id"));
+        object.set("by", self.ours.as_ref().and_then(|ours| ours.subject.clone()));
+        object.set("request_id", self.ours.as_ref().map(|ours| ours.request_id.clone()));
         object.set("upstream_says", self.told.map(|time| time.to_string()));
         object.set("bypassed", self.bypassed());
         object.into()
@@ -78,19 +89,78 @@ pub async fn key_ages(reader: &Reader) -> Result<BTreeMap<String, KeyAge>, ReadE
         }
     })
     .await?;
-    each(reader, KEY_CHANGE, None, |_, entry| {
-        let time = entry.get("time").and_then(Json::as_str).and_then(|time| time.parse().ok());
-        for (id, _) in keys(&entry) {
-            let age = ages.entry(id).or_default();
-            age.ours = time.map(|time| (time, entry.clone())).or(age.ours.take());
+    each(reader, "\"replaces_key\":true", None, |_, entry| {
+        let Some(time) = time_of(&entry) else { return };
+        for item in entry.get("expected").and_then(Json::as_array).unwrap_or_default() {
+            let id = item.get("tunnel").and_then(Json::as_str);
+            let replaces = item.get("replaces_key") == Some(&Json::Bool(true));
+            if let Some(id) = id.filter(|_| replaces) {
+                ages.entry(id.to_owned()).or_default().tried.push(time);
+            }
         }
     })
     .await?;
+    let mut changes = Vec::new();
+    each(reader, KEY_CHANGE, None, |_, entry| {
+        let text = |name: &str| entry.get(name).and_then(Json::as_str).map(str::to_owned);
+        let Some((time, request_id)) = time_of(&entry).zip(text("request_id")) else { return };
+        let ours = Ours { time, subject: text("subject"), request_id };
+        let late = text("kind").as_deref() == Some("resolved") || entry.get("recorded_late").is_some();
+        changes.extend(keys(&entry).into_iter().map(|(id, _)| (id, ours.clone(), late)));
+    })
+    .await?;
+    for (id, mut ours, late) in changes {
+        if late {
+            ours.time = begun(reader, &ours.request_id).await?.unwrap_or(ours.time);
+        }
+        let age = ages.entry(id).or_default();
+        if age.ours.as_ref().is_none_or(|known| known.time <= ours.time) {
+            age.ours = Some(ours);
+        }
+    }
     let mut gone = Vec::new();
-    each(reader, "\"operation\":\"delete\"", None, |_, entry| {
+    each(reader, DELETION, None, |_, entry| {
         gone.extend(keys(&entry).into_iter().filter(|(_, key)| key.is_none()).map(|(id, _)| id));
     })
     .await?;
     gone.iter().for_each(|id| drop(ages.remove(id)));
     Ok(ages)
+}
+
+fn time_of(entry: &Json) -> Option<Timestamp> {
+    entry.get("time")?.as_str()?.parse().ok()
+}
+
+/// When a call was about to be sent: what is told of it later has a time of its own.
+async fn begun(reader: &Reader, request_id: &str) -> Result<Option<Timestamp>, ReadError> {
+    let rows = reader.get(request_id).await?;
+    Ok(rows.first().and_then(|row| time_of(&read_entry(row.entry.as_bytes()).ok()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(ours: Option<&str>, tried: &[&str], told: Option<&str>, bypassed: bool) {
+        let time = |text: &str| text.parse::<Timestamp>().unwrap();
+        let ours = ours.map(|text| Ours { time: time(text), subject: None, request_id: String::new() });
+        let tried = tried.iter().map(|text| time(text)).collect();
+        let age = KeyAge { name: None, ours, tried, told: told.map(time) };
+        assert_eq!(age.bypassed(), bypassed, "{age:?}");
+    }
+
+    #[test]
+    fn a_key_is_said_to_be_replaced_past_us_only_where_no_call_of_ours_may_have_been_it() {
+        let [early, same, late] = ["2026-01-01T10:00:00Z", "2026-01-01T10:04:00Z", "2026-01-01T11:00:00Z"];
+        check(Some(early), &[early], None, false);
+        check(Some(early), &[early], Some(same), false);
+        check(Some(early), &[early], Some(late), true);
+        check(Some(late), &[late], Some(early), false);
+        check(None, &[], Some(late), true);
+        check(None, &[], None, false);
+        // One whose end nobody knows.
+        check(Some(early), &[early, late], Some(late), false);
+        check(None, &[late], Some(late), false);
+    }
 }

@@ -3,7 +3,7 @@
 //! The record has keyed fingerprints in place of secrets, so this needs the key of fingerprints and the secret, and
 //! nobody who has the record alone can ask. Not here: where the secret is read from (`cli::audit`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::read_entry;
 use crate::json::{Json, Object};
@@ -16,6 +16,26 @@ const PAGE: u32 = 64;
 /// How a key that a tunnel got stands in the record: the text of a change's path, as it is written.
 pub(super) const KEY_CHANGE: &str = r#""path":"/psk""#;
 
+/// How an entry that tells of a deletion is written.
+pub(super) const DELETION: &str = r#""operation":"delete""#;
+
+/// What is told of an entry: who, when, what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told(Object);
+
+impl Told {
+    fn of(entry: &Json) -> Self {
+        let names = ["id", "request_id", "time", "kind", "subject", "operation", "status"];
+        Self(names.into_iter().filter_map(|name| Some((name, entry.get(name)?.clone()))).collect())
+    }
+
+    /// One of its words, `-` where it has none.
+    #[must_use]
+    pub fn word(&self, name: &str) -> &str {
+        self.0.get(name).and_then(Json::as_str).unwrap_or("-")
+    }
+}
+
 /// An entry that has the secret's fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handled {
@@ -24,18 +44,22 @@ pub struct Handled {
     /// As what it was known: `psk`, `md5_key` or the like.
     pub what: String,
     /// The entry.
-    pub entry: Json,
+    pub told: Told,
 }
 
-/// A tunnel that got the secret as its key.
+/// A tunnel that got the secret as its key, or may have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// The place of the entry by which it got it, the newest if there are several.
-    pub seq: u64,
-    /// That entry.
-    pub got: Json,
+    /// What it is called, where that is known.
+    pub name: Option<String>,
+    /// The place of the intent by which it got it: calls on one tunnel have their turns in this order.
+    order: u64,
+    /// Whether the record says that it got it; else nobody knows how that call ended.
+    pub sure: bool,
+    /// The newest entry that tells of it.
+    pub got: Told,
     /// The newest entry by which it got another one, or was deleted, after that.
-    pub lost: Option<Json>,
+    pub lost: Option<Told>,
 }
 
 /// What the record knows of a secret.
@@ -43,7 +67,7 @@ pub struct Holder {
 pub struct Known {
     /// Where it was handled, oldest first.
     pub handled: Vec<Handled>,
-    /// The tunnels that got it, by their ids.
+    /// The tunnels that got it or may have, by their ids, or by their name where they had none yet.
     pub holders: BTreeMap<String, Holder>,
     /// Whether some fingerprints were made with another key, by which nothing can be told.
     pub other_keys: bool,
@@ -61,37 +85,136 @@ pub async fn find_secret(
     let print =
         format!(":{}:{}", fingerprinter.key_id(), fingerprinter.of(secret.expose_secret().as_bytes()));
     let mut known = Known::default();
+    let mut calls = BTreeSet::new();
     each(reader, &print, None, |row, entry| {
         let what = row.entry.split(&print).next().and_then(|before| before.rsplit(':').next());
         let what = what.unwrap_or_default().to_owned();
-        for (tunnel, key) in keys(&entry) {
-            if key.as_deref().is_some_and(|key| key.ends_with(&print)) {
-                known.holders.insert(tunnel, Holder { seq: row.seq, got: entry.clone(), lost: None });
-            }
-        }
-        known.handled.push(Handled { seq: row.seq, what, entry });
+        known.handled.push(Handled { seq: row.seq, what, told: Told::of(&entry) });
+        calls.extend(entry.get("request_id").and_then(Json::as_str).map(str::to_owned));
     })
     .await?;
-    if let Some(first) = known.handled.first().map(|handled| handled.seq) {
-        for words in [KEY_CHANGE, r#""operation":"delete""#] {
-            each(reader, words, Some(first), |row, entry| {
-                let lost = keys(&entry)
-                    .into_iter()
-                    .filter(|(_, key)| !key.as_deref().is_some_and(|key| key.ends_with(&print)));
-                for (tunnel, _) in lost {
-                    if let Some(holder) = known.holders.get_mut(&tunnel)
-                        && holder.seq < row.seq
-                    {
-                        holder.lost = Some(entry.clone());
-                    }
-                }
-            })
-            .await?;
+    for call in calls {
+        let rows = reader.get(&call).await?;
+        for (id, holder) in holders(&rows, &print) {
+            match known.holders.get_mut(&id) {
+                Some(other) if other.order > holder.order => {}
+                _ => drop(known.holders.insert(id, holder)),
+            }
         }
     }
-    let ours = format!("redacted:psk:{}:", fingerprinter.key_id());
-    known.other_keys = reader.has("redacted:psk:", &ours).await?;
+    let first = known.handled.first().map(|handled| handled.seq);
+    let some = !known.holders.is_empty();
+    for words in [KEY_CHANGE, DELETION].into_iter().filter(|_| some) {
+        let mut lost = Vec::new();
+        each(reader, words, first, |row, entry| {
+            let other = |key: &Option<String>| !key.as_deref().is_some_and(|key| key.ends_with(&print));
+            let by = entry.get("intent_id").and_then(Json::as_str).map(str::to_owned);
+            for (tunnel, _) in keys(&entry).into_iter().filter(|(_, key)| other(key)) {
+                if known.holders.contains_key(&tunnel) {
+                    lost.push((tunnel, row.seq, by.clone(), Told::of(&entry)));
+                }
+            }
+        })
+        .await?;
+        for (tunnel, seq, by, told) in lost {
+            let order = match by {
+                Some(intent) => place(reader, &intent).await?.unwrap_or(seq),
+                None => seq,
+            };
+            if let Some(holder) = known.holders.get_mut(&tunnel).filter(|holder| holder.order < order) {
+                holder.lost = Some(told);
+            }
+        }
+    }
+    for what in ["psk", "md5_key"] {
+        let ours = format!("redacted:{what}:{}:", fingerprinter.key_id());
+        known.other_keys |= reader.has(&format!("redacted:{what}:"), &ours).await?;
+    }
     Ok(known)
+}
+
+/// The place of the entry with this id.
+pub(super) async fn place(reader: &Reader, id: &str) -> Result<Option<u64>, ReadError> {
+    let rows = reader.get(id).await?;
+    let is_it = |row: &&Row| {
+        let entry = read_entry(row.entry.as_bytes()).ok();
+        entry.is_some_and(|entry| entry.get("id").and_then(Json::as_str) == Some(id))
+    };
+    Ok(rows.iter().find(is_it).map(|row| row.seq))
+}
+
+/// The tunnels to which one call gave the key with this fingerprint, or may have given it.
+fn holders(rows: &[Row], print: &str) -> BTreeMap<String, Holder> {
+    let entries: Vec<(u64, Json)> =
+        rows.iter().filter_map(|row| Some((row.seq, read_entry(row.entry.as_bytes()).ok()?))).collect();
+    let mut found = BTreeMap::new();
+    let is = |entry: &Json, kind: &str| entry.get("kind").and_then(Json::as_str) == Some(kind);
+    let Some((order, intent)) = entries.iter().find(|(_, entry)| is(entry, "intent")) else { return found };
+    let has_it = |key: Option<&str>| key.is_some_and(|key| key.ends_with(print));
+    let mut add = |id: String, sure: bool, entry: &Json| {
+        let name = name_of(&entries, &id);
+        found.insert(id, Holder { name, order: *order, sure, got: Told::of(entry), lost: None });
+    };
+    let ends = || entries.iter().filter(|(_, entry)| entry.get("intent_id").is_some());
+    // What was given for sure.
+    for (_, entry) in ends() {
+        keys(entry)
+            .into_iter()
+            .filter(|(_, key)| has_it(key.as_deref()))
+            .for_each(|(id, _)| add(id, true, entry));
+    }
+    if intent.get("validate_only") == Some(&Json::Bool(true)) || !intent.to_text().contains(print) {
+        return found;
+    }
+    // What was asked for, where no end says otherwise.
+    let last = ends().next_back();
+    let doubt = last.is_none_or(|(_, end)| may_have_happened(end));
+    let results = last.and_then(|(_, end)| end.get("results")?.as_array()).unwrap_or_default();
+    for item in intent.get("expected").and_then(Json::as_array).unwrap_or_default() {
+        let text = |name: &str| item.get(name).and_then(Json::as_str);
+        let replaces = item.get("replaces_key") == Some(&Json::Bool(true));
+        let Some(id) = text("tunnel").or(text("name")).filter(|_| replaces) else { continue };
+        let result = results.iter().find(|one| one.get("tunnel").and_then(Json::as_str) == Some(id));
+        let applied = result.and_then(|one| one.get("applied")?.as_bool());
+        if !found.contains_key(id) && has_it(asked(intent, id)) && applied.unwrap_or(doubt) {
+            let entry = last.map_or(intent, |(_, end)| end);
+            let name = name_of(&entries, id);
+            let sure = applied == Some(true);
+            let got = Told::of(entry);
+            found.insert(id.to_owned(), Holder { name, order: *order, sure, got, lost: None });
+        }
+    }
+    found
+}
+
+/// The key that an intent's body has for a tunnel: of one tunnel, of one among several, or of a list of keys.
+fn asked<'a>(intent: &'a Json, id: &str) -> Option<&'a str> {
+    let body = intent.pointer("/request/body")?;
+    let many = body.as_array().or_else(|| body.get("psks")?.as_array());
+    let of = |one: &&Json| one.get("id").and_then(Json::as_str) == Some(id);
+    many.map_or(Some(body), |many| many.iter().find(of))?.get("psk")?.as_str()
+}
+
+/// Whether a call may have come about, by the last entry that tells of its end: also where that tells of no change, as of an
+/// answer that could not be read, or of a body that was left out.
+fn may_have_happened(end: &Json) -> bool {
+    let text = |pointer: &str| end.pointer(pointer).and_then(Json::as_str);
+    match text("/resolution") {
+        Some("not applied") => false,
+        Some(_) => true,
+        None => {
+            let good =
+                end.pointer("/upstream/status").and_then(Json::as_i64).is_none_or(|status| status < 300);
+            text("/sent") != Some("no") && (good || end.get("ambiguous") == Some(&Json::Bool(true)))
+        }
+    }
+}
+
+/// What a tunnel is called, by the entries of a call.
+fn name_of(entries: &[(u64, Json)], id: &str) -> Option<String> {
+    let tunnels = entries.iter().filter_map(|(_, entry)| entry.get("tunnels")?.as_array()).flatten();
+    let text = |tunnel: &Json, name: &str| tunnel.get(name).and_then(Json::as_str).map(str::to_owned);
+    tunnels.filter(|tunnel| text(tunnel, "id").as_deref() == Some(id)).find_map(|tunnel| text(tunnel, "name"))
 }
 
 /// Calls `then` with each entry that holds these words.
@@ -138,13 +261,8 @@ impl Known {
     /// What is known, as JSON.
     #[must_use]
     pub fn to_json(&self) -> Json {
-        let said = |entry: &Json| {
-            let names = ["id", "request_id", "time", "kind", "subject", "operation", "status"];
-            let known = names.into_iter().filter_map(|name| Some((name, entry.get(name)?.clone())));
-            known.collect::<Object>()
-        };
         let call = |handled: &Handled| {
-            let mut call = said(&handled.entry);
+            let mut call = handled.told.0.clone();
             call.set("seq", handled.seq);
             call.set("as", handled.what.as_str());
             Json::Object(call)
@@ -152,8 +270,10 @@ impl Known {
         let tunnel = |(id, holder): (&String, &Holder)| {
             let mut tunnel = Object::new();
             tunnel.set("tunnel", id.as_str());
-            tunnel.set("got", said(&holder.got));
-            tunnel.set("lost", holder.lost.as_ref().map(said));
+            tunnel.set("name", holder.name.clone());
+            tunnel.set("sure", holder.sure);
+            tunnel.set("got", holder.got.0.clone());
+            tunnel.set("lost", holder.lost.as_ref().map(|told| told.0.clone()));
             Json::Object(tunnel)
         };
         let mut object = Object::new();

@@ -4,9 +4,11 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use http::Method;
+use tunnelwarden::emulator::Fault;
 use tunnelwarden::json::{self, Json};
+use tunnelwarden::operation::Operation;
 
-use crate::harness::{World, tunnel_body};
+use crate::harness::{Wishes, World, tunnel_body};
 
 /// What `audit find-secret` says of a secret, and how it exits.
 fn find(world: &World, secret: &str, flags: &[&str]) -> (Option<i32>, String) {
@@ -82,6 +84,44 @@ async fn a_key_is_found_where_it_was_handled_until_another_took_its_place() {
     let known = found(&world, "a-key-of-this-test-that-was-tried");
     assert_eq!(known.pointer("/entries/0/kind").and_then(Json::as_str), Some("refusal"), "{known}");
     assert_eq!(known.get("tunnels").and_then(Json::as_array).map(<[Json]>::len), Some(0), "{known}");
+}
+
+/// Nobody knows how a call ended whose answer never came, until it is resolved: by then the tunnel may have the key.
+#[tokio::test]
+async fn a_key_of_a_call_that_was_lost_may_be_in_use() {
+    let world = World::with(Wishes {
+        config: vec![("audit.resolve_after", "\"1h\"".to_owned())],
+        unchecked: true,
+        ..Wishes::default()
+    })
+    .await;
+    let mut ids = Vec::new();
+    for n in 1..=3 {
+        let made = world.call("admin", Method::POST, "", Some(&tunnel_body(&format!("t{n}"), n))).await;
+        ids.push(made.text_at("/result/id"));
+    }
+    world.emulator.fault(Fault::DropAfter, Operation::SetPsks, 1);
+    let pair = |at: usize, key: &str| format!(r#"{{"id":"{}","psk":"{key}"}}"#, ids[at]);
+    let lost = "a-key-of-this-test-that-was-lost";
+    let body = format!(r#"{{"psks":[{},{}]}}"#, pair(0, lost), pair(1, "a-key-of-this-test-for-the-other"));
+    let answer = world.call("admin", Method::POST, "/psk", Some(&body)).await;
+    assert_eq!(answer.status, 502, "{}", answer.text());
+    let known = found(&world, lost);
+    let tunnels = known.get("tunnels").and_then(Json::as_array).unwrap();
+    assert_eq!(tunnels.len(), 1, "{known}");
+    assert_eq!(tunnels[0].get("tunnel").and_then(Json::as_str), Some(ids[0].as_str()), "{known}");
+    assert_eq!(tunnels[0].get("sure"), Some(&Json::Bool(false)), "{known}");
+    let (_, said) = find(&world, lost, &[]);
+    assert!(said.contains("MAY HAVE GOT IT") && said.contains("IT MAY BE IN USE"), "{said}");
+    // Another key takes its place.
+    let minted = world.call("admin", Method::POST, &format!("/{}/psk_generate", ids[0]), None).await;
+    assert_eq!(minted.status, 200, "{}", minted.text());
+    let known = found(&world, lost);
+    assert_eq!(
+        known.pointer("/tunnels/0/lost/operation").and_then(Json::as_str),
+        Some("generate_psk"),
+        "{known}"
+    );
 }
 
 #[tokio::test]

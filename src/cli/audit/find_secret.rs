@@ -8,8 +8,7 @@ use zeroize::Zeroizing;
 
 use super::{Database, unreadable};
 use crate::cli::{Env, Exit, Stop};
-use crate::inspect::{Known, find_secret, plain};
-use crate::json::Json;
+use crate::inspect::{Known, Told, find_secret, plain};
 use crate::secret::SecretString;
 use crate::service::fingerprinter;
 
@@ -87,11 +86,13 @@ fn write_text(known: &Known, out: &mut dyn Write) -> Result<(), Stop> {
         writeln!(out, "handled: {} entries have this secret's fingerprint", known.handled.len())?;
     }
     for handled in &known.handled {
-        writeln!(out, "  {} as {}: {}", handled.seq, plain(&handled.what), told(&handled.entry))?;
+        writeln!(out, "  {} as {}: {}", handled.seq, plain(&handled.what), told(&handled.told))?;
     }
     for (tunnel, holder) in &known.holders {
-        writeln!(out, "tunnel {}", named(tunnel, &holder.got))?;
-        writeln!(out, "  got it:  {}", told(&holder.got))?;
+        let name = holder.name.as_ref().map_or_else(|| tunnel.clone(), |name| format!("{name} ({tunnel})"));
+        writeln!(out, "tunnel {}", plain(&name))?;
+        let got = if holder.sure { "got it:  " } else { "MAY HAVE GOT IT, nobody knows how this ended: " };
+        writeln!(out, "  {got}{}", told(&holder.got))?;
         match &holder.lost {
             Some(entry) => writeln!(out, "  lost it: {}", told(entry))?,
             None => writeln!(out, "  no later change of its key is known here: IT MAY BE IN USE")?,
@@ -107,26 +108,15 @@ fn write_text(known: &Known, out: &mut dyn Write) -> Result<(), Stop> {
 }
 
 /// When, who and what.
-fn told(entry: &Json) -> String {
-    let text = |name: &str| entry.get(name).and_then(Json::as_str).unwrap_or("-");
-    let time = text("time");
+fn told(told: &Told) -> String {
+    let time = told.word("time");
     let line = format!(
         "{} {} {} {}, request {}",
         time.get(..19).map_or_else(|| time.to_owned(), |seconds| format!("{seconds}Z")),
-        text("subject"),
-        text("operation"),
-        text("kind"),
-        text("request_id"),
+        told.word("subject"),
+        told.word("operation"),
+        told.word("kind"),
+        told.word("request_id"),
     );
     plain(&line)
-}
-
-/// The tunnel's name, where the entry has it, and its id.
-fn named(id: &str, entry: &Json) -> String {
-    let tunnels = entry.get("tunnels").and_then(Json::as_array).unwrap_or_default();
-    let known = tunnels.iter().find(|tunnel| tunnel.get("id").and_then(Json::as_str) == Some(id));
-    match known.and_then(|tunnel| tunnel.get("name")?.as_str()) {
-        Some(name) => plain(&format!("{name} ({id})")),
-        None => plain(id),
-    }
 }

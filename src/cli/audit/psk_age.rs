@@ -8,7 +8,6 @@ use super::which::parse_some_time;
 use super::{Database, unreadable};
 use crate::cli::{Env, Exit, Stop};
 use crate::inspect::{KeyAge, key_ages, plain};
-use crate::json::Json;
 
 /// Lists the ages of keys.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -51,11 +50,11 @@ fn line(tunnel: &str, age: &KeyAge, now: Timestamp) -> String {
     let changed = age.changed().unwrap_or(now);
     let days = now.duration_since(changed).as_hours() / 24;
     let name = age.name.as_deref().map_or_else(|| tunnel.to_owned(), |name| format!("{name} ({tunnel})"));
-    let who = age.ours.as_ref().and_then(|(_, entry)| entry.get("subject").and_then(Json::as_str));
+    let who = age.ours.as_ref().and_then(|ours| ours.subject.as_deref());
     let who = match (age.bypassed(), who) {
         (true, _) => "NOT THROUGH THIS PROXY".to_owned(),
         (false, Some(who)) => format!("by {who}"),
-        (false, None) => "by a call that was lost".to_owned(),
+        (false, None) => "by a call whose end is not known".to_owned(),
     };
     plain(&format!("{days:>5} d  {}  {name}  {who}", changed.strftime("%Y-%m-%dT%H:%M:%SZ")))
 }
