@@ -42,7 +42,7 @@ pub(super) async fn run(
     };
     let fingerprinter = fingerprinter(&file).map_err(Stop::usage)?;
     let reader = find.database.open(env).await?;
-    let secret = ask(errors)?;
+    let secret = ask(errors).await?;
     let known = find_secret(&reader, &fingerprinter, &secret).await;
     reader.close().await;
     let known = known.map_err(|error| unreadable(&error))?;
@@ -55,23 +55,35 @@ pub(super) async fn run(
 }
 
 /// The secret: typed unseen where standard input is a terminal, else all of it but the end of its line.
-fn ask(errors: &mut dyn Write) -> Result<SecretString, Stop> {
-    let input = std::io::stdin();
+async fn ask(errors: &mut (dyn Write + Send)) -> Result<SecretString, Stop> {
     let failed = |e: std::io::Error| Stop::failed(format_args!("can't read the secret: {e}"));
-    let mut text = Zeroizing::new(String::new());
-    if let Ok(usual) = tcgetattr(&input) {
-        write!(errors, "secret: ").and_then(|()| errors.flush())?;
-        let mut unseen = usual.clone();
-        unseen.local_modes.remove(LocalModes::ECHO);
-        tcsetattr(&input, OptionalActions::Flush, &unseen).map_err(|e| failed(e.into()))?;
-        let read = input.lock().take(MAX_SECRET).read_line(&mut text);
-        let _ = tcsetattr(&input, OptionalActions::Flush, &usual);
-        writeln!(errors)?;
-        read.map_err(failed)?;
-    } else {
-        input.lock().take(MAX_SECRET).read_to_string(&mut text).map_err(failed)?;
-    }
-    let secret = text.strip_suffix('\n').unwrap_or(&text);
+    let usual = tcgetattr(std::io::stdin()).ok();
+    let Some(usual) = usual else {
+        let mut text = Zeroizing::new(String::new());
+        std::io::stdin().lock().take(MAX_SECRET).read_to_string(&mut text).map_err(failed)?;
+        return cut(&text);
+    };
+    write!(errors, "secret: ").and_then(|()| errors.flush())?;
+    let mut unseen = usual.clone();
+    unseen.local_modes.remove(LocalModes::ECHO);
+    tcsetattr(std::io::stdin(), OptionalActions::Flush, &unseen).map_err(|e| failed(e.into()))?;
+    let typed = tokio::task::spawn_blocking(|| {
+        let mut text = Zeroizing::new(String::new());
+        std::io::stdin().lock().take(MAX_SECRET).read_line(&mut text).map(|_| text)
+    });
+    // Who gives up gets a terminal back that shows what is typed.
+    let typed = tokio::select! {
+        typed = typed => typed.map_err(|e| Stop::failed(format_args!("can't read the secret: {e}"))),
+        _ = tokio::signal::ctrl_c() => Err(Stop::failed("nothing was looked for")),
+    };
+    let _ = tcsetattr(std::io::stdin(), OptionalActions::Flush, &usual);
+    writeln!(errors)?;
+    cut(&typed?.map_err(failed)?)
+}
+
+/// Without the end of its line.
+fn cut(text: &str) -> Result<SecretString, Stop> {
+    let secret = text.strip_suffix('\n').unwrap_or(text);
     let secret = secret.strip_suffix('\r').unwrap_or(secret);
     if secret.is_empty() {
         return Err(Stop::usage("no secret was given: type it, or send it to standard input"));
