@@ -26,10 +26,10 @@ pub use history::{Moment, moment};
 pub use ocsf::ocsf;
 pub use prove::{ProveError, prove};
 pub use report::{Bad, Report, VerifyError};
-pub use secret::{Handled, Holder, Known, Told, find_secret};
+pub use secret::{Handled, Holder, Known, Told, find_secret, place};
 pub use story::{LABEL, story};
 pub use table::{Line, Table};
-pub use text::{plain, pretty};
+pub use text::{plain, pretty, seconds};
 pub use verify::{Evidence, verify};
 
 use crate::json;

@@ -2,8 +2,8 @@
 //!
 //! Not here: which entries those are (`store::Filter`), a call's whole story (`story`).
 
-use super::plain;
 use super::story::change;
+use super::{plain, seconds};
 use crate::json::Json;
 
 /// One entry's part in a tunnel's history: what happened, then a line for each change.
@@ -19,8 +19,7 @@ pub struct Moment {
 #[must_use]
 pub fn moment(entry: &Json, tunnel: &str) -> Moment {
     let text = |name: &str| entry.get(name).and_then(Json::as_str).unwrap_or("-");
-    let time = text("time");
-    let time = time.get(..19).map_or_else(|| time.to_owned(), |seconds| format!("{seconds}Z"));
+    let time = seconds(text("time"));
     let dry = if entry.get("validate_only") == Some(&Json::Bool(true)) { " (checked only)" } else { "" };
     let what = format!(
         "{time}  {}  {}{dry}  {}  {}",

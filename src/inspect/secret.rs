@@ -134,7 +134,10 @@ pub async fn find_secret(
 }
 
 /// The place of the entry with this id.
-pub(super) async fn place(reader: &Reader, id: &str) -> Result<Option<u64>, ReadError> {
+///
+/// # Errors
+/// The record can't be read.
+pub async fn place(reader: &Reader, id: &str) -> Result<Option<u64>, ReadError> {
     let rows = reader.get(id).await?;
     let is_it = |row: &&Row| {
         let entry = read_entry(row.entry.as_bytes()).ok();

@@ -4,7 +4,7 @@
 //! too much, an entry takes two lines. What is cut, `audit show` and `--json` have whole. Not here: how wide the
 //! terminal is (`cli`).
 
-use super::plain;
+use super::{plain, seconds};
 use crate::json::Json;
 
 /// The titles.
@@ -28,13 +28,10 @@ impl Line {
     #[must_use]
     pub fn of(entry: &Json, name_of: &dyn Fn(&str) -> Option<String>) -> Self {
         let text = |pointer: &str| entry.pointer(pointer).and_then(Json::as_str).unwrap_or("-").to_owned();
-        // 2026-01-01T00:00:00.000000Z without the fraction.
-        let time = text("/time");
-        let time = time.get(..19).map_or(time.clone(), |seconds| format!("{seconds}Z"));
         let dry = entry.get("validate_only") == Some(&Json::Bool(true));
         let operation = text("/operation");
         let cells = [
-            time,
+            seconds(&text("/time")),
             text("/kind"),
             text("/subject"),
             if dry { format!("{operation}?validate") } else { operation },

@@ -27,6 +27,10 @@ fn entry(kind: &str, n: u32, call: u32, minute: u32, members: &str) -> String {
     )
 }
 
+fn settings(database: &std::path::Path) -> Settings {
+    Settings { database: database.to_owned(), checkpoint_file: None, append_timeout: Duration::from_secs(10) }
+}
+
 struct Log {
     directory: tempfile::TempDir,
     reader: Reader,
@@ -36,11 +40,7 @@ impl Log {
     async fn make() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let database = directory.path().join("audit.db");
-        let settings = Settings {
-            database: database.clone(),
-            checkpoint_file: None,
-            append_timeout: Duration::from_secs(10),
-        };
+        let settings = settings(&database);
         let store = Store::open(settings, signer(), clock()).await.unwrap();
         store.append(entries()).await.unwrap();
         store.close().await;
@@ -146,6 +146,8 @@ async fn a_call_is_found_by_its_request_id_and_by_each_entry() {
         assert_eq!(rows.iter().map(|row| row.seq).collect::<Vec<_>>(), [1, 2], "{wanted}");
     }
     assert!(log.reader.get("nothing").await.unwrap().is_empty());
+    assert_eq!(log.reader.tunnels_named("berlin").await.unwrap(), [BERLIN]);
+    assert!(log.reader.tunnels_named("nobody").await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -167,11 +169,7 @@ async fn lost_calls_and_one_shot_calls_are_told() {
 async fn the_newest_mark_tells_from_where_on_intents_are_looked_for() {
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("audit.db");
-    let settings = Settings {
-        database: database.clone(),
-        checkpoint_file: None,
-        append_timeout: Duration::from_secs(10),
-    };
+    let settings = settings(&database);
     let store = Store::open(settings, signer(), clock()).await.unwrap();
     let reader = Reader::open(&database).await.unwrap();
     assert_eq!(reader.ended_before().await.unwrap(), 0);
@@ -273,11 +271,7 @@ async fn the_views_answer_the_everyday_questions() {
 async fn a_reader_reads_while_the_writer_writes_and_from_a_copy_without_a_wal() {
     let (directory, signer) = (tempfile::tempdir().unwrap(), signer());
     let database = directory.path().join("audit.db");
-    let settings = Settings {
-        database: database.clone(),
-        checkpoint_file: None,
-        append_timeout: Duration::from_secs(10),
-    };
+    let settings = settings(&database);
     let store = Store::open(settings, Arc::clone(&signer), clock()).await.unwrap();
     let reader = Reader::open(&database).await.unwrap();
     for n in 0..5 {

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::{Database, unreadable};
 use crate::cli::{Env, Exit, Stop};
-use crate::inspect::{Known, Told, find_secret, plain};
+use crate::inspect::{Known, Told, find_secret, plain, seconds};
 use crate::secret::SecretString;
 use crate::service::fingerprinter;
 
@@ -121,10 +121,9 @@ fn write_text(known: &Known, out: &mut dyn Write) -> Result<(), Stop> {
 
 /// When, who and what.
 fn told(told: &Told) -> String {
-    let time = told.word("time");
     let line = format!(
         "{} {} {} {}, request {}",
-        time.get(..19).map_or_else(|| time.to_owned(), |seconds| format!("{seconds}Z")),
+        seconds(told.word("time")),
         told.word("subject"),
         told.word("operation"),
         told.word("kind"),

@@ -8,9 +8,8 @@ use super::lines::Lines;
 use super::which::Which;
 use super::{Database, unreadable};
 use crate::cli::{Env, Exit, Stop};
-use crate::inspect::{plain, read_entry};
-use crate::json::Json;
-use crate::store::{Filter, Reader, Row};
+use crate::inspect::{place, plain};
+use crate::store::Filter;
 
 /// Entries that are read at once.
 const PAGE: usize = 64;
@@ -45,22 +44,13 @@ impl List {
     }
 }
 
-/// Where the entry with this id stands.
-async fn place(reader: &Reader, id: &str) -> Result<u64, Stop> {
-    let rows = reader.get(id).await.map_err(|error| unreadable(&error))?;
-    let is_it = |row: &&Row| {
-        let entry = read_entry(row.entry.as_bytes()).ok();
-        entry.is_some_and(|entry| entry.get("id").and_then(Json::as_str) == Some(id))
-    };
-    let row = rows.iter().find(is_it);
-    row.map(|row| row.seq).ok_or_else(|| Stop::usage(format_args!("no entry has the id `{}`", plain(id))))
-}
-
 pub(super) async fn run(list: &List, env: &Env, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
     let mut filter = list.filter(env.clock.now()).map_err(Stop::usage)?;
     let reader = list.database.open(env).await?;
     if let Some(id) = &list.after {
-        filter.after = Some(place(&reader, id).await?);
+        let place = place(&reader, id).await.map_err(|error| unreadable(&error))?;
+        let unknown = || Stop::usage(format_args!("no entry has the id `{}`", plain(id)));
+        filter.after = Some(place.ok_or_else(unknown)?);
     }
     let mut seqs = reader.find(&filter).await.map_err(|error| unreadable(&error))?;
     if filter.after.is_none() {

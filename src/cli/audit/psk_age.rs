@@ -40,7 +40,9 @@ pub(super) async fn run(asked: &PskAge, env: &Env, out: &mut (dyn Write + Send))
         }
     }
     if ages.is_empty() && !asked.json {
-        writeln!(out, "no key is known that is that old")?;
+        let none =
+            if before.is_some() { "no key is that old" } else { "no key of a tunnel that is left is known" };
+        writeln!(out, "{none}")?;
     }
     Ok(if before.is_some() && !ages.is_empty() { Exit::Found } else { Exit::Good })
 }
