@@ -36,6 +36,7 @@ CREATE TABLE entries (
     subject    TEXT AS (json_extract(entry, '$.subject')) VIRTUAL,
     operation  TEXT AS (json_extract(entry, '$.operation')) VIRTUAL,
     tunnel     TEXT AS (json_extract(entry, '$.tunnels[0].id')) VIRTUAL,
+    tunnel_name TEXT AS (json_extract(entry, '$.tunnels[0].name')) VIRTUAL,
     tunnel_count INTEGER AS (json_array_length(entry, '$.tunnels')) VIRTUAL,
     intent_id  TEXT AS (json_extract(entry, '$.intent_id')) VIRTUAL,
     request_key TEXT AS (CASE kind WHEN 'intent' THEN json_extract(entry, '$.request_key') END) VIRTUAL,
@@ -46,9 +47,10 @@ CREATE TABLE entries (
 CREATE UNIQUE INDEX entries_id ON entries (id);
 CREATE INDEX entries_request_id ON entries (request_id);
 CREATE INDEX entries_time ON entries (time);
--- These two grow at as many places as there are active subjects and tunnels.
+-- These three grow at as many places as there are active subjects and tunnels.
 CREATE INDEX entries_subject ON entries (subject) WHERE subject IS NOT NULL;
 CREATE INDEX entries_tunnel ON entries (tunnel) WHERE tunnel IS NOT NULL;
+CREATE INDEX entries_tunnel_name ON entries (tunnel_name, tunnel) WHERE tunnel_name IS NOT NULL;
 -- Few rows each.
 CREATE INDEX entries_bulk ON entries (tunnel_count) WHERE tunnel_count > 1;
 CREATE INDEX entries_intent_id ON entries (intent_id) WHERE intent_id IS NOT NULL;

@@ -169,12 +169,14 @@ impl Auditor {
         self.debts.settled(patience).await
     }
 
-    /// Records an entry that belongs to no call.
+    /// Records an entry that belongs to no call; its request id.
     ///
     /// # Errors
     /// [`Refusal::AuditUnavailable`]
-    pub async fn note(&self, kind: Kind, members: Object) -> Result<(), Refusal> {
-        self.append(&self.entry(kind, members)).await
+    pub async fn note(&self, kind: Kind, members: Object) -> Result<Uuid, Refusal> {
+        let (request_id, entry) = self.entry(kind, members);
+        self.append(&entry).await?;
+        Ok(request_id)
     }
 
     /// Records that the process is there: it started, or is still alive. The entry bounds what the next start has
@@ -185,7 +187,7 @@ impl Auditor {
     pub async fn alive(&self, kind: Kind, mut members: Object) -> Result<(), Refusal> {
         members.set("ended_before", self.unended.ended_before());
         members.set("heartbeat_s", self.heartbeat.as_secs());
-        self.note(kind, members).await
+        self.note(kind, members).await.map(|_| ())
     }
 
     /// Notes that an earlier run left this intent, at this `seq`, without an end.
@@ -194,10 +196,10 @@ impl Auditor {
     }
 
     /// Made of what needs no redaction; `request_id` is its own id if `members` has none.
-    fn entry(&self, kind: Kind, mut members: Object) -> Json {
+    fn entry(&self, kind: Kind, mut members: Object) -> (Uuid, Json) {
         let id = self.ids.next();
         let request_id = members.remove("request_id").and_then(|id| id.as_str()?.parse().ok()).unwrap_or(id);
-        Entry { kind, id, time: self.clock.now(), request_id, members }.into_json()
+        (request_id, Entry { kind, id, time: self.clock.now(), request_id, members }.into_json())
     }
 
     /// Records what became of a lost call. `call` holds members of its intent, `evidence` what the verdict rests on.
@@ -213,7 +215,7 @@ impl Auditor {
             members.extend(found);
         }
         // Made once: one that ran out of time may come true, and a second one of another id would be stored beside it.
-        let mut entry = self.entry(Kind::Resolved, members);
+        let (_, mut entry) = self.entry(Kind::Resolved, members);
         short::fit(&mut entry, short::LARGEST);
         self.end(entry, intent).await;
     }

@@ -99,6 +99,29 @@ pub enum Ruling {
     NeedsState,
 }
 
+/// How much of the record is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Who did what, when, by which policy, how it ended, and which fields changed; no value of any field.
+    Metadata,
+    /// Also bodies, states and the values of changed fields.
+    Bodies,
+}
+
+impl Depth {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Metadata, Self::Bodies];
+
+    /// The action that a policy permits it by.
+    #[must_use]
+    pub const fn action(self) -> &'static str {
+        match self {
+            Self::Metadata => "read_audit",
+            Self::Bodies => "read_audit_bodies",
+        }
+    }
+}
+
 /// The proof that a call was permitted. Only this module makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
@@ -173,21 +196,22 @@ impl Authorizer {
         }
     }
 
-    /// Whether the caller may read the record. Never answers [`Ruling::NeedsState`].
+    /// Whether the caller may read the record to this depth. Never answers [`Ruling::NeedsState`].
     #[must_use]
-    pub fn decide_audit(&self, caller: &Caller, source: IpAddr, time: Timestamp) -> Ruling {
+    pub fn decide_audit(&self, caller: &Caller, depth: Depth, source: IpAddr, time: Timestamp) -> Ruling {
         let known = self.callers.get(caller, &self.types);
         let nothing = Change::default();
         let about =
             Circumstances { validate_only: false, sets_psk: false, change: Some(&nothing), source, time };
-        let verdict = self.policies.slice(Action::ReadAudit).and_then(|slice| {
+        let action = Action::ReadAudit(depth);
+        let verdict = self.policies.slice(action).and_then(|slice| {
             let entities = known.base(slice, &self.types)?;
             ask(&self.policies, slice, &known, self.types.audit(), entities, false, &about)
         });
         match verdict {
             Some(Verdict::Permit(places)) => Ruling::Permit(self.permit(places)),
             Some(Verdict::Deny { forbids, failed }) => {
-                Ruling::Deny(self.refusal(caller, Action::ReadAudit, None, &forbids, &failed))
+                Ruling::Deny(self.refusal(caller, action, None, &forbids, &failed))
             }
             Some(Verdict::Open) | None => Ruling::Deny(Refusal::Internal),
         }

@@ -33,6 +33,8 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderName;
+
 use crate::operation::{AccountId, Class};
 use crate::secret::SecretString;
 
@@ -96,8 +98,10 @@ pub struct Tls {
 /// `[admin]`
 #[derive(Clone, Debug)]
 pub struct Admin {
-    /// Where health, metrics and audit are served.
+    /// Where health, metrics, the audit API and the console are served.
     pub address: SocketAddr,
+    /// The header in which an access proxy in front hands over the token, where there is one.
+    pub token_header: Option<HeaderName>,
 }
 
 /// `[upstream]`

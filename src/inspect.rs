@@ -6,6 +6,7 @@
 mod ages;
 mod csv;
 mod history;
+mod metadata;
 mod notes;
 mod ocsf;
 mod prove;
@@ -15,21 +16,24 @@ mod secret;
 mod story;
 mod table;
 mod text;
+mod time;
 mod verify;
 
 #[cfg(test)]
 mod tests;
 
-pub use ages::{KeyAge, key_ages};
+pub use ages::{KeyAge, KeyAges};
 pub use csv::{csv, csv_heading};
 pub use history::{Moment, moment};
+pub use metadata::metadata;
 pub use ocsf::ocsf;
 pub use prove::{ProveError, prove};
 pub use report::{Bad, Report, VerifyError};
 pub use secret::{Handled, Holder, Known, Told, find_secret, place};
-pub use story::{LABEL, story};
+pub use story::{LABEL, story, story_lines};
 pub use table::{Line, Table};
 pub use text::{plain, pretty, seconds};
+pub use time::parse_time;
 pub use verify::{Evidence, verify};
 
 use crate::json;

@@ -1,11 +1,14 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
+pub mod access;
+pub mod api;
 pub mod audit;
 pub mod authorize;
 pub mod caller;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod console;
 pub mod emulator;
 pub mod entry;
 pub mod forward;

@@ -1,7 +1,8 @@
-//! The admin listener's health and metrics: `/livez`, `/readyz`, `/metrics`.
+//! The admin listener, and its health and metrics: `/livez`, `/readyz`, `/metrics`.
 //!
 //! Nothing here asks who reads it, so nothing here names a subject, a tunnel or a file: only closed lists of
-//! words, and counts. Not here: the API (`listen`), the record (`inspect`).
+//! words, and counts. Not here: the proxy's own API (`listen`), what of the record is
+//! served beside these (`api`, `console`).
 
 use std::io;
 use std::net::SocketAddr;
@@ -49,19 +50,24 @@ pub struct Serving {
     pub served: JoinHandle<io::Result<()>>,
 }
 
-/// Binds `address` and serves there until `stop` is true (or its sender gone).
+/// Binds `address` and serves there, beside health and metrics what `more` has, until `stop` is true (or its sender gone).
 ///
 /// # Errors
 /// An address that can't be had.
-pub async fn serve(address: SocketAddr, health: Health, stop: watch::Receiver<bool>) -> io::Result<Serving> {
-    serve_router(address, router(health), stop).await
+pub async fn serve(
+    address: SocketAddr,
+    health: Health,
+    more: Router,
+    stop: watch::Receiver<bool>,
+) -> io::Result<Serving> {
+    serve_router(address, router(health).merge(more), stop).await
 }
 
 /// Binds `address` and serves `router` there: for faces that stand beside [`router`].
 ///
 /// # Errors
 /// An address that can't be had.
-pub async fn serve_router(
+async fn serve_router(
     address: SocketAddr,
     router: Router,
     mut stop: watch::Receiver<bool>,
@@ -71,7 +77,8 @@ pub async fn serve_router(
     let stopped = async move {
         let _ = stop.wait_for(|stop| *stop).await;
     };
-    let served = axum::serve(socket, router).with_graceful_shutdown(stopped);
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let served = axum::serve(socket, service).with_graceful_shutdown(stopped);
     Ok(Serving { address, served: tokio::spawn(served.into_future()) })
 }
 
@@ -81,9 +88,12 @@ pub fn router(health: Health) -> Router {
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(scrape))
-        .fallback(async || failed(StatusCode::NOT_FOUND, "no such route; see /livez, /readyz and /metrics"))
+        .fallback(async || {
+            let routes = "no such route; see /livez, /readyz, /metrics, /api/v1/openapi.json and /console";
+            failed(StatusCode::NOT_FOUND, routes)
+        })
         .method_not_allowed_fallback(async || {
-            failed(StatusCode::METHOD_NOT_ALLOWED, "this route takes GET only")
+            failed(StatusCode::METHOD_NOT_ALLOWED, "this route does not take this method")
         })
         .with_state(health)
 }

@@ -14,10 +14,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::access::Desk;
+use crate::api;
 use crate::audit::Auditor;
 use crate::authorize::{self, Authorizer};
 use crate::clock::{Clock, Ids};
 use crate::config::{self, Config};
+use crate::console::{self, Console};
 use crate::entry::Kind;
 use crate::forward::{Upstream, Verdict};
 use crate::identify::Identifier;
@@ -84,6 +87,7 @@ impl Running {
     pub async fn start(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         let ids = Arc::new(Ids::new(Arc::clone(&clock)));
         let signer = keys::signer(&config.audit).map_err(failed("reading the audit signing key"))?;
+        let verifier = signer.verifier().map_err(failed("reading the audit signing key"))?;
         let fingerprinter = fingerprinter(&config.audit.fingerprint_key_file)
             .map_err(failed("reading the fingerprint key"))?;
         let policy = authorize::read_policy(&config.policy.file).map_err(failed("reading the policy"))?;
@@ -173,7 +177,12 @@ impl Running {
             warnings: findings(&pipeline, move |pipeline| warnings(pipeline, &changed, &token)),
             metrics,
         };
-        let admin = ops::serve(config.admin.address, health, stopped.clone())
+        let desk = Desk::new(Arc::clone(&pipeline), reader, verifier, config.admin.token_header.clone());
+        let console = Console { desk: Arc::new(desk), health: health.clone() };
+        let prepared = Arc::clone(&console.desk);
+        tokio::spawn(async move { prepared.prepare().await });
+        let more = api::router(Arc::clone(&console.desk)).merge(console::router(console));
+        let admin = ops::serve(config.admin.address, health, more, stopped.clone())
             .await
             .map_err(failed("listening for health and metrics"))?
             .address;

@@ -34,6 +34,7 @@ mod schema;
 mod snapshot;
 mod sqlite;
 mod start;
+mod views;
 mod writer;
 
 use std::path::PathBuf;
@@ -45,9 +46,10 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 pub use check::{check, check_record};
 pub use error::{Damage, OpenError, StoreError};
-pub use filter::{By, Count, Filter, Row};
+pub use filter::{Activity, By, Count, Filter, Row};
 pub use reader::{ReadError, Reader};
 pub use snapshot::{RawCheckpoint, RawEntry, RawHead, RawTile, Snapshot};
+pub use views::{Rows, View};
 
 use crate::clock::Clock;
 use crate::seal::{Hash, Signer};

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules in their order. One may name only those above it, and itself.
-const ORDER: [&str; 27] = [
+const ORDER: [&str; 30] = [
     // values
     "clock",
     "secret",
@@ -36,8 +36,11 @@ const ORDER: [&str; 27] = [
     "pipeline",
     // reading
     "inspect",
+    "access",
     // faces, and the emulator beside them, which one of them starts
     "ops",
+    "api",
+    "console",
     "service",
     "emulator",
     "cli",

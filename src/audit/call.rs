@@ -185,12 +185,7 @@ impl Call {
     pub fn members(&self) -> Object {
         let mut members = Object::with_capacity(MEMBERS);
         if let Some(caller) = &self.caller {
-            members.set("subject", caller.subject.as_str());
-            members.set("teams", caller.teams.clone());
-            members.set("roles", caller.roles.clone());
-            members.set("issuer", caller.issuer.as_str());
-            optional(&mut members, "jti", caller.jti.clone());
-            optional(&mut members, "key_id", caller.key_id.clone());
+            caller_members(&mut members, caller);
         }
         members.set("client_address", self.origin.address.to_string());
         optional(&mut members, "user_agent", self.origin.user_agent.clone());
@@ -228,6 +223,16 @@ impl Named {
         optional(&mut named, "name", self.name.clone());
         Json::Object(named)
     }
+}
+
+/// Sets the members that tell who calls.
+pub fn caller_members(members: &mut Object, caller: &Caller) {
+    members.set("subject", caller.subject.as_str());
+    members.set("teams", caller.teams.clone());
+    members.set("roles", caller.roles.clone());
+    members.set("issuer", caller.issuer.as_str());
+    optional(members, "jti", caller.jti.clone());
+    optional(members, "key_id", caller.key_id.clone());
 }
 
 /// Sets a member that is left out where it is not known.

@@ -12,6 +12,7 @@ use cedar_policy::{
     PrincipalConstraint, Schema,
 };
 
+use super::Depth;
 use crate::operation::Operation;
 
 pub use text::PolicyProblem;
@@ -23,20 +24,20 @@ const SCHEMA: &str = include_str!("schema.cedarschema");
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Call(Operation),
-    ReadAudit,
+    ReadAudit(Depth),
 }
 
 impl Action {
-    pub(super) const COUNT: usize = Operation::ALL.len() + 1;
+    pub(super) const COUNT: usize = Operation::ALL.len() + Depth::ALL.len();
 
     fn all() -> impl Iterator<Item = Self> {
-        Operation::ALL.into_iter().map(Self::Call).chain([Self::ReadAudit])
+        Operation::ALL.into_iter().map(Self::Call).chain(Depth::ALL.into_iter().map(Self::ReadAudit))
     }
 
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Call(operation) => operation.name(),
-            Self::ReadAudit => "read_audit",
+            Self::ReadAudit(depth) => depth.action(),
         }
     }
 
@@ -44,7 +45,7 @@ impl Action {
     pub(super) const fn index(self) -> usize {
         match self {
             Self::Call(operation) => operation as usize,
-            Self::ReadAudit => Operation::ALL.len(),
+            Self::ReadAudit(depth) => Operation::ALL.len() + depth as usize,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use jiff::Timestamp;
 
-use super::{Authorizer, Element, Question, Ruling};
+use super::{Authorizer, Depth, Element, Question, Ruling};
 use crate::caller::Caller;
 use crate::json::{self, Object};
 use crate::operation::{AccountId, Operation, TunnelId};

@@ -130,6 +130,7 @@ fn tell(out: &mut dyn Write, files: &Files, base: &str, running: &Running) -> st
     let shown = |path: PathBuf| path.display().to_string();
     writeln!(out, "tunnelwarden demo")?;
     writeln!(out, "  API       {base}")?;
+    writeln!(out, "  console   http://{}/console (sign in with security.token)", running.admin())?;
     writeln!(out, "  health    http://{}/readyz", running.admin())?;
     writeln!(out, "  record    {}", shown(files.database()))?;
     writeln!(out, "  settings  {}", shown(files.config()))?;

@@ -11,6 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderName, ORIGIN};
 use tracing_subscriber::EnvFilter;
 
 use crate::store::MAX_ENTRY;
@@ -153,7 +154,15 @@ fn tls(section: &mut Section<'_>) -> Option<Tls> {
 }
 
 pub(super) fn admin(section: &mut Section<'_>) -> Admin {
-    Admin { address: address(section, 9090) }
+    let header = |node: &Node| {
+        let name = text_of(node).and_then(|text| HeaderName::try_from(text).ok());
+        // Each of these has a meaning of its own there.
+        let taken = |name: &HeaderName| [AUTHORIZATION, COOKIE, HOST, ORIGIN].contains(name);
+        name.filter(|name| !taken(name)).ok_or_else(|| {
+            "wants the name of a header that only the access proxy sets, such as \"Cf-Access-Jwt-Assertion\"".to_owned()
+        })
+    };
+    Admin { address: address(section, 9090), token_header: section.parsed("token_header", header) }
 }
 
 pub(super) fn policy(section: &mut Section<'_>) -> Policy {

@@ -4,13 +4,14 @@
 //! before a change. Where the second is clearly later than the first, somebody changed the key without us. Not here:
 //! what is done about it (`cli::audit`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::read_entry;
 use super::secret::{DELETION, KEY_CHANGE, each, keys};
 use crate::json::{Json, Object};
+use crate::operation::Operation;
 use crate::store::{ReadError, Reader};
 
 /// By how much the upstream's clock and ours may differ for one change to be the same.
@@ -71,60 +72,97 @@ impl KeyAge {
     }
 }
 
-/// The tunnels that the record knows and that no call deleted, by their ids.
-///
-/// # Errors
-/// The record can't be read.
-pub async fn key_ages(reader: &Reader) -> Result<BTreeMap<String, KeyAge>, ReadError> {
-    let mut ages: BTreeMap<String, KeyAge> = BTreeMap::new();
-    // Names and what the upstream says: in the states that were read.
-    each(reader, "\"state_before\":[{", None, |_, entry| {
+/// The ages of all keys as of some entry, which go on with the record.
+#[derive(Clone, Debug, Default)]
+pub struct KeyAges {
+    ages: BTreeMap<String, KeyAge>,
+    gone: BTreeSet<String>,
+    /// The place up to which the record was read.
+    read: Option<u64>,
+}
+
+/// How an entry that tells of keys is written: states that were read, what is about to be replaced, what was, deletions.
+const TELLING: [&str; 4] = ["\"state_before\":[{", "\"replaces_key\":true", KEY_CHANGE, DELETION];
+
+impl KeyAges {
+    /// Reads what the record has since.
+    ///
+    /// # Errors
+    /// The record can't be read.
+    pub async fn follow(&mut self, reader: &Reader) -> Result<(), ReadError> {
+        let end = reader.last().await?;
+        let mut found = Vec::new();
+        each(reader, &TELLING, self.read, |_, entry| self.take(&entry, &mut found)).await?;
+        for (id, mut ours, late) in found {
+            if late {
+                ours.time = begun(reader, &ours.request_id).await?.unwrap_or(ours.time);
+            }
+            let age = self.ages.entry(id).or_default();
+            if age.ours.as_ref().is_none_or(|known| known.time <= ours.time) {
+                age.ours = Some(ours);
+            }
+        }
+        // What came while it was read is read again, which changes nothing.
+        self.read = self.read.max(end);
+        Ok(())
+    }
+
+    /// The tunnels that the record knows and that no call deleted, by their ids.
+    pub fn left(&self) -> impl Iterator<Item = (&str, &KeyAge)> {
+        let left = self.ages.iter().filter(|(id, _)| !self.gone.contains(*id));
+        left.map(|(id, age)| (id.as_str(), age))
+    }
+
+    /// What tunnels were called last, of those that are gone too.
+    #[must_use]
+    pub fn names(&self) -> BTreeMap<String, String> {
+        self.ages.iter().filter_map(|(id, age)| Some((id.clone(), age.name.clone()?))).collect()
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn of(&self, tunnel: &str) -> Option<&KeyAge> {
+        self.ages.get(tunnel).filter(|_| !self.gone.contains(tunnel))
+    }
+
+    /// Takes what one entry tells; changes of keys go to `found`, since a late one's time is to be looked up.
+    fn take(&mut self, entry: &Json, found: &mut Vec<(String, Ours, bool)>) {
         for state in entry.get("state_before").and_then(Json::as_array).unwrap_or_default() {
             let text = |pointer: &str| state.pointer(pointer).and_then(Json::as_str);
             let Some(id) = text("/id") else { continue };
-            let age = ages.entry(id.to_owned()).or_default();
+            let age = self.ages.entry(id.to_owned()).or_default();
             age.name = text("/name").map(str::to_owned).or(age.name.take());
             let told = text("/psk_metadata/last_generated_on").and_then(|time| time.parse().ok());
             age.told = told.max(age.told);
         }
-    })
-    .await?;
-    each(reader, "\"replaces_key\":true", None, |_, entry| {
-        let Some(time) = time_of(&entry) else { return };
+        for tunnel in entry.get("tunnels").and_then(Json::as_array).unwrap_or_default() {
+            let text = |name: &str| tunnel.get(name).and_then(Json::as_str).map(str::to_owned);
+            // A call that was refused may have told any name.
+            if let Some((id, name)) =
+                text("id").zip(text("name")).filter(|_| entry.get("intent_id").is_some())
+            {
+                self.ages.entry(id).or_default().name = Some(name);
+            }
+        }
+        let Some(time) = time_of(entry) else { return };
         for item in entry.get("expected").and_then(Json::as_array).unwrap_or_default() {
             let id = item.get("tunnel").and_then(Json::as_str);
             let replaces = item.get("replaces_key") == Some(&Json::Bool(true));
             if let Some(id) = id.filter(|_| replaces) {
-                ages.entry(id.to_owned()).or_default().tried.push(time);
+                self.ages.entry(id.to_owned()).or_default().tried.push(time);
             }
         }
-    })
-    .await?;
-    let mut changes = Vec::new();
-    each(reader, KEY_CHANGE, None, |_, entry| {
         let text = |name: &str| entry.get(name).and_then(Json::as_str).map(str::to_owned);
-        let Some((time, request_id)) = time_of(&entry).zip(text("request_id")) else { return };
+        let Some(request_id) = text("request_id") else { return };
         let ours = Ours { time, subject: text("subject"), request_id };
         let late = text("kind").as_deref() == Some("resolved") || entry.get("recorded_late").is_some();
-        changes.extend(keys(&entry).into_iter().map(|(id, _)| (id, ours.clone(), late)));
-    })
-    .await?;
-    for (id, mut ours, late) in changes {
-        if late {
-            ours.time = begun(reader, &ours.request_id).await?.unwrap_or(ours.time);
-        }
-        let age = ages.entry(id).or_default();
-        if age.ours.as_ref().is_none_or(|known| known.time <= ours.time) {
-            age.ours = Some(ours);
+        for (id, key) in keys(entry) {
+            if key.is_none() && text("operation").as_deref() == Some(Operation::Delete.name()) {
+                self.gone.insert(id.clone());
+            }
+            found.push((id, ours.clone(), late));
         }
     }
-    let mut gone = Vec::new();
-    each(reader, DELETION, None, |_, entry| {
-        gone.extend(keys(&entry).into_iter().filter(|(_, key)| key.is_none()).map(|(id, _)| id));
-    })
-    .await?;
-    gone.iter().for_each(|id| drop(ages.remove(id)));
-    Ok(ages)
 }
 
 fn time_of(entry: &Json) -> Option<Timestamp> {

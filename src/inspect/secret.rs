@@ -86,7 +86,7 @@ pub async fn find_secret(
         format!(":{}:{}", fingerprinter.key_id(), fingerprinter.of(secret.expose_secret().as_bytes()));
     let mut known = Known::default();
     let mut calls = BTreeSet::new();
-    each(reader, &print, None, |row, entry| {
+    each(reader, &[&print], None, |row, entry| {
         let what = row.entry.split(&print).next().and_then(|before| before.rsplit(':').next());
         let what = what.unwrap_or_default().to_owned();
         known.handled.push(Handled { seq: row.seq, what, told: Told::of(&entry) });
@@ -106,7 +106,7 @@ pub async fn find_secret(
     let some = !known.holders.is_empty();
     for words in [KEY_CHANGE, DELETION].into_iter().filter(|_| some) {
         let mut lost = Vec::new();
-        each(reader, words, first, |row, entry| {
+        each(reader, &[words], first, |row, entry| {
             let other = |key: &Option<String>| !key.as_deref().is_some_and(|key| key.ends_with(&print));
             let by = entry.get("intent_id").and_then(Json::as_str).map(str::to_owned);
             for (tunnel, _) in keys(&entry).into_iter().filter(|(_, key)| other(key)) {
@@ -220,10 +220,10 @@ fn name_of(entries: &[(u64, Json)], id: &str) -> Option<String> {
     tunnels.filter(|tunnel| text(tunnel, "id").as_deref() == Some(id)).find_map(|tunnel| text(tunnel, "name"))
 }
 
-/// Calls `then` with each entry that holds these words.
+/// Calls `then` with each entry that holds any of these words.
 pub(super) async fn each(
     reader: &Reader,
-    words: &str,
+    words: &[&str],
     after: Option<u64>,
     mut then: impl FnMut(&Row, Json),
 ) -> Result<(), ReadError> {

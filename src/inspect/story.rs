@@ -11,11 +11,24 @@ use crate::json::Json;
 /// Characters of the column of labels.
 pub const LABEL: usize = 11;
 
-/// Tells of all entries of one call, oldest first.
+/// Tells of all entries of one call, oldest first, line by line.
 #[must_use]
 pub fn story(entries: &[(u64, Json)]) -> String {
-    let Some(((_, first), (_, last))) = entries.first().zip(entries.last()) else { return String::new() };
-    let mut story = Story { first, last, text: String::new() };
+    let mut text = String::new();
+    for (label, lines) in story_lines(entries) {
+        for (at, line) in lines.iter().enumerate() {
+            // Writing to a `String` does not fail.
+            let _ = writeln!(text, "{:LABEL$}{line}", if at == 0 { label } else { "" });
+        }
+    }
+    text
+}
+
+/// The same, as labels, each with its lines.
+#[must_use]
+pub fn story_lines(entries: &[(u64, Json)]) -> Vec<(&'static str, Vec<String>)> {
+    let Some(((_, first), (_, last))) = entries.first().zip(entries.last()) else { return Vec::new() };
+    let mut story = Story { first, last, lines: Vec::new() };
     story.line("request", &story.word("/request_id"));
     story.what();
     story.when();
@@ -27,13 +40,13 @@ pub fn story(entries: &[(u64, Json)]) -> String {
     story.bodies();
     let entry = |(seq, entry): &(u64, Json)| format!("{seq} {}", text(entry, "/kind").unwrap_or("?"));
     story.line("entries", &entries.iter().map(entry).collect::<Vec<_>>().join(", "));
-    story.text
+    story.lines
 }
 
 struct Story<'a> {
     first: &'a Json,
     last: &'a Json,
-    text: String,
+    lines: Vec<(&'static str, Vec<String>)>,
 }
 
 fn text<'a>(entry: &'a Json, pointer: &str) -> Option<&'a str> {
@@ -56,18 +69,19 @@ impl Story<'_> {
     }
 
     /// A label and what it says; nothing where there is nothing to say.
-    fn line(&mut self, label: &str, what: &str) {
-        if !what.is_empty() {
-            // Writing to a `String` does not fail.
-            let _ = writeln!(self.text, "{label:LABEL$}{}", plain(what));
+    fn line(&mut self, label: &'static str, what: &str) {
+        if what.is_empty() {
+            return;
+        }
+        let what = plain(what);
+        match self.lines.last_mut() {
+            Some((_, lines)) if label.is_empty() => lines.push(what),
+            Some(_) | None => self.lines.push((label, vec![what])),
         }
     }
 
-    fn block(&mut self, label: &str, value: &Json) {
-        let text = pretty(value);
-        for (at, line) in text.lines().enumerate() {
-            let _ = writeln!(self.text, "{:LABEL$}{line}", if at == 0 { label } else { "" });
-        }
+    fn block(&mut self, label: &'static str, value: &Json) {
+        self.lines.push((label, pretty(value).lines().map(str::to_owned).collect()));
     }
 
     fn what(&mut self) {

@@ -75,6 +75,16 @@ pub struct Taken {
 }
 
 impl Budget {
+    /// How many calls of the window were made, and how many there may be.
+    #[must_use]
+    pub fn standing(&self) -> (u32, u32) {
+        let now = self.inner.clock.monotonic();
+        let state = self.inner.lock();
+        let in_window = |start: &&Duration| now.saturating_sub(**start) <= self.inner.config.window;
+        let made = u32::try_from(state.starts.iter().filter(in_window).count()).unwrap_or(u32::MAX);
+        (made, self.inner.config.requests)
+    }
+
     /// An unspent budget.
     #[must_use]
     pub fn new(config: &config::Budget, clock: Arc<dyn Clock>) -> Self {

@@ -33,7 +33,8 @@ async fn admin(metrics: Metrics) -> Admin {
         metrics,
     };
     let (stop, stopped) = watch::channel(false);
-    let serving = serve(SocketAddr::from(([127, 0, 0, 1], 0)), health, stopped).await.unwrap();
+    let serving =
+        serve(SocketAddr::from(([127, 0, 0, 1], 0)), health, axum::Router::new(), stopped).await.unwrap();
     Admin { serving, stop, broken }
 }
 

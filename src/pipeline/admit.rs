@@ -111,7 +111,10 @@ impl Pipeline {
     /// A token that was verified before costs next to nothing, so its bearer is not held up by what others at the
     /// same address did, also when it must be verified again after keys or revocations changed; all other work, and
     /// every refusal's record, counts against the address, if apart where it is for want of keys.
-    async fn identify(&self, address: IpAddr, headers: &HeaderMap) -> Result<Identified, Refusal> {
+    ///
+    /// # Errors
+    /// Why nobody is identified.
+    pub async fn identify(&self, address: IpAddr, headers: &HeaderMap) -> Result<Identified, Refusal> {
         if let Some(known) = self.identifier.recall(headers) {
             return Ok(known);
         }

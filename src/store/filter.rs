@@ -32,6 +32,8 @@ pub struct Filter {
     pub no_heartbeats: bool,
     /// After this `seq`: the oldest of those are taken, where otherwise it is the newest.
     pub after: Option<u64>,
+    /// Before this `seq`: where a page of the newest ended.
+    pub before: Option<u64>,
     /// At most so many; `None` for all.
     pub limit: Option<u32>,
 }
@@ -49,6 +51,33 @@ pub enum By {
     Refusal,
 }
 
+impl By {
+    /// What names a call's group, what is read for that, and which calls have one.
+    const fn terms(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Operation => ("coalesce(operation, '-')", "entries", ""),
+            Self::Subject => ("coalesce(subject, '-')", "entries", ""),
+            Self::Team => ("one.value", "entries, json_each(entry, '$.teams') AS one", ""),
+            Self::Refusal => {
+                ("entry ->> '$.refusal.name'", "entries", " AND entry ->> '$.refusal.name' IS NOT NULL")
+            }
+        }
+    }
+}
+
+/// How many calls of a group came in an hour.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Activity {
+    /// The hour, UTC, as `2026-01-31T12`.
+    pub hour: String,
+    /// The group.
+    pub name: String,
+    /// All of them.
+    pub calls: u64,
+    /// Those of which nothing was sent.
+    pub refused: u64,
+}
+
 /// How many calls ended how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Count {
@@ -62,6 +91,13 @@ pub struct Count {
     pub failed: u64,
 }
 
+/// Between which places the entries of a time are, both included: an index knows, and the log need not be walked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Bounds {
+    pub(super) first: Option<u64>,
+    pub(super) last: Option<u64>,
+}
+
 /// A stored entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -73,12 +109,10 @@ pub struct Row {
 
 impl Filter {
     /// The `seq`s that fit, in the order in which the limit takes them.
-    pub(super) fn query(&self) -> QueryBuilder<Sqlite> {
+    pub(super) fn query(&self, bounds: Bounds) -> QueryBuilder<Sqlite> {
         let mut query = QueryBuilder::new("SELECT seq FROM entries WHERE 1");
-        self.push_conditions(&mut query);
-        // The sign keeps the database from reading the whole log in the order of `seq`, where a tunnel's index finds few.
-        let few = self.tunnel.as_deref().is_some_and(is_full_id);
-        query.push(if few { " ORDER BY +seq" } else { " ORDER BY seq" });
+        self.push_to(&mut query, bounds);
+        query.push(if self.finds_few() { " ORDER BY +seq" } else { " ORDER BY seq" });
         query.push(if self.after.is_some() { "" } else { " DESC" });
         if let Some(limit) = self.limit {
             query.push(" LIMIT ").push_bind(limit);
@@ -95,27 +129,50 @@ impl Filter {
         query
     }
 
+    /// Counts the calls that fit by hour and name, oldest first.
+    pub(super) fn activity(&self, by: By, bounds: Bounds) -> QueryBuilder<Sqlite> {
+        let (name, from, only) = by.terms();
+        let mut query = QueryBuilder::new("SELECT substr(time, 1, 13), ");
+        query.push(name).push(", count(*), sum(kind = 'refusal') FROM ");
+        query.push(from).push(" WHERE kind IN ('outcome', 'refusal')").push(only);
+        self.push_to(&mut query, bounds);
+        query.push(" GROUP BY 1, 2 ORDER BY 1, 2");
+        query
+    }
+
     /// Counts the calls that fit, the most first.
-    pub(super) fn counts(&self, by: By) -> QueryBuilder<Sqlite> {
-        let (name, from, only) = match by {
-            By::Operation => ("coalesce(operation, '-')", "entries", ""),
-            By::Subject => ("coalesce(subject, '-')", "entries", ""),
-            By::Team => ("one.value", "entries, json_each(entry, '$.teams') AS one", ""),
-            By::Refusal => {
-                ("entry ->> '$.refusal.name'", "entries", " AND entry ->> '$.refusal.name' IS NOT NULL")
-            }
-        };
+    pub(super) fn counts(&self, by: By, bounds: Bounds) -> QueryBuilder<Sqlite> {
+        let (name, from, only) = by.terms();
+
         let mut query = QueryBuilder::new("SELECT ");
         query.push(name).push(
             " AS name, count(*), sum(kind = 'refusal'), sum(kind = 'outcome' AND entry ->> '$.status' >= 400) FROM ",
         );
         query.push(from).push(" WHERE kind IN ('outcome', 'refusal')").push(only);
-        self.push_conditions(&mut query);
+        self.push_to(&mut query, bounds);
         query.push(" GROUP BY 1 ORDER BY 2 DESC, 1");
         if let Some(limit) = self.limit {
             query.push(" LIMIT ").push_bind(limit);
         }
         query
+    }
+
+    /// Whether a tunnel's index finds few: then the log must not be read in the order of `seq`, which a sign before it
+    /// tells the database.
+    pub(super) fn finds_few(&self) -> bool {
+        self.tunnel.is_some()
+    }
+
+    /// The conditions, and where to look for what fits them.
+    pub(super) fn push_to(&self, query: &mut QueryBuilder<Sqlite>, bounds: Bounds) {
+        let place = |seq: u64| i64::try_from(seq).unwrap_or(i64::MAX);
+        if let Some(first) = bounds.first {
+            query.push(" AND seq >= ").push_bind(place(first));
+        }
+        if let Some(last) = bounds.last {
+            query.push(" AND seq <= ").push_bind(place(last));
+        }
+        self.push_conditions(query);
     }
 
     fn push_conditions(&self, query: &mut QueryBuilder<Sqlite>) {
@@ -151,21 +208,18 @@ impl Filter {
         if let Some(after) = self.after {
             query.push(" AND seq > ").push_bind(i64::try_from(after).unwrap_or(i64::MAX));
         }
+        if let Some(before) = self.before {
+            query.push(" AND seq < ").push_bind(i64::try_from(before).unwrap_or(i64::MAX));
+        }
     }
 
-    /// A full id is looked up by index; anything shorter may be a name as well, for which there is none.
+    /// By id or by name, each has its index; calls on several tunnels are few.
     fn push_tunnel(&self, query: &mut QueryBuilder<Sqlite>, tunnel: &str) {
-        let full_id = is_full_id(tunnel);
         let among =
             "EXISTS (SELECT 1 FROM json_each(entry, '$.tunnels') AS tunnel WHERE tunnel.value ->> '$.id' = ";
         query.push(" AND (tunnel = ").push_bind(tunnel.to_owned());
-        query.push(if full_id { " OR (tunnel_count > 1 AND " } else { " OR (" });
-        query.push(among).push_bind(tunnel.to_owned());
+        query.push(" OR tunnel_name = ").push_bind(tunnel.to_owned());
+        query.push(" OR (tunnel_count > 1 AND ").push(among).push_bind(tunnel.to_owned());
         query.push(" OR tunnel.value ->> '$.name' = ").push_bind(tunnel.to_owned()).push(")))");
     }
-}
-
-/// Whether a tunnel is named by its whole id, and not by what may be a name.
-fn is_full_id(tunnel: &str) -> bool {
-    tunnel.len() == 32 && tunnel.bytes().all(|b| b.is_ascii_hexdigit())
 }

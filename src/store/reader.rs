@@ -8,12 +8,13 @@ use std::time::Duration;
 use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions};
-use sqlx::{ConnectOptions as _, Connection as _, Row as _};
+use sqlx::{ConnectOptions as _, Connection as _, QueryBuilder, Row as _, Sqlite};
 
 use super::fault::classify;
+use super::filter::Bounds;
 use super::lock::beside;
 use super::sqlite::{narrow, options, unsigned};
-use super::{By, Count, Filter, Row, Snapshot, StoreError};
+use super::{Activity, By, Count, Filter, Row, Snapshot, StoreError};
 use crate::clock::rfc3339;
 
 /// Connections for reading: two for a console's searches, two for the process itself.
@@ -71,6 +72,21 @@ pub struct ReadError {
     /// What the database said.
     pub source: sqlx::Error,
 }
+
+// Where the entries of a time are: first, last, and whether there are any. Exact, since an entry's time may lie before
+// that of its neighbor; but where more than so many would have to be looked at, the log's own order does.
+pub(super) const WITHIN: &str = "SELECT min(seq), max(seq), count(*) FROM entries INDEXED BY entries_time
+    WHERE time >= ?1 AND time < ?2";
+pub(super) const SINCE: &str = "SELECT CASE WHEN count(*) < 100000 THEN min(seq) END, NULL, count(*)
+    FROM (SELECT seq FROM entries INDEXED BY entries_time WHERE time >= ?1 LIMIT 100000)";
+pub(super) const UNTIL: &str =
+    "SELECT NULL, max(seq), count(*) FROM entries INDEXED BY entries_time WHERE time < ?2";
+
+pub(super) const NAMED: &str = "
+    SELECT tunnel FROM entries INDEXED BY entries_tunnel_name WHERE tunnel_name = ?1 AND tunnel IS NOT NULL
+    UNION
+    SELECT one.value ->> '$.id' FROM entries INDEXED BY entries_bulk, json_each(entry, '$.tunnels') AS one
+    WHERE tunnel_count > 1 AND one.value ->> '$.name' = ?1 AND one.value ->> '$.id' IS NOT NULL";
 
 /// Read access to a database.
 #[derive(Clone, Debug)]
@@ -157,10 +173,32 @@ impl Reader {
     /// # Errors
     /// The database can't be read.
     pub async fn find(&self, filter: &Filter) -> Result<Vec<u64>, ReadError> {
-        let mut query = filter.query();
+        let Some(bounds) = self.bounds(filter).await? else { return Ok(Vec::new()) };
+        let mut query = filter.query(bounds);
         let rows = query.build().fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
         let seq = |row: &sqlx::sqlite::SqliteRow| unsigned(row.try_get(0)?);
         rows.iter().map(|row| seq(row).map_err(|e| self.failed(e))).collect()
+    }
+
+    /// Where the entries of the filter's time are; none where there is no entry of that time.
+    pub(super) async fn bounds(&self, filter: &Filter) -> Result<Option<Bounds>, ReadError> {
+        let (query, until) = match (filter.since, filter.until) {
+            (None, None) => return Ok(Some(Bounds::default())),
+            (Some(_), Some(until)) => (WITHIN, Some(until)),
+            (Some(_), None) => (SINCE, None),
+            (None, Some(until)) => (UNTIL, Some(until)),
+        };
+        let query = sqlx::query(query).bind(filter.since.map(rfc3339)).bind(until.map(rfc3339));
+        let row = query.fetch_one(&self.pool).await.map_err(|e| self.failed(e))?;
+        let place = |at: usize| row.try_get::<Option<i64>, _>(at)?.map(unsigned).transpose();
+        let bounds = || Ok((place(0)?, place(1)?, row.try_get::<i64, _>(2)?));
+        let (first, last, many) = bounds().map_err(|e: sqlx::Error| self.failed(e))?;
+        let none = many == 0 && first.is_none() && last.is_none();
+        Ok((!none).then_some(Bounds { first, last }))
+    }
+
+    pub(super) const fn pool(&self) -> &SqlitePool {
+        &self.pool
     }
 
     /// The entries with these `seq`s, in that order.
@@ -244,13 +282,46 @@ impl Reader {
     /// # Errors
     /// The database can't be read.
     pub async fn counts(&self, filter: &Filter, by: By) -> Result<Vec<Count>, ReadError> {
-        let mut query = filter.counts(by);
+        let Some(bounds) = self.bounds(filter).await? else { return Ok(Vec::new()) };
+        let mut query = filter.counts(by, bounds);
         let rows = query.build().fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
         let read = |row: &sqlx::sqlite::SqliteRow| {
             let number = |at: usize| unsigned(row.try_get(at)?);
             Ok(Count { name: row.try_get(0)?, calls: number(1)?, refused: number(2)?, failed: number(3)? })
         };
         rows.iter().map(|row| read(row).map_err(|e| self.failed(e))).collect()
+    }
+
+    /// Counts the calls that fit by hour, oldest first.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub async fn activity(&self, filter: &Filter, by: By) -> Result<Vec<Activity>, ReadError> {
+        let Some(bounds) = self.bounds(filter).await? else { return Ok(Vec::new()) };
+        let mut query = filter.activity(by, bounds);
+        let rows = query.build().fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
+        let read = |row: &sqlx::sqlite::SqliteRow| {
+            let number = |at: usize| unsigned(row.try_get(at)?);
+            Ok(Activity {
+                hour: row.try_get(0)?,
+                name: row.try_get(1)?,
+                calls: number(2)?,
+                refused: number(3)?,
+            })
+        };
+        rows.iter().map(|row| read(row).map_err(|e| self.failed(e))).collect()
+    }
+
+    /// The signed head, and the newest checkpoints that are stored, newest first.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub async fn checkpoints(&self, most: u32) -> Result<Vec<String>, ReadError> {
+        let query = "SELECT note FROM (SELECT 1 AS old, 0 AS n, note FROM head
+                     UNION ALL SELECT 2, -n, note FROM (SELECT n, note FROM checkpoints ORDER BY n DESC LIMIT ?))
+                     ORDER BY old, n";
+        let rows = sqlx::query(query).bind(most).fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
+        rows.iter().map(|row| row.try_get(0).map_err(|e| self.failed(e))).collect()
     }
 
     /// The entries of one call, oldest first: by its request id or by the id of any of them.
@@ -273,32 +344,34 @@ impl Reader {
         rows.iter().map(|row| read(row).map_err(|e| self.failed(e))).collect()
     }
 
-    /// The next entries after a `seq` (from the first on, where there is none) whose text holds these words, oldest
-    /// first, and at most so many. Reads the text of each entry on the way.
+    /// The next entries after a `seq` (from the first on, where there is none) whose text holds any of these words,
+    /// oldest first, and at most so many. Reads the text of each entry on the way.
     ///
     /// # Errors
     /// The database can't be read.
     pub async fn containing(
         &self,
-        words: &str,
+        words: &[&str],
         after: Option<u64>,
         limit: u32,
     ) -> Result<Vec<Row>, ReadError> {
         let after = after.map_or(Ok(-1), narrow).map_err(|e| self.failed(e))?;
-        let holding = "SELECT seq, entry FROM entries NOT INDEXED
-                       WHERE seq > ? AND instr(entry, ?) > 0 ORDER BY seq LIMIT ?";
-        self.rows(sqlx::query(holding).bind(after).bind(words).bind(limit)).await
+        let mut query =
+            QueryBuilder::<Sqlite>::new("SELECT seq, entry FROM entries NOT INDEXED WHERE seq > ");
+        query.push_bind(after).push(" AND (0");
+        for words in words {
+            query.push(" OR instr(entry, ").push_bind(*words).push(") > 0");
+        }
+        query.push(") ORDER BY seq LIMIT ").push_bind(limit);
+        self.rows(query.build()).await
     }
 
-    /// The ids of all tunnels that some entry knows by this name. Reads the text of each entry.
+    /// The ids of all tunnels that some entry knows by this name.
     ///
     /// # Errors
     /// The database can't be read.
     pub async fn tunnels_named(&self, name: &str) -> Result<Vec<String>, ReadError> {
-        let query = "SELECT DISTINCT one.value ->> '$.id'
-                     FROM entries NOT INDEXED, json_each(entry, '$.tunnels') AS one
-                     WHERE one.value ->> '$.name' = ? AND one.value ->> '$.id' IS NOT NULL";
-        let rows = sqlx::query(query).bind(name).fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
+        let rows = sqlx::query(NAMED).bind(name).fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
         rows.iter().map(|row| row.try_get(0).map_err(|e| self.failed(e))).collect()
     }
 
@@ -328,7 +401,7 @@ impl Reader {
         self.pool.close().await;
     }
 
-    fn failed(&self, source: sqlx::Error) -> ReadError {
+    pub(super) fn failed(&self, source: sqlx::Error) -> ReadError {
         failed("read", &self.path, source)
     }
 }

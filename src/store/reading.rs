@@ -6,7 +6,10 @@ use std::time::Duration;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 
 use super::conformance::{clock, signer};
-use super::reader::{AMBIGUOUS, INTENTS_FROM, MARK, ONE_SHOT_SINCE, WITHOUT_OUTCOME};
+use super::filter::Bounds;
+use super::reader::{
+    AMBIGUOUS, INTENTS_FROM, MARK, NAMED, ONE_SHOT_SINCE, SINCE, UNTIL, WITHIN, WITHOUT_OUTCOME,
+};
 use super::*;
 use crate::entry::Kind;
 use crate::operation::Operation;
@@ -132,6 +135,13 @@ async fn each_filter_finds_its_entries() {
         (Filter { tunnel: Some("berlin".into()), ..none() }, &[5, 4, 2, 1]),
         (Filter { tunnel: Some(OSLO.into()), ..none() }, &[5]),
         (Filter { operation: Some(Operation::Create), ..none() }, &[7, 6]),
+        (Filter { before: Some(3), ..none() }, &[2, 1, 0]),
+        (
+            Filter { since: time("2026-01-01T10:02:00Z"), until: time("2026-01-01T10:04:00Z"), ..none() },
+            &[3, 2],
+        ),
+        (Filter { since: time("2026-01-01T11:00:00Z"), ..none() }, &[]),
+        (Filter { until: time("2026-01-01T09:00:00Z"), ..none() }, &[]),
         (Filter { kind: Some(Kind::Refusal), ..none() }, &[3]),
     ] {
         assert_eq!(log.reader.find(&filter).await.unwrap(), expected, "{filter:?}");
@@ -223,8 +233,25 @@ async fn no_start_reads_the_whole_log() {
 async fn a_tunnels_entries_are_found_by_its_index_and_a_page_is_not_sorted() {
     let log = Log::make().await;
     let of_tunnel = Filter { tunnel: Some(BERLIN.to_owned()), writes: true, ..Filter::default() };
-    let plan = log.plan(of_tunnel.query().sql().as_str()).await.join("\n");
-    assert!(plan.contains("entries_tunnel") && !plan.contains("SCAN entries"), "{plan}");
+    let plan = log.plan(of_tunnel.query(Bounds::default()).sql().as_str()).await.join("\n");
+    for index in ["entries_tunnel ", "entries_tunnel_name", "entries_bulk"] {
+        assert!(plan.contains(index) && !plan.contains("SCAN entries"), "{plan}");
+    }
+    for view in View::ALL {
+        let plan = log.plan(view.candidates(&of_tunnel, Bounds::default()).sql().as_str()).await.join("\n");
+        assert!(plan.contains("entries_tunnel ") && !plan.contains("SCAN entries"), "{view:?}: {plan}");
+        let of_subject = Filter { subject: Some("ann".to_owned()), ..Filter::default() };
+        let plan = log.plan(view.candidates(&of_subject, Bounds::default()).sql().as_str()).await.join("\n");
+        assert!(plan.contains("entries_subject"), "{view:?}: {plan}");
+        assert!(!plan.contains("TEMP B-TREE"), "{view:?}: {plan}");
+        let plan = log.plan(&format!("SELECT * FROM {} WHERE seq = 5", view.name())).await.join("\n");
+        assert!(!plan.contains("SCAN entries"), "{view:?}: {plan}");
+    }
+    for query in [WITHIN, SINCE, UNTIL] {
+        let plan = log.plan(query).await.join("\n");
+        assert!(plan.contains("INDEX entries_time"), "{plan}");
+    }
+    assert!(!log.plan(NAMED).await.join("\n").contains("SCAN entries\n"));
     let time = |text: &str| Some(text.parse().unwrap());
     let window = Filter {
         since: time("2026-01-01T10:00:00Z"),
@@ -265,6 +292,57 @@ async fn the_views_answer_the_everyday_questions() {
     assert!(!plan.contains("SCAN entries\n"), "{plan}");
     let refusals = log.view("SELECT subject, refusal, CAST(code AS TEXT) FROM refusals").await;
     assert_eq!(refusals, ["bob forbidden 9"]);
+}
+
+/// The rows of a view that fit, page by page, and how many rows each page had.
+async fn pages(log: &Log, view: View, filter: &Filter, field: Option<&str>) -> (Vec<String>, Vec<usize>) {
+    let (mut texts, mut sizes) = (Vec::new(), Vec::new());
+    let mut filter = filter.clone();
+    loop {
+        let page = log.reader.view(view, &filter, field, 1).await.unwrap();
+        sizes.push(page.rows.len());
+        let cell =
+            |row: &crate::json::Object, name| row.get(name).map(ToString::to_string).unwrap_or_default();
+        let text = |row| ["seq", "operation", "tunnel", "field"].map(|name| cell(row, name)).join(" ");
+        texts.extend(page.rows.iter().map(text));
+        match page.next {
+            Some(next) => filter.before = Some(next),
+            None => return (texts, sizes),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_view_is_read_page_by_page_newest_first() {
+    let log = Log::make().await;
+    let none = Filter::default;
+    let shown = |texts: Vec<String>| texts.into_iter().map(|text| text.trim().to_owned()).collect::<Vec<_>>();
+    let (rows, sizes) = pages(&log, View::Requests, &none(), None).await;
+    assert_eq!(
+        shown(rows),
+        [
+            r#"8 "list" null"#.to_owned(),
+            r#"6 "create" null"#.to_owned(),
+            format!(r#"5 "bulk_update" "{OSLO}""#),
+            format!(r#"4 "generate_psk" "{BERLIN}""#),
+            r#"3 "delete" null"#.to_owned(),
+            format!(r#"1 "update" "{BERLIN}""#),
+        ]
+    );
+    assert_eq!(sizes, [1, 1, 1, 1, 1, 1]);
+    let berlin = Filter { tunnel: Some(BERLIN.into()), ..none() };
+    let update = |field: &str| format!(r#"2 "update" "{BERLIN}" "{field}""#);
+    let (rows, sizes) = pages(&log, View::Changes, &berlin, None).await;
+    assert_eq!((shown(rows), sizes), (vec![update("/description"), update("/replay_protection")], vec![2]));
+    let (rows, _) = pages(&log, View::Changes, &none(), Some("/description")).await;
+    assert_eq!(shown(rows), [update("/description")]);
+    let (rows, _) = pages(&log, View::TunnelHistory, &berlin, None).await;
+    assert_eq!(shown(rows), [format!(r#"2 "update" "{BERLIN}""#)]);
+    let (rows, _) = pages(&log, View::PskEvents, &none(), None).await;
+    assert_eq!(shown(rows), [r#"6 "create" null"#.to_owned(), format!(r#"4 "generate_psk" "{BERLIN}""#)]);
+    let bob = Filter { subject: Some("bob".into()), ..none() };
+    let (rows, _) = pages(&log, View::Refusals, &bob, None).await;
+    assert_eq!(shown(rows), [r#"3 "delete" null"#]);
 }
 
 #[tokio::test]

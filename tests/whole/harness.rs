@@ -342,6 +342,22 @@ impl World {
         }
     }
 
+    /// Asks the audit API or the console, with these headers.
+    pub async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let uri = format!("http://{}{path}", self.proxy().admin);
+        let mut request = Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(Full::from(body.to_owned())).unwrap()).await.unwrap()
+    }
+
+    /// Asks the audit API as `role`.
+    pub async fn read(&self, role: &str, path: &str) -> Answer {
+        let bearer = format!("Bearer {}", self.token(role));
+        self.ask(Method::GET, &format!("/api/v1/{path}"), &[("authorization", &bearer)], "").await
+    }
+
     /// `/readyz`, `/metrics` and the like.
     pub async fn admin(&self, path: &str) -> Answer {
         let uri = format!("http://{}{path}", self.proxy().admin);

@@ -107,14 +107,16 @@ fn only_security_reads_the_audit() {
         (&["security"], true),
         (&["admin", "security"], true),
     ] {
-        let ruling =
-            authorizer.decide_audit(&caller(roles), IpAddr::V4(Ipv4Addr::LOCALHOST), Timestamp::UNIX_EPOCH);
-        if may {
-            assert_eq!(permitted(ruling), ["security-reads-audit"]);
-        } else {
-            let forbidden = forbidden(ruling);
-            assert_eq!(forbidden.action, "read_audit");
-            assert_eq!(forbidden.advice.as_deref(), Some("ask for the role `security`"));
+        for depth in Depth::ALL {
+            let source = IpAddr::V4(Ipv4Addr::LOCALHOST);
+            let ruling = authorizer.decide_audit(&caller(roles), depth, source, Timestamp::UNIX_EPOCH);
+            if may {
+                assert_eq!(permitted(ruling), ["security-reads-audit"]);
+            } else {
+                let forbidden = forbidden(ruling);
+                assert_eq!(forbidden.action, depth.action());
+                assert_eq!(forbidden.advice.as_deref(), Some("ask for the role `security`"));
+            }
         }
     }
 }

@@ -105,7 +105,7 @@ fn the_schema_and_the_code_name_the_same_things() {
     let attributes: Vec<&str> = TEXTS.into_iter().chain(FLAGS).collect();
     assert_eq!(names("//entityTypes/Tunnel/shape/attributes"), sorted(attributes));
     let mut actions: Vec<&str> = Operation::ALL.iter().map(|operation| operation.name()).collect();
-    actions.extend(["api", "read", "write", "secret", "read_audit"]);
+    actions.extend(["api", "read", "write", "secret", "read_audit", "read_audit_bodies"]);
     assert_eq!(names("//actions"), sorted(actions));
     let (schema, warnings) = Schema::from_cedarschema_str(SCHEMA).unwrap();
     assert_eq!(warnings.count(), 0);
@@ -122,7 +122,10 @@ fn each_operation_stands_at_its_own_place() {
     for (place, operation) in Operation::ALL.into_iter().enumerate() {
         assert_eq!(Action::Call(operation).index(), place);
     }
-    assert_eq!(Action::ReadAudit.index(), Action::COUNT - 1);
+    assert_eq!(
+        Depth::ALL.map(|depth| Action::ReadAudit(depth).index()),
+        [Action::COUNT - 2, Action::COUNT - 1]
+    );
 }
 
 #[test]

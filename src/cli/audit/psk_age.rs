@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::which::parse_some_time;
 use super::{Database, unreadable};
 use crate::cli::{Env, Exit, Stop};
-use crate::inspect::{KeyAge, key_ages, plain};
+use crate::inspect::{KeyAge, KeyAges, plain};
 
 /// Lists the ages of keys.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -27,9 +27,11 @@ pub(super) async fn run(asked: &PskAge, env: &Env, out: &mut (dyn Write + Send))
     let now = env.clock.now();
     let before = parse_some_time(asked.older_than.as_deref(), now).map_err(Stop::usage)?;
     let reader = asked.database.open(env).await?;
-    let ages = key_ages(&reader).await;
+    let mut known = KeyAges::default();
+    let read = known.follow(&reader).await;
     reader.close().await;
-    let mut ages: Vec<_> = ages.map_err(|error| unreadable(&error))?.into_iter().collect();
+    read.map_err(|error| unreadable(&error))?;
+    let mut ages: Vec<_> = known.left().collect();
     ages.retain(|(_, age)| age.changed().is_some_and(|changed| before.is_none_or(|before| changed < before)));
     ages.sort_by_key(|(_, age)| age.changed());
     for (tunnel, age) in &ages {

@@ -12,7 +12,7 @@ use clap::Args;
 
 use super::super::{Env, Exit, Stop};
 use super::{PolicyFrom, caller, load};
-use crate::authorize::{Authorizer, Element, Question, Ruling};
+use crate::authorize::{Authorizer, Depth, Element, Question, Ruling};
 use crate::inspect::plain;
 use crate::json::{Json, Object};
 use crate::operation::{AccountId, Operation};
@@ -38,7 +38,7 @@ pub struct Explain {
     /// The caller's teams.
     #[arg(long, value_delimiter = ',')]
     pub team: Vec<String>,
-    /// list, create, bulk_update, get, update, delete, generate_psk, set_psks, or read_audit.
+    /// list, create, bulk_update, get, update, delete, generate_psk, set_psks, read_audit, or read_audit_bodies.
     #[arg(long)]
     pub operation: String,
     /// The account that the call is on.
@@ -92,13 +92,13 @@ pub(super) fn run(explain: &Explain, env: &Env, out: &mut dyn Write) -> Result<E
 fn decide(explain: &Explain, authorizer: &Authorizer, env: &Env) -> Result<Explained, Fault> {
     let caller = caller(&explain.subject, &explain.issuer, &explain.role, &explain.team);
     let time = env.clock.now();
-    if explain.operation == "read_audit" {
-        let ruling = authorizer.decide_audit(&caller, explain.source, time);
+    if let Some(depth) = Depth::ALL.into_iter().find(|depth| depth.action() == explain.operation) {
+        let ruling = authorizer.decide_audit(&caller, depth, explain.source, time);
         return Ok(Explained { ruling, reads_state: false, change: None });
     }
     let operation = Operation::from_name(&explain.operation).ok_or_else(|| {
         let names = Operation::ALL.map(Operation::name).join(", ");
-        Fault::Usage(format!("no such operation; known are {names} and read_audit"))
+        Fault::Usage(format!("no such operation; known are {names}, read_audit and read_audit_bodies"))
     })?;
     let account = AccountId::parse(&explain.account)
         .ok_or_else(|| Fault::Usage("--account must be 1 to 32 lower-case hex digits".to_owned()))?;

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::super::{Env, Exit, Stop};
 use super::{PolicyFrom, caller, load};
-use crate::authorize::{Authorizer, Element, Question, Ruling};
+use crate::authorize::{Authorizer, Depth, Element, Question, Ruling};
 use crate::caller::Caller;
 use crate::inspect::plain;
 use crate::json::{Json, Object};
@@ -177,8 +177,11 @@ fn rows(
             });
         }
     }
-    let audit = |caller: &Caller| Cell::from(&authorizer.decide_audit(caller, matrix.source, time));
-    rows.push(Row { what: "read_audit".into(), cells: callers.iter().map(audit).collect() });
+    for depth in Depth::ALL {
+        let audit =
+            |caller: &Caller| Cell::from(&authorizer.decide_audit(caller, depth, matrix.source, time));
+        rows.push(Row { what: depth.action().into(), cells: callers.iter().map(audit).collect() });
+    }
     rows
 }
 

@@ -86,6 +86,7 @@ fn the_matrix_is_computed() {
     assert_eq!(row("update+psk"), ["yes", "-", "-", "-", "-"]);
     assert_eq!(row("update+weaken"), ["yes", "-", "-", "-", "-"]);
     assert_eq!(row("read_audit"), ["-", "-", "yes", "-", "-"]);
+    assert_eq!(row("read_audit_bodies"), ["-", "-", "yes", "-", "-"]);
     check(
         "matrix --policy {shipped} --role viewer+operator --json",
         Exit::Good,

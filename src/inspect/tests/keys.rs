@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::ManualClock;
-use crate::inspect::{find_secret, key_ages};
+use crate::inspect::{KeyAges, find_secret};
 use crate::seal::{Signer, generate_key};
 use crate::secret::{ExposeSecret as _, Fingerprinter, SecretString};
 use crate::store::{Reader, Settings, Store};
@@ -87,7 +87,9 @@ async fn a_key_that_a_lost_call_replaced_is_as_old_as_the_call() {
         entry("resolved", 2, 1, "2026-02-01T10:00:00", &found),
     ])
     .await;
-    let ages = key_ages(&reader).await.unwrap();
+    let mut known = KeyAges::default();
+    known.follow(&reader).await.unwrap();
+    let ages: std::collections::BTreeMap<_, _> = known.left().collect();
     assert_eq!(ages[TUNNEL].changed(), Some("2026-01-01T10:00:00Z".parse().unwrap()));
     assert!(!ages[TUNNEL].bypassed());
 }

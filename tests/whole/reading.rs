@@ -1,0 +1,340 @@
+//! Reading the record over HTTP: who may, that it is recorded, and that nothing a client or a reader sends does more.
+
+use http::Method;
+use tunnelwarden::json::Json;
+
+use crate::harness::{Answer, Stored, Wishes, World};
+
+/// Who may see who did what, and no values.
+const METADATA: &str = r#"
+@id("lookers") permit (principal in Role::"looker", action == Action::"read_audit", resource);"#;
+
+async fn world() -> World {
+    let policy = format!("{}{METADATA}", include_str!("../../config/policy.cedar"));
+    World::with(Wishes { policy: Some(policy), ..Wishes::default() }).await
+}
+
+/// Creates a tunnel; its id.
+async fn create(world: &World, name: &str) -> String {
+    let body = format!(
+        r#"{{"name":"{name}","customer_endpoint":"198.51.100.1","cloudflare_endpoint":"203.0.113.1","interface_address":"10.1.0.0/31","replay_protection":true}}"#
+    );
+    let answer = world.call("operator", Method::POST, "", Some(&body)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let tunnels =
+        answer.json().pointer("/result/ipsec_tunnels/0/id").or(answer.json().pointer("/result/id")).cloned();
+    tunnels.as_ref().and_then(Json::as_str).unwrap().to_owned()
+}
+
+fn reads(entries: &[Stored]) -> Vec<&Stored> {
+    entries.iter().filter(|entry| entry.text("/kind") == "audit_read").collect()
+}
+
+fn rows(answer: &Answer) -> Vec<Json> {
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json().get("rows").and_then(Json::as_array).unwrap().to_vec()
+}
+
+#[tokio::test]
+async fn each_question_is_recorded_before_it_is_answered_and_its_pages_are_one_question() {
+    let world = world().await;
+    create(&world, "paris").await;
+    let answer = world.read("security", "calls").await;
+    assert_eq!(rows(&answer).len(), 1);
+    let entries = world.entries().await;
+    let [read] = reads(&entries)[..] else { panic!("{entries:?}") };
+    assert_eq!(read.text("/request_id"), answer.header("x-request-id"));
+    assert_eq!((read.text("/subject"), read.text("/decision")), ("security@test".into(), "allow".into()));
+    assert_eq!((read.text("/read/what"), read.text("/read/door")), ("requests".into(), "api".into()));
+    assert_eq!(read.text("/read/depth"), "read_audit_bodies");
+    assert!(read.text("/read/covers_until") > read.text("/time"));
+    // The same again, and another page of it, by the same token.
+    let bearer = format!("Bearer {}", world.token("security"));
+    let ask = async |path: &str| world.ask(Method::GET, path, &[("authorization", &bearer)], "").await;
+    for path in ["/api/v1/calls?limit=1", "/api/v1/calls?limit=1&before=3", "/api/v1/calls"] {
+        assert_eq!(ask(path).await.status, 200, "{path}");
+    }
+    let before = reads(&world.entries().await).len();
+    assert!((1..=2).contains(&before), "one more at most, where the token was made in another second");
+    for path in ["/api/v1/calls?subject=nobody", "/api/v1/changes", "/api/v1/tunnels"] {
+        assert_eq!(ask(path).await.status, 200, "{path}");
+    }
+    assert_eq!(reads(&world.entries().await).len(), before + 3, "other questions have entries of their own");
+}
+
+#[tokio::test]
+async fn nobody_reads_without_the_right_and_that_is_recorded_too() {
+    let world = world().await;
+    create(&world, "paris").await;
+    for role in ["viewer", "operator", "admin"] {
+        let answer = world.read(role, "entries").await;
+        assert_eq!((answer.status, answer.text_at("/title")), (403, "forbidden".to_owned()), "{role}");
+        assert!(answer.text_at("/detail").contains("ask for the role `security`"));
+    }
+    let none = world.ask(Method::GET, "/api/v1/entries", &[], "").await;
+    assert_eq!((none.status, none.header("www-authenticate")), (401, "Bearer".to_owned()));
+    let forged = world.token("security").replace('.', ".A");
+    let bearer = format!("Bearer {forged}");
+    assert_eq!(
+        world.ask(Method::GET, "/api/v1/entries", &[("authorization", &bearer)], "").await.status,
+        401
+    );
+    let entries = world.entries().await;
+    let told: Vec<_> =
+        reads(&entries).iter().map(|read| (read.text("/decision"), read.text("/refusal/name"))).collect();
+    let deny = |name: &str| ("deny".to_owned(), name.to_owned());
+    let expected = ["forbidden", "forbidden", "forbidden", "token_missing", "token_invalid"].map(deny);
+    assert_eq!(told, expected);
+}
+
+#[tokio::test]
+async fn who_may_see_no_values_sees_none() {
+    let world = world().await;
+    let tunnel = create(&world, "paris").await;
+    world.call("admin", Method::POST, &format!("/{tunnel}/psk_generate"), None).await;
+    let shallow = [
+        "entries",
+        "calls",
+        "changes",
+        "psk-events",
+        "refusals",
+        "statistics",
+        "tunnels",
+        &format!("tunnels/{tunnel}/history"),
+    ];
+    for path in shallow {
+        let answer = world.read("looker", path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        for value in ["198.51.100", "redacted:psk", "10.1.0"] {
+            assert!(!answer.text().contains(value), "{path} shows {value}: {}", answer.text());
+        }
+    }
+    let deep = world.read("security", "changes").await;
+    assert!(deep.text().contains("198.51.100") && deep.text().contains("redacted:psk"), "{}", deep.text());
+    let id = world.entries().await.last().unwrap().text("/id");
+    assert_eq!(world.read("looker", &format!("entries/{id}/proof")).await.status, 403);
+    assert_eq!(world.read("security", &format!("entries/{id}/proof")).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_entry_comes_byte_for_byte_and_its_proof_verifies_offline() {
+    let world = world().await;
+    create(&world, "paris").await;
+    let stored = world.entries().await;
+    let outcome = stored.iter().find(|entry| entry.text("/kind") == "outcome").unwrap();
+    let id = outcome.text("/id");
+    let answer = world.read("security", &format!("entries/{id}")).await;
+    assert!(answer.text().contains(&outcome.raw), "{}", answer.text());
+    let proof = world.read("security", &format!("entries/{id}/proof")).await;
+    let file = world.dir.path().join("call.tlog-proof");
+    std::fs::write(&file, &proof.body).unwrap();
+    let key = world.dir.path().join("audit-signing.key.pub");
+    let args = ["audit", "verify", file.to_str().unwrap(), "--public-key", key.to_str().unwrap()];
+    let verified = world.program(&args);
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+    let other = uuid_like();
+    assert_eq!(world.read("security", &format!("entries/{other}")).await.status, 404);
+    assert_eq!(world.read("security", &format!("entries/{other}/proof")).await.status, 404);
+    assert_eq!(world.read("security", &format!("calls/{other}")).await.status, 404);
+}
+
+fn uuid_like() -> String {
+    "01990b1c-7c6e-7d2b-8f5e-0c8a5d6b7e10".to_owned()
+}
+
+#[tokio::test]
+async fn what_a_reader_sends_is_a_value_and_never_more() {
+    let world = world().await;
+    create(&world, "paris").await;
+    let sql = "x%27%20OR%201%3D1%20--";
+    for (path, status) in [
+        (format!("calls?subject={sql}"), 200),
+        (format!("calls?team={sql}"), 200),
+        (format!("calls?tunnel={sql}"), 200),
+        (format!("changes?field={sql}"), 200),
+        (format!("entries?kind={sql}"), 400),
+        (format!("entries?operation={sql}"), 400),
+        (format!("entries?since={sql}"), 400),
+        (format!("entries?before={sql}"), 400),
+        (format!("entries?{sql}=1"), 400),
+        ("entries?limit=0".to_owned(), 400),
+        ("entries?limit=501".to_owned(), 400),
+        ("entries?limit=-1".to_owned(), 400),
+        ("entries?limit=5&limit=6".to_owned(), 400),
+        ("entries?before=99999999999999999999999".to_owned(), 400),
+        (format!("entries?subject={}", "x".repeat(600)), 400),
+        ("calls?after=1".to_owned(), 400),
+        ("calls/..%2f..%2fmetrics".to_owned(), 404),
+        ("calls/%27".to_owned(), 404),
+        (format!("entries/{sql}"), 404),
+        (format!("tunnels/{sql}/history"), 200),
+    ] {
+        let answer = world.read("security", &path).await;
+        assert_eq!(answer.status, status, "{path}: {}", answer.text());
+        if status == 200 {
+            assert!(rows(&answer).is_empty(), "{path}: {}", answer.text());
+        }
+    }
+    // Of what nobody is called, the record has no text: it might be a secret that somebody pasted.
+    assert!(world.entries().await.iter().all(|entry| !entry.raw.contains("OR 1=1")));
+}
+
+#[tokio::test]
+async fn a_cookie_opens_the_console_and_nothing_else() {
+    let world = world().await;
+    create(&world, "paris").await;
+    let token = world.token("security");
+    let cookie = format!("tunnelwarden-token={token}");
+    let cookie = [("cookie", cookie.as_str())];
+    assert_eq!(world.ask(Method::GET, "/api/v1/entries", &cookie, "").await.status, 401);
+    let page = world.ask(Method::GET, "/console/search", &cookie, "").await;
+    assert_eq!(page.status, 200, "{}", page.text());
+    assert!(page.text().contains("paris"), "{}", page.text());
+    let headers = [
+        "content-security-policy",
+        "x-content-type-options",
+        "cross-origin-opener-policy",
+        "referrer-policy",
+    ];
+    headers.iter().for_each(|name| assert!(!page.header(name).is_empty(), "{name}"));
+    assert_eq!(page.header("cache-control"), "no-store");
+    // Without one, a person is asked for it; with a bad one, told so.
+    let asked = world.ask(Method::GET, "/console/search?subject=a%26b", &[], "").await;
+    let to = "/console/sign-in?next=%2Fconsole%2Fsearch%3Fsubject%3Da%2526b";
+    assert_eq!((asked.status, asked.header("location")), (303, to.to_owned()));
+    for forged in
+        ["tunnelwarden-token=x", "tunnelwarden-token=a.b.c", "tunnelwarden-token=eyJhbGciOiJub25lIn0.e30."]
+    {
+        assert_eq!(
+            world.ask(Method::GET, "/console", &[("cookie", forged)], "").await.status,
+            401,
+            "{forged}"
+        );
+    }
+    let two = format!("tunnelwarden-token={token}; tunnelwarden-token={token}");
+    assert_eq!(world.ask(Method::GET, "/console", &[("cookie", two.as_str())], "").await.status, 401);
+    let admin = format!("tunnelwarden-token={}", world.token("admin"));
+    assert_eq!(world.ask(Method::GET, "/console", &[("cookie", admin.as_str())], "").await.status, 403);
+}
+
+#[tokio::test]
+async fn forms_of_other_sites_are_refused_and_signing_in_sends_nobody_elsewhere() {
+    let world = world().await;
+    let token = world.token("security");
+    let form = |next: &str| format!("token={token}&next={next}");
+    let own = [("sec-fetch-site", "same-origin"), ("content-type", "application/x-www-form-urlencoded")];
+    let post = async |path: &str, headers: &[(&str, &str)], body: &str| {
+        world.ask(Method::POST, path, headers, body).await
+    };
+    let signed_in = post("/console/sign-in", &own, &form("%2Fconsole%2Ftunnels")).await;
+    assert_eq!((signed_in.status, signed_in.header("location")), (303, "/console/tunnels".to_owned()));
+    let cookie = signed_in.header("set-cookie");
+    for part in ["tunnelwarden-token=", "HttpOnly", "SameSite=Strict", "Path=/console", "Max-Age="] {
+        assert!(cookie.contains(part), "{cookie}");
+    }
+    let elsewhere = post("/console/sign-in", &own, &form("https%3A%2F%2Fevil.example%2F")).await;
+    assert_eq!(elsewhere.header("location"), "/console");
+    let far = [own[0], own[1], ("host", "audit.example")];
+    assert!(post("/console/sign-in", &far, &form("")).await.header("set-cookie").ends_with("; Secure"));
+    let bad = post("/console/sign-in", &own, "token=nonsense").await;
+    assert_eq!((bad.status, bad.header("set-cookie")), (401, String::new()));
+    let cookie = format!("tunnelwarden-token={token}");
+    for path in ["/console/sign-in", "/console/sign-out", "/console/verify"] {
+        for site in [
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-site", "same-site"),
+            ("origin", "https://evil.example"),
+            ("x", "y"),
+        ] {
+            let headers = [site, own[1], ("cookie", cookie.as_str())];
+            let answer = post(path, &headers, &form("")).await;
+            assert_eq!((answer.status, answer.header("set-cookie")), (403, String::new()), "{path} {site:?}");
+        }
+    }
+    let state = world.read("security", "verification").await;
+    assert_eq!(state.text_at("/state"), "never", "no foreign form started one");
+    let headers = [own[0], ("cookie", cookie.as_str())];
+    assert_eq!(post("/console/verify", &headers, "").await.status, 303);
+    for _ in 0..200 {
+        let state = world.read("security", "verification").await;
+        if state.text_at("/state") == "done" {
+            assert_eq!(state.json().pointer("/report/sound"), Some(&Json::Bool(true)));
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("the verification does not end");
+}
+
+#[tokio::test]
+async fn the_header_of_an_access_proxy_carries_the_token() {
+    let config = vec![("admin.token_header", r#""Cf-Access-Jwt-Assertion""#.to_owned())];
+    let world = World::with(Wishes { config, ..Wishes::default() }).await;
+    let token = world.token("security");
+    let header = [("cf-access-jwt-assertion", token.as_str())];
+    assert_eq!(world.ask(Method::GET, "/console", &header, "").await.status, 200);
+    assert_eq!(world.ask(Method::GET, "/api/v1/calls", &header, "").await.status, 200);
+    let bad = [("cf-access-jwt-assertion", "nonsense")];
+    assert_eq!(world.ask(Method::GET, "/console", &bad, "").await.status, 401);
+}
+
+#[tokio::test]
+async fn hostile_texts_are_shown_as_texts() {
+    let world = world().await;
+    let name = "<script>alert(1)</script>";
+    let agent = "<img src=x onerror=alert(1)>\u{1b}[2J";
+    let long = "A".repeat(1 << 20);
+    for body in [
+        format!(
+            r#"{{"name":"{name}","customer_endpoint":"198.51.100.1","cloudflare_endpoint":"203.0.113.1","interface_address":"10.1.0.0/31","description":"\u202e<b onmouseover=alert(2)>\u001b[31m=cmd()"}}"#
+        ),
+        format!(
+            r#"{{"name":"x","interface_address":"10.1.0.2/31","cloudflare_endpoint":"203.0.113.1","description":"{long}"}}"#
+        ),
+    ] {
+        let agent: String = agent.chars().filter(|c| !c.is_control()).collect();
+        world.call_with("admin", Method::POST, "", Some(&body), &[("user-agent", agent.as_str())]).await;
+    }
+    let cookie = format!("tunnelwarden-token={}", world.token("security"));
+    let page = async |path: &str| {
+        let answer = world.ask(Method::GET, path, &[("cookie", cookie.as_str())], "").await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        let text = answer.text();
+        for active in ["<script>alert", "<img src=x", "<b onmouseover", "\u{202e}", "\u{1b}"] {
+            assert!(!text.contains(active), "{path} has {active:?}");
+        }
+        assert!(text.len() < 1_000_000, "{path}: {} bytes", text.len());
+        text
+    };
+    for path in [
+        "/console",
+        "/console/search",
+        "/console/search?what=changes",
+        "/console/search?what=entries",
+        "/console/search?what=refusals",
+        "/console/search?what=psk_events",
+        "/console/tunnels",
+        "/console/people",
+        "/console/search?subject=%3Cscript%3Ealert%281%29%3C%2Fscript%3E",
+        "/console/verify",
+    ] {
+        page(path).await;
+    }
+    let entries = world.entries().await;
+    for hostile in ["<script>", "<img src=x", "<b onmouseover", &"A".repeat(1000)] {
+        assert!(entries.iter().any(|entry| entry.raw.contains(hostile)), "the record has {hostile}");
+    }
+    for entry in entries {
+        page(&format!("/console/calls/{}", entry.text("/request_id"))).await;
+        for tunnel in entry.json.get("tunnels").and_then(Json::as_array).unwrap_or_default() {
+            if let Some(id) = tunnel.get("id").and_then(Json::as_str) {
+                page(&format!("/console/tunnels/{id}")).await;
+            }
+        }
+    }
+    // A link to somewhere else in a message is one that somebody else made.
+    let answer = world
+        .ask(Method::GET, "/console/sign-in?next=%22%3E%3Cscript%3Ealert(1)%3C/script%3E", &[], "")
+        .await;
+    assert!(!answer.text().contains("<script>alert"), "{}", answer.text());
+}
