@@ -35,7 +35,7 @@ use crate::refusal::Refusal;
 use crate::seal::{EntryProof, Verifier};
 use crate::store::{By, Count, Filter, ReadError, Reader, Row, Rows, View};
 
-pub use asked::Asked;
+pub use asked::{Asked, MAX_TEXT};
 pub use credential::{COOKIE, Door, cookie_of};
 pub use overview::{Activity, Overview};
 pub use verification::State as VerificationState;

@@ -16,7 +16,7 @@ use crate::operation::Operation;
 use crate::store::Filter;
 
 /// Characters of a text that is looked for: no subject, team or tunnel is longer.
-const MAX_TEXT: usize = 512;
+pub const MAX_TEXT: usize = 512;
 
 /// Which entries or rows are wanted. What is left out does not matter; what is given combines.
 #[derive(Clone, Debug, Default, Deserialize, IntoParams)]

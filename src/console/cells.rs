@@ -2,6 +2,7 @@
 //!
 //! Not here: what the rows mean (`store::View`), the tables' form (`templates/table.html`).
 
+use crate::access::MAX_TEXT;
 use crate::inspect::{plain, read_entry, seconds};
 use crate::json::{Json, Object};
 use crate::store::{Count, View};
@@ -79,8 +80,11 @@ pub(super) fn block(text: &str) -> String {
     whole
 }
 
-/// To the search for something.
+/// To the search for something; nowhere for a text that is longer than any that can be looked for.
 pub(super) fn search(pairs: &[(&str, &str)]) -> String {
+    if pairs.iter().any(|(_, text)| text.len() > MAX_TEXT) {
+        return String::new();
+    }
     format!("/console/search?{}", serde_urlencoded::to_string(pairs).unwrap_or_default())
 }
 

@@ -16,6 +16,9 @@ const LEAST: [Option<usize>; 8] = [None, None, Some(8), Some(8), Some(8), Some(1
 /// Columns that move to a second line where the terminal is too narrow.
 const SECOND: usize = 6;
 
+/// How wide a column gets where nothing is cut: one long text would fill all other lines with blanks.
+const WIDEST: usize = 200;
+
 /// Blanks between columns.
 const GAP: usize = 2;
 
@@ -56,6 +59,7 @@ impl Line {
 pub struct Table {
     widths: [usize; 8],
     two_lines: bool,
+    cuts: bool,
 }
 
 impl Table {
@@ -68,15 +72,17 @@ impl Table {
                 *width = cell.chars().count().max(*width);
             }
         }
-        let Some(width) = width else { return Self { widths, two_lines: false } };
+        let Some(width) = width else {
+            return Self { widths: widths.map(|width| width.min(WIDEST)), two_lines: false, cuts: false };
+        };
         let mut one = widths;
         if shrink(&mut one, width) {
-            return Self { widths: one, two_lines: false };
+            return Self { widths: one, two_lines: false, cuts: true };
         }
         let (first, second) = widths.split_at_mut(SECOND);
         shrink(first, width);
         shrink_from(second, width.saturating_sub(2 * GAP), SECOND);
-        Self { widths, two_lines: true }
+        Self { widths, two_lines: true, cuts: true }
     }
 
     /// The first line (or two) of the table.
@@ -97,10 +103,12 @@ impl Table {
             } else if at > 0 {
                 text.push_str(&" ".repeat(GAP));
             }
-            let long = cell.chars().count() > width && LEAST.get(at).is_some_and(Option::is_some);
+            let long =
+                self.cuts && cell.chars().count() > width && LEAST.get(at).is_some_and(Option::is_some);
             let cut = if long { width.saturating_sub(1) } else { usize::MAX };
             let shown: String = cell.chars().take(cut).chain(long.then_some('…')).collect();
-            text.push_str(&format!("{shown:width$}"));
+            text.push_str(&shown);
+            text.push_str(&" ".repeat(width.saturating_sub(shown.chars().count())));
         }
         text.truncate(text.trim_end().len());
         text

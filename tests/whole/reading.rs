@@ -3,6 +3,12 @@
 use http::Method;
 use tunnelwarden::json::Json;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use tunnelwarden::seal::Signer;
+use tunnelwarden::store::{Settings, Store};
+
 use crate::harness::{Answer, Stored, Wishes, World};
 
 /// Who may see who did what, and no values.
@@ -283,7 +289,7 @@ async fn hostile_texts_are_shown_as_texts() {
     let world = world().await;
     let name = "<script>alert(1)</script>";
     let agent = "<img src=x onerror=alert(1)>\u{1b}[2J";
-    let long = "A".repeat(1 << 20);
+    let long = "A".repeat(4096);
     for body in [
         format!(
             r#"{{"name":"{name}","customer_endpoint":"198.51.100.1","cloudflare_endpoint":"203.0.113.1","interface_address":"10.1.0.0/31","description":"\u202e<b onmouseover=alert(2)>\u001b[31m=cmd()"}}"#
@@ -293,7 +299,9 @@ async fn hostile_texts_are_shown_as_texts() {
         ),
     ] {
         let agent: String = agent.chars().filter(|c| !c.is_control()).collect();
-        world.call_with("admin", Method::POST, "", Some(&body), &[("user-agent", agent.as_str())]).await;
+        let answer =
+            world.call_with("admin", Method::POST, "", Some(&body), &[("user-agent", agent.as_str())]).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
     }
     let cookie = format!("tunnelwarden-token={}", world.token("security"));
     let page = async |path: &str| {
@@ -337,4 +345,178 @@ async fn hostile_texts_are_shown_as_texts() {
         .ask(Method::GET, "/console/sign-in?next=%22%3E%3Cscript%3Ealert(1)%3C/script%3E", &[], "")
         .await;
     assert!(!answer.text().contains("<script>alert"), "{}", answer.text());
+}
+
+/// Entries whose every text is this one.
+fn hostile_entries(text: &str, from: u32) -> Vec<String> {
+    let text = Json::String(text.to_owned()).to_string();
+    let tunnel = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    let who = format!(
+        r#""subject":{text},"teams":[{text}],"roles":[{text}],"issuer":{text},"jti":{text},"key_id":{text},"client_address":{text},"user_agent":{text},"account":{text},"policies":[{text}],"decision":{text},"policy_digest":{text}"#
+    );
+    let patch = format!(
+        r#"[{{"tunnel":"{tunnel}","patch":[{{"op":"replace","path":{text},"old":{text},"value":{text}}},{{"op":"remove","path":"","old":{{{text}:{text}}}}}]}}]"#
+    );
+    let members = [
+        (
+            "intent",
+            format!(
+                r#""operation":"update","tunnels":[{{"id":"{tunnel}","name":{text}}}],"state_before":[{{"id":"{tunnel}","name":{text}}}],"request":{{"body":{{{text}:{text}}}}}"#
+            ),
+        ),
+        (
+            "refusal",
+            format!(
+                r#""operation":{text},"tunnels":[{{"id":{text},"name":{text}}}],"status":403,"refusal":{{"name":{text},"code":1,"message":{text}}},"method":{text},"path":{text}"#
+            ),
+        ),
+        (
+            "outcome",
+            format!(
+                r#""operation":"update","tunnels":[{{"id":"{tunnel}","name":{text}}}],"status":200,"sent":"yes","before_after_diff":{patch},"upstream":{{"cf_ray":{text}}},"response":{{"body":{text}}},"results":[{{"tunnel":{text},"reason":{text}}}]"#
+            ),
+        ),
+        (
+            "resolved",
+            format!(
+                r#""operation":"generate_psk","tunnels":[{{"id":"{tunnel}","name":{text}}}],"resolution":{text},"evidence":[{text}]"#
+            ),
+        ),
+        ("audit_read", format!(r#""read":{{"what":{text},"filter":{{"subject":{text}}}}}"#)),
+    ];
+    let ids =
+        (from..).map(|n| uuid::Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + u128::from(n)));
+    let mut ids: Vec<_> = ids.take(2 * members.len()).collect();
+    let intent = ids[0];
+    let mut entry = |(kind, more): &(&str, String)| {
+        let (id, call) = (ids.remove(0), ids.remove(0));
+        let of = if *kind == "outcome" { format!(r#","intent_id":"{intent}""#) } else { String::new() };
+        let call = if matches!(*kind, "intent" | "outcome") { intent } else { call };
+        format!(
+            r#"{{"kind":"{kind}","id":"{id}","time":"2026-01-01T10:00:00.000000Z","request_id":"{call}",{who},{more}{of}}}"#
+        )
+    };
+    members.iter().map(|member| entry(member)).collect()
+}
+
+#[tokio::test]
+async fn a_record_that_is_hostile_through_and_through_is_shown_as_text() {
+    let mut world = World::prepared(Wishes { unchecked: true, ..Wishes::default() }).await;
+    let texts = [
+        "<script>alert(1)</script><img src=x onerror=alert(1)>".to_owned(),
+        "\"><svg onload=alert(1)>' onclick='alert(1)".to_owned(),
+        "\u{1b}[2J\u{1b}]0;title\u{7}\u{9b}31m\u{202e}\u{2066}\u{200b}\r\nnext".to_owned(),
+        "=cmd|' /C calc'!A0".to_owned(),
+        "@SUM(1)\t+1".to_owned(),
+        "{{ 7*7 }}</textarea></title></style>".to_owned(),
+        "javascript:alert(1)".to_owned(),
+        // In each of two dozen texts at once: an entry has 16 MiB at most.
+        "B<i>".repeat(150_000),
+    ];
+    {
+        let key = std::fs::read_to_string(world.dir.path().join("audit-signing.key")).unwrap();
+        let settings = Settings {
+            database: world.database().to_owned(),
+            checkpoint_file: None,
+            append_timeout: Duration::from_secs(30),
+        };
+        let signer = Arc::new(Signer::new(&key).unwrap());
+        let store = Store::open(settings, signer, world.clock.clone()).await.unwrap();
+        for (n, text) in (0u32..).zip(&texts) {
+            store.append(hostile_entries(text, 1 + 100 * n)).await.unwrap();
+        }
+        let long = Json::String("B<i>".repeat(1 << 18)).to_string();
+        let id = uuid::Uuid::from_u128(0x0190_0000_0000_7000_8000_ffff_0000_0000);
+        store
+            .append(vec![format!(
+                r#"{{"kind":"refusal","id":"{id}","time":"2026-01-01T10:00:00.000000Z","request_id":"{id}","subject":{long},"user_agent":{long},"refusal":{{"name":"forbidden","message":{long}}}}}"#
+            )])
+            .await
+            .unwrap();
+        store.close().await;
+    }
+    world.launch().await;
+    let cookie = format!("tunnelwarden-token={}", world.token("security"));
+    let page = async |path: &str| {
+        let answer = world.ask(Method::GET, path, &[("cookie", cookie.as_str())], "").await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        let text = answer.text();
+        let active = [
+            "<script>alert",
+            "<img",
+            "<svg onload",
+            "' onclick",
+            "<i>",
+            "\u{1b}",
+            "\u{9b}",
+            "\u{202e}",
+            "\u{200b}",
+        ];
+        for active in active.into_iter().chain(["href=\"javascript", "</textarea>", "</style>"]) {
+            assert!(!text.contains(active), "{path} has {active:?}");
+        }
+        assert!(text.len() < 3_000_000, "{path}: {} bytes", text.len());
+    };
+    for path in [
+        "/console",
+        "/console/search",
+        "/console/search?what=changes",
+        "/console/search?what=entries",
+        "/console/search?what=refusals",
+        "/console/search?what=psk_events",
+        "/console/tunnels",
+        "/console/people",
+        "/console/tunnels/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    ] {
+        page(path).await;
+    }
+    let entries = world.entries().await;
+    for entry in entries.iter().filter(|entry| entry.text("/time").starts_with("2026-01-01")) {
+        page(&format!("/console/calls/{}", entry.text("/request_id"))).await;
+    }
+    for path in [
+        "entries?limit=500",
+        "calls",
+        "changes",
+        "refusals",
+        "psk-events",
+        "tunnels",
+        "statistics?by=subject",
+    ] {
+        let answer = world.read("security", path).await;
+        assert_eq!(
+            (answer.status, answer.header("content-type")),
+            (200, "application/json".to_owned()),
+            "{path}"
+        );
+        answer.json();
+    }
+    // At the terminal: no line has what a terminal obeys, and no cell begins a formula.
+    let config = world.config();
+    for command in [
+        &["list", "--limit", "0"][..],
+        &["tail"],
+        &["stats"],
+        &["psk-age"],
+        &["history", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"],
+        &["export", "--format", "csv"],
+    ] {
+        let args: Vec<&str> =
+            ["audit"].iter().chain(command).chain(&["--config", &config]).copied().collect();
+        let told = world.program(&args);
+        let text = String::from_utf8(told.stdout).unwrap();
+        assert!(
+            told.status.success() && !text.is_empty(),
+            "{command:?}: {}",
+            String::from_utf8_lossy(&told.stderr)
+        );
+        let obeyed =
+            |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{202e}' | '\u{2066}' | '\u{200b}');
+        assert!(!text.chars().any(obeyed), "{command:?}: {:?}", text.chars().find(|c| obeyed(*c)));
+        if command.contains(&"csv") {
+            for cell in text.lines().flat_map(|line| line.split(',')) {
+                assert!(!cell.trim_matches('"').starts_with(['=', '+', '@']), "{cell}");
+            }
+        }
+    }
 }

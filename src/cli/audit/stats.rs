@@ -62,7 +62,9 @@ fn count(count: &Count) -> Json {
 
 fn write_table(title: &str, counts: &[Count], gap: bool, out: &mut dyn Write) -> std::io::Result<()> {
     let names: Vec<String> = counts.iter().map(|count| plain(&count.name)).collect();
-    let width = names.iter().map(|name| name.chars().count()).chain([title.len()]).max().unwrap_or(0);
+    // One long name would fill all other lines with blanks.
+    let longest = names.iter().map(|name| name.chars().count()).chain([title.len()]).max().unwrap_or(0);
+    let width = longest.min(200);
     if gap {
         writeln!(out)?;
     }
