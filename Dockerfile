@@ -15,6 +15,7 @@ COPY benches benches
 COPY config config
 COPY migrations migrations
 COPY src src
+COPY templates templates
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
     cargo build --release --locked --bin tunnelwarden \

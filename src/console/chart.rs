@@ -71,8 +71,12 @@ fn draw(
         .y_label_area_size(44)
         .build_cartesian_2d(0..hours.len(), 0..most + most.div_ceil(10))
         .ok()?;
-    let label = |at: &usize| {
-        hours.get(*at).and_then(|hour| hour.get(11..13)).map_or(String::new(), |h| format!("{h}h"))
+    // Of a day its hours, of more days these.
+    let days = hours.len() > 30;
+    let label = |at: &usize| match hours.get(*at) {
+        Some(hour) if days => hour.get(5..10).unwrap_or_default().to_owned(),
+        Some(hour) => format!("{}h", hour.get(11..13).unwrap_or_default()),
+        None => String::new(),
     };
     chart
         .configure_mesh()
