@@ -19,6 +19,7 @@ mod tail;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod views;
 mod which;
 
 use std::io::Write;
@@ -47,6 +48,7 @@ pub enum Command {
 Examples:
   tunnelwarden audit list --config tunnelwarden.toml --since 7d --operation generate_psk
   tunnelwarden audit list --config tunnelwarden.toml --subject alice --kind refusal
+  tunnelwarden audit list --config tunnelwarden.toml --view changes --field /customer_endpoint
   tunnelwarden audit list --database audit.db --tunnel c4a7362d577a6c3019a474fd6f485821 --json")]
     List(Box<List>),
     /// Show the newest entries, and each one as it comes.

@@ -10,16 +10,18 @@ use super::cells::{self, Table};
 use super::frame::{Frame, failed, message, shown};
 use super::{Console, Reader, query};
 use crate::access::{Asked, Reading, Told};
+use crate::entry::Kind;
 use crate::operation::Operation;
 use crate::refusal::Refusal;
 use crate::store::{Filter, View};
 
 /// What can be looked for.
-const KINDS: [(&str, &str); 5] = [
+const KINDS: [(&str, &str); 6] = [
     ("requests", "calls"),
     ("changes", "changed fields"),
     ("psk_events", "keys"),
     ("refusals", "refusals"),
+    ("tunnel_history", "writes on tunnels"),
     ("entries", "entries"),
 ];
 
@@ -35,6 +37,7 @@ struct Form {
     tunnel: String,
     operation: String,
     field: String,
+    kind: String,
     before: Option<u64>,
     after: Option<u64>,
 }
@@ -44,8 +47,9 @@ struct Form {
 struct Search {
     frame: Frame,
     problem: String,
-    kinds: [(&'static str, &'static str); 5],
+    kinds: [(&'static str, &'static str); 6],
     operations: Vec<&'static str>,
+    entry_kinds: Vec<&'static str>,
     what: &'static str,
     asked: Form,
     rows: Table,
@@ -98,6 +102,7 @@ pub(super) async fn page(
         problem: String::new(),
         kinds: KINDS,
         operations,
+        entry_kinds: Kind::ALL.map(Kind::name).to_vec(),
         what,
         asked: form.clone(),
         rows: Table::default(),
@@ -166,6 +171,7 @@ async fn find(console: &Console, reading: &Reading, what: &str, form: &Form) -> 
         tunnel: some(&form.tunnel),
         operation: some(&form.operation),
         field: some(&form.field),
+        kind: some(&form.kind).filter(|_| what == "entries"),
         before: form.before,
         after: form.after,
         ..Asked::default()
@@ -211,6 +217,7 @@ fn address(path: &str, what: &str, form: &Form, from: (&str, u64)) -> String {
         ("tunnel", &form.tunnel),
         ("operation", &form.operation),
         ("field", &form.field),
+        ("kind", &form.kind),
     ];
     let place = from.1.to_string();
     let pairs = texts.into_iter().filter(|(_, text)| !text.is_empty()).chain([(from.0, place.as_str())]);

@@ -24,6 +24,7 @@ mod hung_up;
 mod once;
 mod policy;
 mod psk_age;
+mod questions;
 mod reading;
 mod refusals;
 mod reload;

@@ -6,10 +6,10 @@ use jiff::Timestamp;
 
 use super::lines::Lines;
 use super::which::Which;
-use super::{Database, unreadable};
+use super::{Database, unreadable, views};
 use crate::cli::{Env, Exit, Stop};
 use crate::inspect::{place, plain};
-use crate::store::Filter;
+use crate::store::{Filter, View};
 
 /// Entries that are read at once.
 const PAGE: usize = 64;
@@ -29,9 +29,20 @@ pub struct List {
     /// The newest so many, or the oldest with --after; 0 for all.
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub limit: u32,
-    /// Print the stored entries, byte for byte, one a line.
+    /// Rows of a view instead of entries, newest first: requests, changes, psk_events, refusals, tunnel_history.
+    #[arg(long, value_name = "NAME", value_parser = parse_view, conflicts_with_all = ["after", "kind"])]
+    pub view: Option<View>,
+    /// Of changes only those of this field, such as /customer_endpoint.
+    #[arg(long, value_name = "POINTER", requires = "view")]
+    pub field: Option<String>,
+    /// Print the stored entries, byte for byte, one a line; of a view an object a line.
     #[arg(long)]
     pub json: bool,
+}
+
+fn parse_view(name: &str) -> Result<View, String> {
+    let names = || View::ALL.map(View::name).join(", ");
+    View::ALL.into_iter().find(|view| view.name() == name).ok_or_else(|| format!("there are {}", names()))
 }
 
 impl List {
@@ -47,6 +58,9 @@ impl List {
 pub(super) async fn run(list: &List, env: &Env, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
     let mut filter = list.filter(env.clock.now()).map_err(Stop::usage)?;
     let reader = list.database.open(env).await?;
+    if let Some(view) = list.view {
+        return views::run(list, view, filter, &reader, out).await;
+    }
     if let Some(id) = &list.after {
         let place = place(&reader, id).await.map_err(|error| unreadable(&error))?;
         let unknown = || Stop::usage(format_args!("no entry has the id `{}`", plain(id)));

@@ -49,7 +49,7 @@ pub(super) async fn play(
     let mut day = Day { out, client, collection, files };
     day.say("\nA day of calls:")?;
 
-    day.call("a viewer looks around", "viewer", Method::GET, "", None).await?;
+    let seen = day.call("a viewer looks around", "viewer", Method::GET, "", None).await?;
     let branch = r#"{"name":"branch-7","cloudflare_endpoint":"203.0.113.1","interface_address":"10.200.7.0/31","customer_endpoint":"198.51.100.7","replay_protection":true}"#;
     let made = day.call("an operator connects a branch", "operator", Method::POST, "", Some(branch)).await?;
     let id = made.body.pointer("/result/id").and_then(Json::as_str).unwrap_or_default().to_owned();
@@ -73,6 +73,9 @@ pub(super) async fn play(
     emulator.fault(Fault::Html, Operation::Get, 1);
     day.call("the upstream has a bad moment", "viewer", Method::GET, &tunnel, None).await?;
     day.burst().await?;
+    let site = seen.body.pointer("/result/ipsec_tunnels/0/id").and_then(Json::as_str).unwrap_or_default();
+    let key = format!("/{site}/psk_generate");
+    day.call("an admin mints a new key for the first site", "admin", Method::POST, &key, None).await?;
     day.call("the branch closes", "admin", Method::DELETE, &tunnel, None).await?;
     Ok(())
 }
