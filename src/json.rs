@@ -11,6 +11,7 @@ pub mod diff;
 #[cfg(test)]
 mod differential;
 mod read;
+mod skim;
 mod write;
 
 use std::borrow::Cow;
@@ -19,6 +20,7 @@ use std::collections::hash_map::Entry;
 
 use read::MANY_NAMES;
 pub use read::{Error, ErrorKind, read};
+pub use skim::skim;
 
 /// Depth that is accepted unless a caller says otherwise: a tunnel needs four levels, a bulk body six.
 pub const MAX_DEPTH: usize = 32;
@@ -270,8 +272,8 @@ pub fn escape_token(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
-fn unescape_token(token: &str) -> String {
-    token.replace("~1", "/").replace("~0", "~")
+fn unescape_token(token: &str) -> Cow<'_, str> {
+    if token.contains('~') { token.replace("~1", "/").replace("~0", "~").into() } else { token.into() }
 }
 
 impl From<bool> for Json {

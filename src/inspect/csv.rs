@@ -42,24 +42,43 @@ pub fn csv_heading() -> String {
 /// An entry's row.
 #[must_use]
 pub fn csv(seq: u64, entry: &Json) -> String {
-    let cells =
-        COLUMNS.iter().map(|(_, pointer)| cell(&entry.pointer(pointer).map_or_else(String::new, shown)));
-    std::iter::once(cell(&seq.to_string())).chain(cells).collect::<Vec<_>>().join(",")
+    let mut row = String::with_capacity(1024);
+    push(&mut row, &seq.to_string());
+    for (_, pointer) in COLUMNS {
+        row.push(',');
+        match entry.pointer(pointer) {
+            Some(Json::String(text)) => push(&mut row, text),
+            other => push(&mut row, &other.map_or_else(String::new, shown)),
+        }
+    }
+    row
 }
 
-/// A text as it is, texts of a list one after the other, all else as JSON.
+/// Texts of a list one after the other, all else as JSON.
 fn shown(value: &Json) -> String {
-    if let Some(text) = value.as_str() {
-        return text.to_owned();
-    }
     let items = value.as_array().map(|items| items.iter().map(Json::as_str).collect::<Option<Vec<_>>>());
     items.flatten().map_or_else(|| value.to_text(), |texts| texts.join(" "))
 }
 
 fn cell(text: &str) -> String {
+    let mut cell = String::new();
+    push(&mut cell, text);
+    cell
+}
+
+fn push(row: &mut String, text: &str) {
     let text = plain(text);
-    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    format!("\"{}{}\"", if formula { "'" } else { "" }, text.replace('"', "\"\""))
+    row.push('"');
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        row.push('\'');
+    }
+    for (at, part) in text.split('"').enumerate() {
+        if at > 0 {
+            row.push_str("\"\"");
+        }
+        row.push_str(part);
+    }
+    row.push('"');
 }
 
 #[cfg(test)]

@@ -37,7 +37,16 @@ const MAPPED: [&str; 18] = [
 
 /// The event that an entry is.
 #[must_use]
-pub fn ocsf(seq: u64, entry: &Json) -> Json {
+pub fn ocsf(seq: u64, entry: Json) -> Json {
+    let mut event = mapped(seq, &entry);
+    let rest = if let Json::Object(members) = entry { members } else { Object::new() };
+    let rest = rest.into_iter().filter(|(name, _)| !MAPPED.contains(&&**name));
+    event.set("unmapped", rest.collect::<Object>());
+    event.into()
+}
+
+/// What the class has a place for.
+fn mapped(seq: u64, entry: &Json) -> Object {
     let text = |pointer: &str| entry.pointer(pointer).and_then(Json::as_str);
     let number = |pointer: &str| entry.pointer(pointer).and_then(Json::as_i64);
     let kind = text("/kind").unwrap_or("unknown");
@@ -88,10 +97,7 @@ pub fn ocsf(seq: u64, entry: &Json) -> Json {
     if !resources.is_empty() {
         event.set("resources", Json::Array(resources));
     }
-    let rest = entry.as_object().into_iter().flat_map(Object::iter);
-    let rest = rest.filter(|(name, _)| !MAPPED.contains(name));
-    event.set("unmapped", rest.map(|(name, value)| (name.to_owned(), value.clone())).collect::<Object>());
-    event.into()
+    event
 }
 
 const OTHER: i64 = 99;
@@ -272,7 +278,7 @@ mod tests {
     use crate::inspect::read_entry;
 
     fn event(entry: &str) -> Json {
-        ocsf(7, &read_entry(entry.as_bytes()).unwrap())
+        ocsf(7, read_entry(entry.as_bytes()).unwrap())
     }
 
     #[test]

@@ -45,9 +45,9 @@ async fn gather(snapshot: &mut Snapshot, verifier: &Verifier, seq: u64) -> Resul
     let missing = || ProveError::Missing(seq);
     let at = i64::try_from(seq).map_err(|_| missing())?;
     let entry = {
-        let page = read(snapshot.entries(at).await)?.unwrap_or_default();
+        let page = read(snapshot.alone(at).await)?.unwrap_or_default();
         let stored = page.into_iter().next().filter(|stored| stored.seq == at).ok_or_else(missing)?;
-        stored.entry.and_then(|text| String::from_utf8(text).ok()).ok_or_else(missing)?
+        stored.entry.and_then(|text| String::from_utf8(text.into()).ok()).ok_or_else(missing)?
     };
     let note = match read(snapshot.checkpoint_over(at).await)?.flatten() {
         Some(note) => note,

@@ -10,6 +10,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 
 mod damages;
 mod keys;
+mod pages;
 
 use super::*;
 use crate::clock::ManualClock;

@@ -11,6 +11,9 @@ use crate::json::Json;
 /// Text without anything that a terminal obeys: such characters are written as `\u{..}`.
 #[must_use]
 pub fn plain(text: &str) -> String {
+    if text.bytes().all(|b| matches!(b, b' '..=b'~')) {
+        return text.to_owned();
+    }
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() || is_format(c) {

@@ -45,7 +45,7 @@ fn compare(bytes: &[u8]) {
 }
 
 /// One change of a text: at a place, bytes taken out and others put in.
-fn edits() -> impl Strategy<Value = Vec<(prop::sample::Index, usize, Vec<u8>)>> {
+pub(super) fn edits() -> impl Strategy<Value = Vec<(prop::sample::Index, usize, Vec<u8>)>> {
     let bytes = prop_oneof![
         "[\\[\\]{}:,\"\\\\ntu0-9eE+. -]{0,3}".prop_map(String::into_bytes),
         prop::sample::select(vec![

@@ -60,7 +60,7 @@ pub(super) const MAX_NUMBER: usize = 64;
 const MAX_MEMBERS: usize = 10_000;
 
 /// Names beyond which duplicates are looked up by hash, so that many names don't cost a quadratic time.
-pub(super) const MANY_NAMES: usize = 16;
+pub(super) const MANY_NAMES: usize = 32;
 
 /// Reads one JSON value that is the whole of `bytes`, nested at most `max_depth` deep.
 ///
@@ -73,7 +73,7 @@ pub fn read(bytes: &[u8], max_depth: usize) -> Result<Json, Error> {
             return Err(Error { kind: ErrorKind::Utf8, offset: e.valid_up_to(), pointer: String::new() });
         }
     };
-    let mut reader = Reader { text, at: 0, path: Vec::new(), max_depth };
+    let mut reader = Reader { text, at: 0, depth: 0, path: Vec::new(), max_depth };
     let value = reader.whole();
     value.map_err(|kind| Error { kind, offset: reader.at, pointer: reader.pointer() })
 }
@@ -86,6 +86,8 @@ enum Step {
 struct Reader<'a> {
     text: &'a str,
     at: usize,
+    depth: usize,
+    /// The way to what is wrong, innermost first.
     path: Vec<Step>,
     max_depth: usize,
 }
@@ -98,7 +100,7 @@ impl<'a> Reader<'a> {
     }
 
     fn pointer(&self) -> String {
-        self.path.iter().fold(String::new(), |mut pointer, step| {
+        self.path.iter().rev().fold(String::new(), |mut pointer, step| {
             pointer.push('/');
             match step {
                 Step::Name(name) => pointer.push_str(&escape_token(name)),
@@ -157,30 +159,35 @@ impl<'a> Reader<'a> {
     }
 
     fn open(&mut self) -> Result<(), ErrorKind> {
-        if self.path.len() >= self.max_depth {
+        if self.depth >= self.max_depth {
             return Err(ErrorKind::Depth);
         }
+        self.depth += 1;
         self.at += 1;
         self.space();
         Ok(())
+    }
+
+    const fn close(&mut self) {
+        self.depth -= 1;
+        self.at += 1;
     }
 
     fn array(&mut self) -> Result<Json, ErrorKind> {
         self.open()?;
         let mut items = Vec::new();
         if self.peek() == Some(b']') {
-            self.at += 1;
+            self.close();
             return Ok(Json::Array(items));
         }
         loop {
-            self.path.push(Step::Index(items.len()));
-            items.push(self.value()?);
-            self.path.pop();
+            let value = self.value();
+            items.push(value.inspect_err(|_| self.path.push(Step::Index(items.len())))?);
             self.space();
             match self.peek() {
                 Some(b',') => self.at += 1,
                 Some(b']') => {
-                    self.at += 1;
+                    self.close();
                     return Ok(Json::Array(items));
                 }
                 Some(_) => return Err(ErrorKind::Unexpected),
@@ -194,7 +201,7 @@ impl<'a> Reader<'a> {
         let mut members: Vec<(Name, Json)> = Vec::new();
         let mut seen = std::collections::HashSet::new();
         if self.peek() == Some(b'}') {
-            self.at += 1;
+            self.close();
             return Ok(Json::Object(Object(members)));
         }
         loop {
@@ -211,26 +218,32 @@ impl<'a> Reader<'a> {
                 }
                 !seen.insert(name.clone())
             };
-            self.path.push(Step::Name(name.clone()));
-            if known {
-                return Err(ErrorKind::Duplicate);
+            let value = if known { Err(ErrorKind::Duplicate) } else { self.member() };
+            match value {
+                Ok(value) => members.push((name.into(), value)),
+                Err(kind) => {
+                    self.path.push(Step::Name(name));
+                    return Err(kind);
+                }
             }
-            self.space();
-            self.expect(b':')?;
-            let value = self.value()?;
-            self.path.pop();
-            members.push((name.into(), value));
             self.space();
             match self.peek() {
                 Some(b',') => self.at += 1,
                 Some(b'}') => {
-                    self.at += 1;
+                    self.close();
                     return Ok(Json::Object(Object(members)));
                 }
                 Some(_) => return Err(ErrorKind::Unexpected),
                 None => return Err(ErrorKind::End),
             }
         }
+    }
+
+    /// What stands behind a name.
+    fn member(&mut self) -> Result<Json, ErrorKind> {
+        self.space();
+        self.expect(b':')?;
+        self.value()
     }
 
     fn digits(&mut self) -> Result<(), ErrorKind> {
@@ -278,8 +291,10 @@ impl<'a> Reader<'a> {
         let mut out = String::new();
         loop {
             let rest = self.rest();
-            let plain =
-                rest.bytes().position(|b| b == b'"' || b == b'\\' || b < 0x20).ok_or(ErrorKind::End)?;
+            let plain = plain(rest.as_bytes());
+            if plain == rest.len() {
+                return Err(ErrorKind::End);
+            }
             out.push_str(rest.get(..plain).unwrap_or_default());
             self.at += plain;
             match self.peek() {
@@ -337,6 +352,28 @@ impl<'a> Reader<'a> {
         self.at += 4;
         u32::from_str_radix(digits, 16).map_err(|_| ErrorKind::Escape)
     }
+}
+
+/// How many bytes stand before a quote, a backslash or a control character. Eight at a time: a byte that is one of
+/// these, less one, borrows into its highest bit.
+pub(super) fn plain(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = ONES << 7;
+    let below = |word: u64, least: u64| word.wrapping_sub(ONES * least) & !word & HIGH;
+    let mut at = 0;
+    for chunk in bytes.chunks_exact(8) {
+        let word = u64::from_le_bytes(chunk.try_into().unwrap_or_default());
+        let special = below(word, 0x20)
+            | below(word ^ (ONES * u64::from(b'"')), 1)
+            | below(word ^ (ONES * u64::from(b'\\')), 1);
+        if special != 0 {
+            // Borrows go upwards only, so the lowest mark is a true one.
+            return at + special.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let rest = bytes.get(at..).unwrap_or_default();
+    at + rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..0x20)).unwrap_or(rest.len())
 }
 
 #[cfg(test)]

@@ -151,7 +151,8 @@ async fn read(path: &std::path::Path) -> Contents {
             break;
         }
         contents.rows.extend(
-            page.into_iter().map(|row| Row { leaf: hash(&row.leaf), entry: text(row.entry.unwrap()).into() }),
+            page.into_iter()
+                .map(|row| Row { leaf: hash(&row.leaf), entry: text(row.entry.unwrap().to_vec()).into() }),
         );
     }
     for index in 0..contents.rows.len() as u64 / 256 {

@@ -4,6 +4,7 @@
 //! come as bytes and hashes as they are, since whoever damaged a file did not keep to its types. Not here: what
 //! should be there (`inspect::verify`).
 
+use bytes::Bytes;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Connection as _, Row as _};
 
@@ -12,8 +13,17 @@ use super::sqlite::narrow;
 use super::{MAX_ENTRY, StoreError, schema};
 use crate::seal::{Hash, hash_from};
 
-/// Entries that are read at once: few, because each may have [`MAX_ENTRY`] characters.
+/// Checkpoints that are read at once.
 const PAGE: i64 = 32;
+
+/// Entries that are read at once: together [`ENTRIES`] times [`SHORT`] bytes at most, 16 MiB.
+const ENTRIES: i64 = 512;
+
+/// Bytes of an entry that is read together with others; a longer one is read alone.
+const SHORT: usize = 32 << 10;
+
+/// Bytes of a hash.
+const HASH: usize = 32;
 
 /// Problems that the database's own check reports at most.
 const MAX_PROBLEMS: &str = "PRAGMA integrity_check(20)";
@@ -24,9 +34,9 @@ pub struct RawEntry {
     /// Its place.
     pub seq: i64,
     /// Its hash.
-    pub leaf: Vec<u8>,
+    pub leaf: Bytes,
     /// Its text; `None` where it is longer than any that was written.
-    pub entry: Option<Vec<u8>>,
+    pub entry: Option<Bytes>,
 }
 
 /// A tile as it is stored.
@@ -87,16 +97,45 @@ impl Snapshot {
     /// # Errors
     /// The table can't be read.
     pub async fn entries(&mut self, from: i64) -> Result<Vec<RawEntry>, sqlx::Error> {
-        let page = "SELECT seq, CAST(leaf AS BLOB),
-                           CASE WHEN length(CAST(entry AS BLOB)) <= ?2 THEN CAST(entry AS BLOB) END
-                    FROM entries NOT INDEXED WHERE seq >= ?1 ORDER BY seq LIMIT ?3";
+        match self.together(from).await {
+            Ok(page) if !page.is_empty() => Ok(page),
+            // A page that can't be read may begin with entries that can.
+            Ok(_) | Err(_) => self.alone(from).await,
+        }
+    }
+
+    /// The entry at `seq`, else the next.
+    ///
+    /// # Errors
+    /// The table can't be read.
+    pub async fn alone(&mut self, from: i64) -> Result<Vec<RawEntry>, sqlx::Error> {
+        let one = "SELECT seq, CAST(leaf AS BLOB),
+                          CASE WHEN length(CAST(entry AS BLOB)) <= ?2 THEN CAST(entry AS BLOB) END
+                   FROM entries NOT INDEXED WHERE seq >= ?1 ORDER BY seq LIMIT 1";
         let most = i64::try_from(MAX_ENTRY).unwrap_or(i64::MAX);
-        let query = sqlx::query(page).bind(from).bind(most).bind(PAGE);
+        let query = sqlx::query(one).bind(from).bind(most);
         let rows = query.fetch_all(&mut self.connection).await?;
         let read = |row: &SqliteRow| {
-            Ok(RawEntry { seq: row.try_get(0)?, leaf: row.try_get(1)?, entry: row.try_get(2)? })
+            let (leaf, entry): (Vec<u8>, Option<Vec<u8>>) = (row.try_get(1)?, row.try_get(2)?);
+            Ok(RawEntry { seq: row.try_get(0)?, leaf: leaf.into(), entry: entry.map(Bytes::from) })
         };
         rows.iter().map(read).collect()
+    }
+
+    /// The entries from `seq` on, up to the first that is no usual one: as one row, since a row costs a hand-over from
+    /// the connection's thread, which takes longer than to check an entry.
+    async fn together(&mut self, from: i64) -> Result<Vec<RawEntry>, sqlx::Error> {
+        let page = "SELECT CAST(coalesce(group_concat(seq || ' ' || size, ' '), '') AS BLOB),
+                           CAST(coalesce(group_concat(leaf, ''), '') AS BLOB),
+                           CAST(coalesce(group_concat(CASE WHEN size <= ?2 THEN entry ELSE '' END, ''), '') AS BLOB)
+                    FROM (SELECT seq, CASE WHEN octet_length(leaf) = 32 THEN CAST(leaf AS BLOB) ELSE zeroblob(32) END AS leaf,
+                                 octet_length(entry) AS size, CAST(entry AS BLOB) AS entry
+                          FROM entries NOT INDEXED WHERE seq >= ?1 ORDER BY seq LIMIT ?3)";
+        let query = sqlx::query(page).bind(from).bind(narrow(SHORT as u64)?).bind(ENTRIES);
+        let row = query.fetch_one(&mut self.connection).await?;
+        let (places, leaves, texts): (&[u8], Vec<u8>, Vec<u8>) =
+            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        Ok(cut(places, leaves.into(), texts.into()))
     }
 
     /// The tiles with this level and number: one in a sound database.
@@ -204,4 +243,21 @@ impl Snapshot {
             StoreError::Corrupt | StoreError::Foreign | StoreError::Invalid => None,
         }
     }
+}
+
+/// Cuts a page into entries, up to the first that is too long for it. A hash that is none came as zeros, which no text
+/// has.
+fn cut(places: &[u8], mut leaves: Bytes, mut texts: Bytes) -> Vec<RawEntry> {
+    let numbers = std::str::from_utf8(places).unwrap_or_default().split(' ');
+    let mut numbers = numbers.map_while(|number| number.parse::<i64>().ok());
+    let mut entries = Vec::with_capacity(512);
+    while let (Some(seq), Some(size)) = (numbers.next(), numbers.next()) {
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        if size > SHORT || leaves.len() < HASH || texts.len() < size {
+            break;
+        }
+        let (leaf, entry) = (leaves.split_to(HASH), texts.split_to(size));
+        entries.push(RawEntry { seq, leaf, entry: Some(entry) });
+    }
+    entries
 }

@@ -65,7 +65,7 @@ impl Format {
                 row.seq
             ))
         })?;
-        Ok(if self == Self::Csv { csv(row.seq, &entry) } else { ocsf(row.seq, &entry).to_text() })
+        Ok(if self == Self::Csv { csv(row.seq, &entry) } else { ocsf(row.seq, entry).to_text() })
     }
 }
 

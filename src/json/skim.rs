@@ -1,0 +1,319 @@
+//! Says of a text that it is strict JSON, and what a few of its members are, without making a value of it.
+//!
+//! For whoever reads millions of texts that were written here: one pass, nothing is copied. It never takes what the
+//! strict reader refuses; what it is not made for (an escape in a name, an object with very many members) it leaves to
+//! that reader, as all that is wrong. Not here: what is wrong with a text (`json::read`).
+
+use super::read::{MAX_NUMBER, plain};
+
+/// Members of one object that are taken here. Each name is compared with all before it.
+const MAX_MEMBERS: usize = 64;
+
+/// The texts of the wanted members of the object that `bytes` is, nested at most `max_depth` deep; `None` for a member
+/// that is not there, or is no string without escapes.
+///
+/// Nothing at all where only the strict reader can tell: then ask it.
+#[must_use]
+pub fn skim<'a, const N: usize>(
+    bytes: &'a [u8],
+    max_depth: usize,
+    wanted: &[&str; N],
+) -> Option<[Option<&'a str>; N]> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let mut skimmer = Skimmer { text, bytes, at: 0, names: Vec::with_capacity(MAX_MEMBERS) };
+    let mut found = [None; N];
+    skimmer.space();
+    if skimmer.peek()? != b'{' || max_depth == 0 {
+        return None;
+    }
+    skimmer.object(max_depth, &mut |name, value| {
+        if let Some(at) = wanted.iter().position(|wanted| *wanted == name)
+            && let Some(place) = found.get_mut(at)
+        {
+            *place = value;
+        }
+    })?;
+    skimmer.space();
+    skimmer.peek().is_none().then_some(found)
+}
+
+struct Skimmer<'a> {
+    text: &'a str,
+    bytes: &'a [u8],
+    at: usize,
+    /// Names of the objects that are open, with what tells most of them apart at once.
+    names: Vec<(u64, &'a str)>,
+}
+
+impl<'a> Skimmer<'a> {
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    fn word(&mut self, word: &[u8]) -> Option<()> {
+        self.bytes.get(self.at..)?.starts_with(word).then(|| self.at += word.len())
+    }
+
+    /// Skips a value; the text of one that is a string without escapes.
+    fn value(&mut self, depth: usize) -> Option<Option<&'a str>> {
+        self.space();
+        match self.peek()? {
+            b'"' => return self.string(),
+            b'-' | b'0'..=b'9' => self.number()?,
+            b'{' if depth > 0 => self.object(depth, &mut |_, _| {})?,
+            b'[' if depth > 0 => self.array(depth)?,
+            b'n' => self.word(b"null")?,
+            b't' => self.word(b"true")?,
+            b'f' => self.word(b"false")?,
+            _ => return None,
+        }
+        Some(None)
+    }
+
+    fn array(&mut self, depth: usize) -> Option<()> {
+        self.at += 1;
+        self.space();
+        if self.peek()? == b']' {
+            self.at += 1;
+            return Some(());
+        }
+        loop {
+            self.value(depth - 1)?;
+            self.space();
+            let byte = self.peek()?;
+            self.at += 1;
+            match byte {
+                b',' => {}
+                b']' => return Some(()),
+                _ => return None,
+            }
+        }
+    }
+
+    fn object(&mut self, depth: usize, found: &mut impl FnMut(&str, Option<&'a str>)) -> Option<()> {
+        self.at += 1;
+        self.space();
+        if self.peek()? == b'}' {
+            self.at += 1;
+            return Some(());
+        }
+        let first = self.names.len();
+        loop {
+            self.space();
+            if self.peek()? != b'"' {
+                return None;
+            }
+            let name = self.string()??;
+            self.add(name, first)?;
+            self.space();
+            if self.peek()? != b':' {
+                return None;
+            }
+            self.at += 1;
+            found(name, self.value(depth - 1)?);
+            self.space();
+            let byte = self.peek()?;
+            self.at += 1;
+            match byte {
+                b',' => {}
+                b'}' => {
+                    self.names.truncate(first);
+                    return Some(());
+                }
+                _ => return None,
+            }
+        }
+    }
+
+    /// Notes a name; nothing where the object that began at `first` has it already, or many.
+    fn add(&mut self, name: &'a str, first: usize) -> Option<()> {
+        let mark = mark(name.as_bytes());
+        let of_object = self.names.get(first..)?;
+        if of_object.len() == MAX_MEMBERS
+            || of_object.iter().any(|(other, known)| *other == mark && *known == name)
+        {
+            return None;
+        }
+        self.names.push((mark, name));
+        Some(())
+    }
+
+    fn digits(&mut self) -> Option<()> {
+        let start = self.at;
+        while matches!(self.peek(), Some(b'0'..=b'9')) {
+            self.at += 1;
+        }
+        (self.at > start).then_some(())
+    }
+
+    fn number(&mut self) -> Option<()> {
+        let start = self.at;
+        if self.peek() == Some(b'-') {
+            self.at += 1;
+        }
+        if self.peek() == Some(b'0') {
+            self.at += 1;
+        } else {
+            self.digits()?;
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        // A digit that follows a leading zero is no end of a value: whoever called finds it there.
+        (self.at - start <= MAX_NUMBER).then_some(())
+    }
+
+    /// Skips a string; its text, where it has no escapes.
+    fn string(&mut self) -> Option<Option<&'a str>> {
+        self.at += 1;
+        let start = self.at;
+        let mut escaped = false;
+        loop {
+            self.at += plain(self.bytes.get(self.at..)?);
+            match self.peek()? {
+                b'"' => break,
+                b'\\' => {
+                    escaped = true;
+                    self.escape()?;
+                }
+                _ => return None,
+            }
+        }
+        let text = if escaped { None } else { Some(self.text.get(start..self.at)?) };
+        self.at += 1;
+        Some(text)
+    }
+
+    fn escape(&mut self) -> Option<()> {
+        let letter = *self.bytes.get(self.at + 1)?;
+        self.at += 2;
+        match letter {
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(()),
+            b'u' => match self.hex4()? {
+                0xd800..0xdc00 => {
+                    self.word(b"\\u")?;
+                    (0xdc00..0xe000).contains(&self.hex4()?).then_some(())
+                }
+                0xdc00..0xe000 => None,
+                _ => Some(()),
+            },
+            _ => None,
+        }
+    }
+
+    fn hex4(&mut self) -> Option<u32> {
+        let digits = self.text.get(self.at..self.at + 4)?;
+        if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return None;
+        }
+        self.at += 4;
+        u32::from_str_radix(digits, 16).ok()
+    }
+}
+
+/// The length of a name and its first seven bytes.
+fn mark(name: &[u8]) -> u64 {
+    let begin = name.iter().take(7).fold(0, |mark, byte| mark << 8 | u64::from(*byte));
+    begin << 8 | (name.len() as u64 & 0xff)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::arbitrary::json;
+    use super::super::differential::edits;
+    use super::super::{Json, read};
+    use super::*;
+
+    const DEPTH: usize = 5;
+
+    const WANTED: [&str; 3] = ["a", "kind", ""];
+
+    /// Whether it agrees with the strict reader; whether it took the text.
+    #[track_caller]
+    fn agrees(text: &[u8]) -> bool {
+        let shown = String::from_utf8_lossy(text);
+        let Some(found) = skim(text, DEPTH, &WANTED) else { return false };
+        let value = read(text, DEPTH).unwrap_or_else(|e| panic!("{shown}: {e}"));
+        let object = value.as_object().unwrap_or_else(|| panic!("{shown}: no object"));
+        for (name, found) in WANTED.iter().zip(found) {
+            let known = object.get(name).and_then(Json::as_str);
+            // One with an escape is there and is not told.
+            let escaped = shown.contains('\\');
+            assert!(found == known || (found.is_none() && escaped), "{shown}: {name}: {found:?}");
+        }
+        true
+    }
+
+    /// Whether the strict reader takes an object, in which no name needs an escape.
+    fn is_plain(text: &[u8]) -> bool {
+        read(text, DEPTH).is_ok_and(|value| value.as_object().is_some()) && !text.contains(&b'\\')
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_skimmed_is_what_the_strict_reader_takes(value in json(), edits in edits()) {
+            let mut text = format!(r#"{{"kind":"x","a":{value}}}"#).into_bytes();
+            prop_assert!(agrees(&text) || !is_plain(&text));
+            for (at, gone, new) in edits {
+                let at = at.index(text.len() + 1);
+                let end = (at + gone).min(text.len());
+                text.splice(at..end, new);
+                prop_assert!(agrees(&text) || !is_plain(&text), "{}", String::from_utf8_lossy(&text));
+            }
+        }
+
+        #[test]
+        fn the_end_of_a_plain_text_is_found(bytes in prop::collection::vec(prop_oneof![0x1e..0x24u8, 0x5b..0x5eu8, 0x7e..0xa3u8, any::<u8>()], 0..40)) {
+            let expected = bytes.iter().position(|b| matches!(b, b'"' | b'\\' | 0..0x20)).unwrap_or(bytes.len());
+            prop_assert_eq!(plain(&bytes), expected);
+        }
+    }
+
+    #[test]
+    fn texts_on_which_readers_disagree_are_left_to_the_strict_one() {
+        for text in [
+            r#"{"a":1,"a":2}"#,
+            r#"{"a":{"b":1,"b":2}}"#,
+            r#"{"abcdefgh1":1,"abcdefgh2":1,"abcdefgh1":1}"#,
+            r#"{"\u0061":1}"#,
+            "{\"a\":1}x",
+            "[1]",
+            r#"{"a":01}"#,
+            r#"{"a":1.}"#,
+            r#"{"a":"\ud800"}"#,
+            r#"{"a":"\udc00"}"#,
+            r#"{"a":"\x"}"#,
+            "{\"a\":\"\n\"}",
+            r#"{"a":[1,]}"#,
+            r#"{"a":1,}"#,
+            "{\"a\"",
+            "\u{feff}{}",
+            "",
+        ] {
+            assert_eq!(skim(text.as_bytes(), DEPTH, &WANTED), None, "{text}");
+        }
+        assert_eq!(skim(b"{\"a\":\"\xff\"}", DEPTH, &WANTED), None);
+        assert_eq!(skim(br#"{"a":[[[[1]]]],"kind":"k"}"#, DEPTH, &WANTED), Some([None, Some("k"), None]));
+        assert_eq!(skim(br#"{"a":[[[[[1]]]]]}"#, DEPTH, &WANTED), None);
+        let long = format!(r#"{{"a":{}}}"#, "9".repeat(MAX_NUMBER + 1));
+        assert_eq!(skim(long.as_bytes(), DEPTH, &WANTED), None);
+    }
+}
