@@ -33,6 +33,7 @@
 //! | `version`, `config_digest` | `started` | of the program and its configuration |
 //! | `ended_before` | `started`, `heartbeat` | a `seq`: each intent before it has its outcome or resolution before this entry |
 //! | `heartbeat_s` | `started`, `heartbeat` | seconds until the next heartbeat, at most: a longer silence is an interruption |
+//! | `read` | `audit_read` | `{door, what?, id?, filter?, depth?, covers_until?}`: by which way what was asked, how deep, and until when this entry tells of the same question |
 //! | `policy_digest`, `policy_digest_before` | `reloaded` | of the policy text now and before |
 //! | `expected` | intents | for each tunnel, what tells later whether the call came about: `{tunnel?, name?, before?, after?, key_before?, replaces_key}`, `before` and `after` as `ETag`s |
 //!

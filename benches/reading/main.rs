@@ -2,19 +2,31 @@
 //!
 //! Makes a record of a million entries (or N) through the store, 2 GB below the system's temporary folder, and runs the
 //! program's own commands on it: what they take of the processor and of the clock, and the most memory that they had.
+//! Then asks each view, the audit API and the console, and calls the proxy while all of that goes on.
 //! In DIR the record is kept, and taken again by the next run.
 //! Figures are kept in `benches/README.md`.
 
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
+    clippy::print_stderr,
+    dead_code,
     clippy::disallowed_methods,
     unreachable_pub,
     reason = "a benchmark measures with the machine's clock and stops at the first thing that is wrong"
 )]
 
+#[path = "../../tests/whole/harness.rs"]
+mod harness;
+
+#[path = "../load/mod.rs"]
+mod load;
+
+mod beside;
+mod questions;
 mod record;
 
 use std::process::{Command, Stdio};
@@ -43,6 +55,10 @@ async fn main() {
     for format in ["jsonl", "csv", "ocsf"] {
         show(&record, entries, &format!("export {format}"), &["export", "--format", format]);
     }
+    questions::views(&record, entries).await;
+    let world = beside::world(&record).await;
+    questions::pages(&world, entries).await;
+    beside::latency(&world, &record).await;
 }
 
 /// Runs a command on the record three times and prints what the quickest run took.
@@ -60,7 +76,7 @@ fn show(record: &Record, entries: u64, name: &str, command: &[&str]) {
     );
 }
 
-struct Took {
+pub struct Took {
     cpu: Duration,
     clock: Duration,
     memory_kib: u64,

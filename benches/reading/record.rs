@@ -55,6 +55,7 @@ impl Record {
             n = to;
         }
         store.close().await;
+        std::fs::write(record.signing_key_file(), secret.expose_secret()).unwrap();
         std::fs::write(record.folder.join(PUBLIC_KEY), &record.public_key).unwrap();
         record
     }
@@ -67,9 +68,18 @@ impl Record {
         self.folder.join("audit.db")
     }
 
+    pub fn signing_key_file(&self) -> PathBuf {
+        self.folder.join("audit-signing.key")
+    }
+
     pub fn checkpoint_file(&self) -> PathBuf {
         self.folder.join("checkpoint.txt")
     }
+}
+
+/// When the n-th entry was made: one a millisecond, from the year's begin.
+pub fn time(n: u64) -> jiff::Timestamp {
+    jiff::Timestamp::from_microsecond(1_767_225_600_000_000 + i64::try_from(n).unwrap() * 1000).unwrap()
 }
 
 /// The n-th entry.
@@ -85,8 +95,7 @@ fn entry(n: u64) -> String {
         10 => ("outcome", n - 1, "update"),
         _ => ("outcome", n, "get"),
     };
-    let time =
-        jiff::Timestamp::from_microsecond(1_767_225_600_000_000 + i64::try_from(n).unwrap() * 1000).unwrap();
+    let time = time(n);
     let caller = call % 50;
     let tunnel = call.wrapping_mul(7919) % 1000;
     let head = format!(

@@ -89,7 +89,8 @@ async fn demo(args: Args, env: &Env, out: &mut (dyn Write + Send)) -> Result<(),
     made(&config)?;
     let running = Running::start(&config, Arc::clone(&env.clock)).await.map_err(|e| e.to_string())?;
     let base = format!("http://{}/client/v4", running.api());
-    files.shell(&format!("{base}/accounts/{ACCOUNT}/magic/ipsec_tunnels"), &tunnel)?;
+    let audit = format!("http://{}/api/v1", running.admin());
+    files.shell(&format!("{base}/accounts/{ACCOUNT}/magic/ipsec_tunnels"), &tunnel, &audit)?;
     files.environment(&base, &emulator.control_url(), ACCOUNT)?;
     let told = tell(out, &files, &base, &running);
     if args.script && told.is_ok() {

@@ -69,13 +69,14 @@ impl Files {
     }
 
     /// Writes what makes a person's shell ready to paste commands into.
-    pub(super) fn shell(&self, tunnels: &str, tunnel: &str) -> Result<(), String> {
+    pub(super) fn shell(&self, tunnels: &str, tunnel: &str, audit: &str) -> Result<(), String> {
         let program = std::env::current_exe().unwrap_or_else(|_| "tunnelwarden".into());
         let text = format!(
             r#"# made by `tunnelwarden demo`, for bash and zsh
 DEMO={dir}
 TUNNELS={tunnels}
 TUNNEL={tunnel}
+AUDIT={audit}
 
 # as ROLE ARGUMENTS: curl with the role's token, which is read from a file so that no list of processes shows it.
 as() {{

@@ -1,0 +1,127 @@
+//! What the proxy's callers notice of the readers.
+
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use http::Method;
+use tokio::net::TcpStream;
+
+use crate::harness::{Wishes, World, collection, tunnel_body};
+use crate::load::{exchange, request};
+use crate::record::Record;
+
+/// Calls a second, evenly: what two hundred tools make that look every few seconds.
+const RATE: u64 = 50;
+
+/// How long each half is measured.
+const SECONDS: u64 = 15;
+
+/// The proxy on this record.
+pub async fn world(record: &Record) -> World {
+    let wishes = Wishes {
+        config: vec![
+            ("limits.subject.read", r#""100000/s""#.to_owned()),
+            ("limits.team.read", r#""100000/s""#.to_owned()),
+            ("limits.subject.write", r#""100000/s""#.to_owned()),
+            ("limits.team.write", r#""100000/s""#.to_owned()),
+            ("limits.upstream_budget.requests", "100000000".to_owned()),
+        ],
+        database: Some(record.database()),
+        unlimited: true,
+        unchecked: true,
+        ..Wishes::default()
+    };
+    let mut world = World::prepared(wishes).await;
+    std::fs::copy(record.signing_key_file(), world.dir.path().join("audit-signing.key")).unwrap();
+    world.launch().await;
+    world
+}
+
+/// Calls at a fixed pace, alone and beside a verification, exports, and searches one after the other.
+pub async fn latency(world: &World, record: &Record) {
+    let body = tunnel_body("beside", 200);
+    let made = world.call("admin", Method::POST, "", Some(&body)).await;
+    let id = made.text_at("/result/id");
+    let read = request("GET", &format!("/{id}"), &world.token("operator"), "");
+    println!("\n{} reads a second through the proxy at {}", RATE, collection());
+    let alone = paced(world, &read).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let readers = readers(world, record, &stop);
+    let beside = paced(world, &read).await;
+    stop.store(true, Ordering::Relaxed);
+    for reader in readers {
+        reader.join().unwrap();
+    }
+    let again = paced(world, &read).await;
+    for (name, times) in [("idle", alone), ("verify, export, searches", beside), ("idle again", again)] {
+        let at = |share: usize| times[(times.len() * share / 100).min(times.len() - 1)];
+        println!("{name:>32} {:>9.2?} {:>9.2?} {:>9.2?}", at(50), at(95), at(99));
+    }
+}
+
+/// How long calls take from the moment when each was due, sorted.
+async fn paced(world: &World, request: &[u8]) -> Vec<Duration> {
+    let mut stream = TcpStream::connect(world.proxy().api).await.unwrap();
+    let mut buffer = Vec::new();
+    let began = Instant::now();
+    let mut times = Vec::new();
+    for n in 0..RATE * SECONDS {
+        let due = began + Duration::from_micros(1_000_000 / RATE * n);
+        tokio::time::sleep_until(due.into()).await;
+        let due = due.max(began);
+        exchange(&mut stream, request, &mut buffer).await;
+        times.push(due.elapsed());
+    }
+    times.sort_unstable();
+    times
+}
+
+/// A verification and an export, each again and again, and searches in the console.
+fn readers(world: &World, record: &Record, stop: &Arc<AtomicBool>) -> Vec<std::thread::JoinHandle<()>> {
+    let command = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tunnelwarden"));
+        command.arg("audit").args(arguments).arg("--database").arg(record.database());
+        command.current_dir(record.folder()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    let again = |mut command: std::process::Command| {
+        let stop = Arc::clone(stop);
+        std::thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                let mut child = command.spawn().unwrap();
+                while child.try_wait().unwrap().is_none() {
+                    if stop.load(Ordering::Relaxed) {
+                        child.kill().unwrap();
+                    }
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            }
+        })
+    };
+    let search = {
+        let (stop, admin) = (Arc::clone(stop), world.proxy().admin);
+        let cookie = format!("tunnelwarden-token={}", world.token("security"));
+        std::thread::spawn(move || {
+            use std::io::{Read as _, Write as _};
+            let mut n = 0;
+            while !stop.load(Ordering::Relaxed) {
+                n += 1;
+                let mut stream = std::net::TcpStream::connect(admin).unwrap();
+                let path = format!("/console/search?what=requests&subject=caller-{}%40corp.example", n % 50);
+                let head = format!(
+                    "GET {path} HTTP/1.1\r\nhost: {admin}\r\ncookie: {cookie}\r\nconnection: close\r\n\r\n"
+                );
+                stream.write_all(head.as_bytes()).unwrap();
+                let mut answer = Vec::new();
+                stream.read_to_end(&mut answer).unwrap();
+                assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer[..100]));
+                // As a person reads it.
+                std::thread::sleep(Duration::from_millis(500));
+            }
+        })
+    };
+    let key = record.public_key.clone();
+    vec![again(command(&["verify", "--public-key", &key])), again(command(&["export"])), search]
+}
