@@ -36,6 +36,7 @@ CREATE TABLE entries (
     subject    TEXT AS (json_extract(entry, '$.subject')) VIRTUAL,
     operation  TEXT AS (json_extract(entry, '$.operation')) VIRTUAL,
     tunnel     TEXT AS (json_extract(entry, '$.tunnels[0].id')) VIRTUAL,
+    refusal    TEXT AS (json_extract(entry, '$.refusal.name')) VIRTUAL,
     tunnel_name TEXT AS (json_extract(entry, '$.tunnels[0].name')) VIRTUAL,
     tunnel_count INTEGER AS (json_array_length(entry, '$.tunnels')) VIRTUAL,
     intent_id  TEXT AS (json_extract(entry, '$.intent_id')) VIRTUAL,
@@ -52,6 +53,7 @@ CREATE INDEX entries_subject ON entries (subject) WHERE subject IS NOT NULL;
 CREATE INDEX entries_tunnel ON entries (tunnel) WHERE tunnel IS NOT NULL;
 CREATE INDEX entries_tunnel_name ON entries (tunnel_name, tunnel) WHERE tunnel_name IS NOT NULL;
 -- Few rows each.
+CREATE INDEX entries_refusal ON entries (subject) WHERE refusal IS NOT NULL;
 CREATE INDEX entries_bulk ON entries (tunnel_count) WHERE tunnel_count > 1;
 CREATE INDEX entries_intent_id ON entries (intent_id) WHERE intent_id IS NOT NULL;
 CREATE INDEX entries_kind ON entries (kind) WHERE kind <> 'outcome';
@@ -209,7 +211,7 @@ SELECT
     operation,
     entry ->> '$.account' AS account,
     tunnel,
-    entry ->> '$.refusal.name' AS refusal,
+    refusal,
     entry ->> '$.refusal.code' AS code,
     entry ->> '$.status' AS status,
     entry ->> '$.refusal.message' AS message,
@@ -219,7 +221,7 @@ SELECT
     entry ->> '$.decision' AS decision,
     entry ->> '$.policies' AS policies
 FROM entries
-WHERE entry ->> '$.refusal.name' IS NOT NULL;
+WHERE refusal IS NOT NULL;
 
 -- A tunnel's id finds its rows by index, also those of calls on several tunnels. `fields` is a JSON array of pointers;
 -- `psk` the fingerprint of the key that the tunnel has since, where this call gave it one that is known.

@@ -18,7 +18,7 @@ const RATE: u64 = 50;
 /// How long each half is measured.
 const SECONDS: u64 = 15;
 
-/// The proxy on this record.
+/// The proxy on a copy of this record.
 pub async fn world(record: &Record) -> World {
     let wishes = Wishes {
         config: vec![
@@ -28,13 +28,13 @@ pub async fn world(record: &Record) -> World {
             ("limits.team.write", r#""100000/s""#.to_owned()),
             ("limits.upstream_budget.requests", "100000000".to_owned()),
         ],
-        database: Some(record.database()),
         unlimited: true,
         unchecked: true,
         ..Wishes::default()
     };
     let mut world = World::prepared(wishes).await;
     std::fs::copy(record.signing_key_file(), world.dir.path().join("audit-signing.key")).unwrap();
+    std::fs::copy(record.database(), world.database()).unwrap();
     world.launch().await;
     world
 }
@@ -82,7 +82,7 @@ async fn paced(world: &World, request: &[u8]) -> Vec<Duration> {
 fn readers(world: &World, record: &Record, stop: &Arc<AtomicBool>) -> Vec<std::thread::JoinHandle<()>> {
     let command = |arguments: &[&str]| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tunnelwarden"));
-        command.arg("audit").args(arguments).arg("--database").arg(record.database());
+        command.arg("audit").args(arguments).arg("--database").arg(world.database());
         command.current_dir(record.folder()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command
     };

@@ -76,7 +76,7 @@ fn show(record: &Record, entries: u64, name: &str, command: &[&str]) {
     );
 }
 
-pub struct Took {
+struct Took {
     cpu: Duration,
     clock: Duration,
     memory_kib: u64,

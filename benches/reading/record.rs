@@ -1,6 +1,7 @@
 //! A record of the shape that the proxy writes, filled through the store itself.
 //!
-//! Of eleven entries nine are reads, then come an update's intent and its outcome, with bodies and diffs.
+//! Of eleven entries nine are reads, of which some are refused, then come an update's intent and its outcome, with bodies and
+//! diffs.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +14,9 @@ use tunnelwarden::store::{Settings, Store};
 
 /// Entries of ten calls.
 const CALLS: u64 = 11;
+
+/// One entry of so many is a refusal.
+const REFUSED: u64 = 11 * 13;
 
 /// The file that says that a folder's record is whole.
 const PUBLIC_KEY: &str = "audit.pub";
@@ -91,6 +95,7 @@ fn entry(n: u64) -> String {
         )
     };
     let (kind, call, operation) = match n % CALLS {
+        0 if n % REFUSED == 0 => ("refusal", n, "get"),
         9 => ("intent", n, "update"),
         10 => ("outcome", n - 1, "update"),
         _ => ("outcome", n, "get"),
@@ -121,6 +126,9 @@ fn entry(n: u64) -> String {
             id(call),
             body(n),
         ),
+        ("refusal", _) => {
+            r#","status":429,"refusal":{"name":"quota_spent","code":99300,"message":"the subject's quota of read calls is spent; wait 1 s"},"duration_us":40}"#.to_owned()
+        }
         _ => format!(
             r#","status":200,"sent":"yes","upstream":{{"status":200,"cf_ray":"{n:016x}-TST"}},"response":{{"size":1647,"digest":"{digest}","content_type":"application/json"}},"duration_us":{},"stages_us":{{"identify":5,"limit":3,"body":2,"authorize":2,"forward":209}}}}"#,
             200 + n % 5000,

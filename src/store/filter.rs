@@ -58,9 +58,7 @@ impl By {
             Self::Operation => ("coalesce(operation, '-')", "entries", ""),
             Self::Subject => ("coalesce(subject, '-')", "entries", ""),
             Self::Team => ("one.value", "entries, json_each(entry, '$.teams') AS one", ""),
-            Self::Refusal => {
-                ("entry ->> '$.refusal.name'", "entries", " AND entry ->> '$.refusal.name' IS NOT NULL")
-            }
+            Self::Refusal => ("refusal", "entries", " AND refusal IS NOT NULL"),
         }
     }
 }

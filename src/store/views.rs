@@ -77,7 +77,7 @@ impl View {
                 "(kind IN ('intent', 'refusal') OR kind = 'outcome' AND intent_id IS NULL)
                  AND (operation IN ('generate_psk', 'set_psks') OR instr(entry, 'redacted:psk:') > 0)",
             ),
-            Self::Refusals => ("seq", "entry ->> '$.refusal.name' IS NOT NULL"),
+            Self::Refusals => ("seq", "refusal IS NOT NULL"),
             Self::TunnelHistory => {
                 ("seq", "kind IN ('outcome', 'resolved', 'refusal') AND operation NOT IN ('list', 'get')")
             }
