@@ -1,4 +1,4 @@
-//! `tunnelwarden audit list | tail | stats | show | history | export | psk-age | find-secret | prove | verify`: the record, read and proven.
+//! `tunnelwarden audit list | tail | stats | show | history | export | psk-age | reconcile | find-secret | prove | verify`: the record, read and proven.
 //!
 //! Each takes its database from the configuration or from a flag: an outside auditor has a copy of the file, a
 //! checkpoint and a public key, and no configuration. Not here: what is looked for and how (`inspect`).
@@ -10,8 +10,10 @@ mod find_secret;
 mod history;
 mod lines;
 mod list;
+mod progress;
 mod prove;
 mod psk_age;
+mod reconcile;
 mod show;
 mod source;
 mod stats;
@@ -32,6 +34,7 @@ pub use history::History;
 pub use list::List;
 pub use prove::Prove;
 pub use psk_age::PskAge;
+pub use reconcile::Reconcile;
 pub use show::Show;
 pub use source::Database;
 pub use stats::Stats;
@@ -97,6 +100,16 @@ Examples:
 
 A key that somebody replaced without this proxy is seen once a call through it has read the tunnel.")]
     PskAge(PskAge),
+    /// Compare the record with the upstream's own audit logs: what went past this proxy, and what is missing there.
+    #[command(after_help = "\
+Examples:
+  tunnelwarden audit reconcile --config tunnelwarden.toml
+  tunnelwarden audit reconcile --config tunnelwarden.toml --since 7d --json || mail ...   # 4 where there are findings
+
+It goes on where the last run ended that `serve` recorded ([audit.reconcile] in the configuration), and writes nothing
+itself. The token of the upstream must be allowed to read audit logs. Where a part of them can't be read that is said, and
+the exit code is 1 if nothing is found in the rest.")]
+    Reconcile(Reconcile),
     /// Say whether a secret that turned up somewhere was ever handled, and which tunnels may still have it.
     #[command(after_help = "\
 Examples:
@@ -136,6 +149,7 @@ pub async fn run(
         Command::FindSecret(find) => find_secret::run(find, env, out, errors).await,
         Command::History(history) => history::run(history, env, out).await,
         Command::PskAge(asked) => psk_age::run(asked, env, out).await,
+        Command::Reconcile(asked) => reconcile::run(asked, env, out, errors).await,
         Command::Stats(stats) => stats::run(stats, env, out).await,
         Command::Tail(tail) => tail::run(tail, env, out).await,
         Command::Prove(prove) => prove::run(prove, env, out).await,

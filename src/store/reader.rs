@@ -2,6 +2,8 @@
 //!
 //! Opened with `mode=ro`. Not here: what an analyst sees of it (`inspect`), the way to write (`store::writer`).
 
+mod calls;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +17,9 @@ use super::lock::beside;
 use super::sqlite::{narrow, options, unsigned};
 use super::{By, Count, Filter, Row, Snapshot, StoreError};
 use crate::clock::rfc3339;
+
+#[cfg(test)]
+pub(super) use calls::{ACCOUNTS_FROM, CALLS_FROM, LAST_RECONCILED, RECONCILED_FROM};
 
 /// Connections for reading: two for a console's searches, two for the process itself.
 const CONNECTIONS: u32 = 4;

@@ -6,7 +6,10 @@ use std::time::Duration;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 
 use super::conformance::{clock, signer};
-use super::reader::{AMBIGUOUS, INTENTS_FROM, MARK, ONE_SHOT_SINCE, WITHOUT_OUTCOME};
+use super::reader::{
+    ACCOUNTS_FROM, AMBIGUOUS, CALLS_FROM, INTENTS_FROM, LAST_RECONCILED, MARK, ONE_SHOT_SINCE,
+    RECONCILED_FROM, WITHOUT_OUTCOME,
+};
 use super::*;
 use crate::entry::Kind;
 use crate::operation::Operation;
@@ -207,9 +210,10 @@ async fn the_newest_mark_tells_from_where_on_intents_are_looked_for() {
 }
 
 #[tokio::test]
-async fn no_start_reads_the_whole_log() {
+async fn neither_a_start_nor_a_comparison_reads_the_whole_log() {
     let log = Log::make().await;
-    for query in [MARK, WITHOUT_OUTCOME, AMBIGUOUS, INTENTS_FROM, ONE_SHOT_SINCE] {
+    let start = [MARK, WITHOUT_OUTCOME, AMBIGUOUS, INTENTS_FROM, ONE_SHOT_SINCE];
+    for query in start.into_iter().chain([ACCOUNTS_FROM, CALLS_FROM, RECONCILED_FROM, LAST_RECONCILED]) {
         let steps = log.plan(query).await;
         assert!(!steps.is_empty(), "no plan of{query}");
         for step in steps {

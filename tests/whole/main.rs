@@ -24,6 +24,7 @@ mod hung_up;
 mod once;
 mod policy;
 mod psk_age;
+mod reconcile;
 mod refusals;
 mod reload;
 mod shapes;

@@ -89,13 +89,13 @@ async fn audit_logs_show_writes_by_ray_newest_first_in_pages() {
     let refused = rig.ask(Method::DELETE, &format!("{BASE}/dead"), "").await;
     rig.ask(Method::GET, BASE, "").await;
     let first = rig.ask(Method::GET, &format!("{LOGS}?{ALWAYS}&limit=1"), "").await;
-    assert_eq!(first.at("/result/0/raw/cf_ray_id"), Json::from(bare(&refused.header("cf-ray"))));
+    assert_eq!(first.at("/result/0/raw/cf_ray_id"), Json::from(bare(refused.header("cf-ray"))));
     assert_eq!(first.at("/result/0/raw/status_code"), Json::from(404u32));
     assert_eq!(first.at("/result/0/action/result"), Json::from("failure"));
     assert_eq!(first.at("/result/0/resource/id"), Json::from("dead"));
     let cursor = first.at("/result_info/cursor").as_str().unwrap().to_owned();
     let second = rig.ask(Method::GET, &format!("{LOGS}?{ALWAYS}&limit=1&cursor={cursor}"), "").await;
-    assert_eq!(second.at("/result/0/raw/cf_ray_id"), Json::from(bare(&created.header("cf-ray"))));
+    assert_eq!(second.at("/result/0/raw/cf_ray_id"), Json::from(bare(created.header("cf-ray"))));
     assert_eq!(second.at("/result/0/resource/request/name"), Json::from("one"));
     assert_eq!(second.at("/result_info/cursor"), Json::from(""));
     assert!(!String::from_utf8_lossy(&second.body).contains("kept out"));
@@ -140,7 +140,7 @@ async fn audit_logs_show_rows_late_twice_or_never_where_they_are_told_to() {
         let (sent, ask) = logged(name);
         let made = rig.ask_with(Method::POST, BASE, &sent, &ask(fault)).await.unwrap();
         assert_eq!(made.status, 200, "{made:?}");
-        rays.push(bare(&made.header("cf-ray")));
+        rays.push(bare(made.header("cf-ray")));
     }
     let shown = async || {
         let page = rig.ask(Method::GET, &format!("{LOGS}?{ALWAYS}"), "").await;
