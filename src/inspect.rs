@@ -4,6 +4,7 @@
 //! (`cli::audit`), how entries are stored (`store`).
 
 mod ages;
+mod changes;
 mod csv;
 mod history;
 mod notes;
@@ -21,6 +22,7 @@ mod verify;
 mod tests;
 
 pub use ages::{KeyAge, key_ages};
+pub use changes::{change_json, change_line};
 pub use csv::{csv, csv_heading};
 pub use history::{Moment, moment};
 pub use ocsf::ocsf;

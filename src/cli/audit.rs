@@ -1,10 +1,11 @@
-//! `tunnelwarden audit list | tail | stats | show | history | export | psk-age | reconcile | find-secret | prove | verify`: the record, read and proven.
+//! `tunnelwarden audit list | tail | stats | show | history | diff | export | psk-age | reconcile | find-secret | prove | verify`: the record, read and proven.
 //!
 //! Each takes its database from the configuration or from a flag: an outside auditor has a copy of the file, a
 //! checkpoint and a public key, and no configuration. Not here: what is looked for and how (`inspect`).
 
 mod color;
 mod cursor;
+mod diff;
 mod export;
 mod find_secret;
 mod history;
@@ -28,6 +29,7 @@ use std::io::Write;
 use super::{Env, Exit, Stop};
 use crate::store::{ReadError, StoreError};
 
+pub use diff::Diff;
 pub use export::{Export, Format};
 pub use find_secret::FindSecret;
 pub use history::History;
@@ -76,6 +78,15 @@ Examples:
   tunnelwarden audit history --config tunnelwarden.toml berlin
   tunnelwarden audit history --config tunnelwarden.toml c4a7362d577a6c3019a474fd6f485821 --since 30d")]
     History(History),
+    /// List changed fields, a line each: when, by whom, of which tunnel, before and after.
+    #[command(after_help = "\
+Examples:
+  tunnelwarden audit diff --config tunnelwarden.toml --since 7d --field customer_endpoint
+  tunnelwarden audit diff --config tunnelwarden.toml --tunnel berlin
+  tunnelwarden audit diff --config tunnelwarden.toml 01990b1c-7c6e-7d2b-8f5e-0c8a5d6b7e10 --json
+
+With --json each line is a row of the view `changes`, with its columns.")]
+    Diff(Box<Diff>),
     /// Write a small file that proves one entry to whoever has the public key.
     #[command(after_help = "\
 Examples:
@@ -145,6 +156,7 @@ pub async fn run(
     match command {
         Command::List(list) => list::run(list, env, out).await,
         Command::Show(show) => show::run(show, env, out).await,
+        Command::Diff(asked) => diff::run(asked, env, out).await,
         Command::Export(export) => export::run(export, env, out).await,
         Command::FindSecret(find) => find_secret::run(find, env, out, errors).await,
         Command::History(history) => history::run(history, env, out).await,

@@ -333,7 +333,11 @@ impl Reader {
         self.pool.close().await;
     }
 
-    fn failed(&self, source: sqlx::Error) -> ReadError {
+    pub(super) const fn pool(&self) -> &SqlitePool {
+        &self.pool
+    }
+
+    pub(super) fn failed(&self, source: sqlx::Error) -> ReadError {
         failed("read", &self.path, source)
     }
 }

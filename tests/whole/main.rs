@@ -15,6 +15,7 @@ mod canary;
 mod check;
 mod crash;
 mod damage;
+mod diff;
 mod effects;
 mod export;
 mod find_secret;

@@ -72,7 +72,7 @@ fn write_row(row: &Row, tunnel: &str, json: bool, out: &mut dyn Write) -> Result
 }
 
 /// The tunnel's id; of a name, the ids of all tunnels that were called so.
-async fn ids(reader: &Reader, tunnel: &str) -> Result<Vec<String>, Stop> {
+pub(super) async fn ids(reader: &Reader, tunnel: &str) -> Result<Vec<String>, Stop> {
     if tunnel.len() == 32 && tunnel.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Ok(vec![tunnel.to_ascii_lowercase()]);
     }

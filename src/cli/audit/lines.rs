@@ -28,7 +28,7 @@ pub(super) struct Lines<'a> {
 impl<'a> Lines<'a> {
     pub(super) fn new(reader: &'a Reader, env: &Env, json: bool) -> Self {
         Self {
-            names: Names { reader, known: BTreeMap::new() },
+            names: Names::new(reader),
             table: None,
             width: env.vars.get("COLUMNS").and_then(|columns| columns.parse().ok()),
             paint: Paint { colors: env.colors() },
@@ -65,14 +65,23 @@ impl<'a> Lines<'a> {
 }
 
 /// What tunnels are called: calls that read no state have only their ids.
-struct Names<'a> {
+pub(super) struct Names<'a> {
     reader: &'a Reader,
     known: BTreeMap<String, Option<String>>,
 }
 
-impl Names<'_> {
+impl<'a> Names<'a> {
+    pub(super) const fn new(reader: &'a Reader) -> Self {
+        Self { reader, known: BTreeMap::new() }
+    }
+
+    /// What the tunnel with this id is called, as far as it was learned.
+    pub(super) fn known(&self, id: &str) -> Option<&str> {
+        self.known.get(id).and_then(Option::as_deref)
+    }
+
     /// Learns what the entry says, and looks in the record for what it does not.
-    async fn learn(&mut self, entry: &Json) -> Result<(), Stop> {
+    pub(super) async fn learn(&mut self, entry: &Json) -> Result<(), Stop> {
         for tunnel in entry.get("tunnels").and_then(Json::as_array).unwrap_or_default() {
             let Some(id) = text_of(tunnel, "id") else { continue };
             if let Some(name) = text_of(tunnel, "name") {
