@@ -16,6 +16,7 @@ mod secret;
 mod story;
 mod table;
 mod text;
+mod time;
 mod verify;
 
 #[cfg(test)]
@@ -31,7 +32,8 @@ pub use report::{Bad, Report, VerifyError};
 pub use secret::{Handled, Holder, Known, Told, find_secret, place};
 pub use story::{LABEL, story};
 pub use table::{Line, Table};
-pub use text::{plain, pretty, seconds};
+pub use text::{plain, pretty};
+pub use time::{local, local_text, localized, seconds};
 pub use verify::{Evidence, verify};
 
 use crate::json;

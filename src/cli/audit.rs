@@ -44,6 +44,17 @@ pub use tail::Tail;
 pub use verify::Verify;
 pub use which::Which;
 
+/// Options of all that read the record.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Show times in UTC, and take days as UTC's. Otherwise both are in the zone of TZ, or the machine's; --json is
+    /// always as stored, in UTC.
+    #[arg(long, global = true)]
+    utc: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
 /// Read the record, and prove that it is whole.
 #[derive(clap::Subcommand, Debug)]
 pub enum Command {
@@ -148,12 +159,14 @@ signed head can't be noticed.")]
 /// # Errors
 /// What can't be read.
 pub async fn run(
-    command: &Command,
+    args: &Args,
     env: &Env,
     out: &mut (dyn Write + Send),
     errors: &mut (dyn Write + Send),
 ) -> Result<Exit, Stop> {
-    match command {
+    let in_utc = args.utc.then(|| env.in_utc());
+    let env = in_utc.as_ref().unwrap_or(env);
+    match &args.command {
         Command::List(list) => list::run(list, env, out).await,
         Command::Show(show) => show::run(show, env, out).await,
         Command::Diff(asked) => diff::run(asked, env, out).await,

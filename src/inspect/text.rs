@@ -85,12 +85,6 @@ fn write_members<'a>(
     text.push(close);
 }
 
-/// An entry's time without its fraction, for a person.
-#[must_use]
-pub fn seconds(time: &str) -> String {
-    time.get(..19).map_or_else(|| time.to_owned(), |seconds| format!("{seconds}Z"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

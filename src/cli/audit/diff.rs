@@ -4,11 +4,13 @@
 
 use std::io::Write;
 
+use jiff::tz::TimeZone;
+
 use super::lines::Names;
 use super::which::Which;
 use super::{Database, history, unreadable};
 use crate::cli::{Env, Exit, Stop};
-use crate::inspect::{change_json, change_line, read_entry};
+use crate::inspect::{change_json, change_line, local_text, read_entry};
 use crate::store::{Change, Changes, Filter, Reader};
 
 /// Entries that are looked through at once where all changes are wanted: a tenth of them changes, by a few hundred bytes each.
@@ -38,7 +40,7 @@ pub struct Diff {
 }
 
 pub(super) async fn run(diff: &Diff, env: &Env, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
-    let which = diff.which.filter(env.clock.now()).map_err(Stop::usage)?;
+    let which = diff.which.filter(env).map_err(Stop::usage)?;
     let limit = (diff.limit > 0 && diff.id.is_none()).then_some(diff.limit);
     let field = diff.field.as_ref().map(|field| format!("/{}", field.trim_start_matches('/')));
     let reader = diff.database.open(env).await?;
@@ -52,7 +54,7 @@ pub(super) async fn run(diff: &Diff, env: &Env, out: &mut (dyn Write + Send)) ->
         field: field.clone(),
         places: None,
     };
-    let mut writer = Writer::new(&reader, diff.json);
+    let mut writer = Writer::new(&reader, env.zone(), diff.json);
     if limit.is_none() && diff.id.is_none() && which.tunnel.is_none() && which.subject.is_none() {
         all(&reader, &ask(None), &mut writer, out).await?;
     } else {
@@ -97,13 +99,14 @@ async fn all(
 struct Writer<'a> {
     reader: &'a Reader,
     names: Names<'a>,
+    zone: TimeZone,
     json: bool,
     any: bool,
 }
 
 impl<'a> Writer<'a> {
-    const fn new(reader: &'a Reader, json: bool) -> Self {
-        Self { reader, names: Names::new(reader), json, any: false }
+    const fn new(reader: &'a Reader, zone: TimeZone, json: bool) -> Self {
+        Self { reader, names: Names::new(reader), zone, json, any: false }
     }
 
     async fn write(&mut self, found: &[Change], out: &mut (dyn Write + Send)) -> Result<(), Stop> {
@@ -118,7 +121,8 @@ impl<'a> Writer<'a> {
             }
             for change in of_entry {
                 let name = change.tunnel.as_deref().and_then(|id| self.names.known(id));
-                writeln!(out, "{}", change_line(change, name))?;
+                let time = local_text(&change.time, &self.zone);
+                writeln!(out, "{}", change_line(&Change { time, ..change.clone() }, name))?;
             }
         }
         Ok(())

@@ -70,7 +70,7 @@ impl Format {
 }
 
 pub(super) async fn run(export: &Export, env: &Env, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
-    let filter = export.which.filter(env.clock.now()).map_err(Stop::usage)?;
+    let filter = export.which.filter(env).map_err(Stop::usage)?;
     let reader = export.database.open(env).await?;
     let mut cursor = match &export.cursor {
         Some(file) => Cursor::open(file, &reader).await?,

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
+use jiff::tz::TimeZone;
+
 use super::color::Paint;
 use super::unreadable;
 use crate::cli::{Env, Stop};
-use crate::inspect::{Line, Table, read_entry};
+use crate::inspect::{Line, Table, localized, read_entry};
 use crate::json::Json;
 use crate::store::{Filter, ReadError, Reader, Row};
 
@@ -22,6 +24,7 @@ pub(super) struct Lines<'a> {
     table: Option<Table>,
     width: Option<usize>,
     paint: Paint,
+    zone: TimeZone,
     json: bool,
 }
 
@@ -32,6 +35,7 @@ impl<'a> Lines<'a> {
             table: None,
             width: env.vars.get("COLUMNS").and_then(|columns| columns.parse().ok()),
             paint: Paint { colors: env.colors() },
+            zone: env.zone(),
             json,
         }
     }
@@ -49,7 +53,9 @@ impl<'a> Lines<'a> {
                 Stop::failed(format_args!("entry {} can't be read: {e}; {remedy}", row.seq))
             })?;
             self.names.learn(&entry).await?;
-            lines.push(Line::of(&entry, &|id| self.names.known.get(id).cloned().flatten()));
+            lines.push(Line::of(&localized(entry, &self.zone), &|id| {
+                self.names.known.get(id).cloned().flatten()
+            }));
         }
         if self.table.is_none() {
             let fit = Table::fit(&lines, self.width);

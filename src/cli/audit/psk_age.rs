@@ -3,11 +3,12 @@
 use std::io::Write;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use super::which::parse_some_time;
 use super::{Database, unreadable};
 use crate::cli::{Env, Exit, Stop};
-use crate::inspect::{KeyAge, key_ages, plain};
+use crate::inspect::{KeyAge, key_ages, local, plain, seconds};
 
 /// Lists the ages of keys.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -25,10 +26,11 @@ pub struct PskAge {
 
 pub(super) async fn run(asked: &PskAge, env: &Env, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
     let now = env.clock.now();
-    let before = parse_some_time(asked.older_than.as_deref(), now).map_err(Stop::usage)?;
+    let before = parse_some_time(asked.older_than.as_deref(), env).map_err(Stop::usage)?;
     let reader = asked.database.open(env).await?;
     let ages = key_ages(&reader).await;
     reader.close().await;
+    let zone = env.zone();
     let mut ages: Vec<_> = ages.map_err(|error| unreadable(&error))?.into_iter().collect();
     ages.retain(|(_, age)| age.changed().is_some_and(|changed| before.is_none_or(|before| changed < before)));
     ages.sort_by_key(|(_, age)| age.changed());
@@ -36,7 +38,7 @@ pub(super) async fn run(asked: &PskAge, env: &Env, out: &mut (dyn Write + Send))
         if asked.json {
             writeln!(out, "{}", age.to_json(tunnel))?;
         } else {
-            writeln!(out, "{}", line(tunnel, age, now))?;
+            writeln!(out, "{}", line(tunnel, age, now, &zone))?;
         }
     }
     if ages.is_empty() && !asked.json {
@@ -48,7 +50,7 @@ pub(super) async fn run(asked: &PskAge, env: &Env, out: &mut (dyn Write + Send))
 }
 
 /// `AGE  TIME  TUNNEL  WHO`
-fn line(tunnel: &str, age: &KeyAge, now: Timestamp) -> String {
+fn line(tunnel: &str, age: &KeyAge, now: Timestamp, zone: &TimeZone) -> String {
     let changed = age.changed().unwrap_or(now);
     let days = now.duration_since(changed).as_hours() / 24;
     let name = age.name.as_deref().map_or_else(|| tunnel.to_owned(), |name| format!("{name} ({tunnel})"));
@@ -58,5 +60,5 @@ fn line(tunnel: &str, age: &KeyAge, now: Timestamp) -> String {
         (false, Some(who)) => format!("by {who}"),
         (false, None) => "by a call whose end is not known".to_owned(),
     };
-    plain(&format!("{days:>5} d  {}  {name}  {who}", changed.strftime("%Y-%m-%dT%H:%M:%SZ")))
+    plain(&format!("{days:>5} d  {}  {name}  {who}", seconds(&local(changed, zone))))
 }

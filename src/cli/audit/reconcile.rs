@@ -7,12 +7,14 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
+
 use super::progress::Progress;
 use super::unreadable;
 use super::which::parse_some_time;
 use crate::cli::{Env, Exit, Stop};
 use crate::config;
-use crate::inspect::{plain, seconds};
+use crate::inspect::{local, local_text, plain, seconds};
 use crate::json::{Json, Object};
 use crate::reconcile::{Finding, Named, OfAccount, Report, What};
 use crate::service;
@@ -37,7 +39,7 @@ pub(super) async fn run(
     out: &mut (dyn Write + Send),
     errors: &mut (dyn Write + Send),
 ) -> Result<Exit, Stop> {
-    let since = parse_some_time(asked.since.as_deref(), env.clock.now()).map_err(Stop::usage)?;
+    let since = parse_some_time(asked.since.as_deref(), env).map_err(Stop::usage)?;
     let config = config::load(&asked.config, &env.vars).map_err(Stop::usage)?;
     let reconciler = service::reconciler(&config, Arc::clone(&env.clock)).await.map_err(Stop::failed)?;
     let report = {
@@ -48,7 +50,7 @@ pub(super) async fn run(
     if asked.json {
         writeln!(out, "{}", report.to_json())?;
     } else {
-        write_text(&report, out)?;
+        write_text(&report, &env.zone(), out)?;
         let by = match config.audit.reconcile.every {
             Some(_) => "`serve` records what it finds itself",
             None => "`serve` records what it finds where `audit.reconcile.every` is set",
@@ -62,15 +64,15 @@ pub(super) async fn run(
     })
 }
 
-fn write_text(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
+fn write_text(report: &Report, zone: &TimeZone, out: &mut dyn Write) -> std::io::Result<()> {
     for of in &report.accounts {
-        write_account(of, out)?;
+        write_account(of, zone, out)?;
     }
     if report.accounts.is_empty() {
         writeln!(out, "no account is known: no write came about, and `audit.reconcile.accounts` names none")?;
     }
     for found in &report.findings {
-        writeln!(out, "{}", plain(&line(found)))?;
+        writeln!(out, "{}", plain(&line(found, zone)))?;
     }
     for key in &report.settled {
         writeln!(out, "{}", plain(&format!("now in the upstream's logs: {key}")))?;
@@ -82,15 +84,15 @@ fn write_text(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
     Ok(())
 }
 
-fn write_account(of: &OfAccount, out: &mut dyn Write) -> std::io::Result<()> {
-    let (since, until) = (seconds(&of.since.to_string()), seconds(&of.until.to_string()));
+fn write_account(of: &OfAccount, zone: &TimeZone, out: &mut dyn Write) -> std::io::Result<()> {
+    let (since, until) = (seconds(&local(of.since, zone)), seconds(&local(of.until, zone)));
     writeln!(
         out,
         "account {}, {since} to {until}: {} rows, {} changes of tunnels, {} of them through this proxy",
         of.account, of.rows, of.changes, of.ours
     )?;
     for hole in &of.holes {
-        let (since, until) = (seconds(&hole.span.since.to_string()), seconds(&hole.span.until.to_string()));
+        let (since, until) = (seconds(&local(hole.span.since, zone)), seconds(&local(hole.span.until, zone)));
         writeln!(out, "  NOT READ: {since} to {until}: {}", plain(&hole.why))?;
     }
     if let Some(why) = &of.keys_unread {
@@ -100,8 +102,8 @@ fn write_account(of: &OfAccount, out: &mut dyn Write) -> std::io::Result<()> {
 }
 
 /// `TIME  WHAT  OPERATION of TUNNELS, by WHOM`
-fn line(found: &Finding) -> String {
-    let time = found.time.map_or_else(|| "at a time unknown".to_owned(), |time| seconds(&time.to_string()));
+fn line(found: &Finding, zone: &TimeZone) -> String {
+    let time = found.time.map_or_else(|| "at a time unknown".to_owned(), |time| seconds(&local(time, zone)));
     let text = |name: &str| found.told.get(name).and_then(Json::as_str);
     let what = match found.what {
         What::Bypass => "NOT THROUGH THIS PROXY",
@@ -133,7 +135,7 @@ fn line(found: &Finding) -> String {
     let known = found
         .known_since
         .as_deref()
-        .map_or("new".to_owned(), |since| format!("known since {}", seconds(since)));
+        .map_or("new".to_owned(), |since| format!("known since {}", seconds(&local_text(since, zone))));
     format!("{line} ({known})")
 }
 

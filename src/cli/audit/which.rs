@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp, civil, tz::TimeZone};
 
+use crate::cli::Env;
 use crate::entry::Kind;
 use crate::inspect::plain;
 use crate::operation::Operation;
@@ -35,10 +36,10 @@ pub struct Which {
 
 impl Which {
     /// The filter that the flags make.
-    pub(super) fn filter(&self, now: Timestamp) -> Result<Filter, String> {
+    pub(super) fn filter(&self, env: &Env) -> Result<Filter, String> {
         Ok(Filter {
-            since: parse_some_time(self.since.as_deref(), now)?,
-            until: parse_some_time(self.until.as_deref(), now)?,
+            since: parse_some_time(self.since.as_deref(), env)?,
+            until: parse_some_time(self.until.as_deref(), env)?,
             subject: self.subject.clone(),
             team: self.team.clone(),
             tunnel: self.tunnel.clone(),
@@ -60,12 +61,12 @@ fn parse_kind(name: &str) -> Result<Kind, String> {
 }
 
 /// A time, if one is given.
-pub(super) fn parse_some_time(text: Option<&str>, now: Timestamp) -> Result<Option<Timestamp>, String> {
-    text.map(|text| parse_time(text, now)).transpose()
+pub(super) fn parse_some_time(text: Option<&str>, env: &Env) -> Result<Option<Timestamp>, String> {
+    text.map(|text| parse_time(text, env.clock.now(), &env.zone())).transpose()
 }
 
-/// A time, given as one, as a day (its beginning, in UTC), or as how long before `now`.
-fn parse_time(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+/// A time, given as one, as a day (its beginning, in this zone), or as how long before `now`.
+fn parse_time(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, String> {
     let wrong =
         || format!("`{}` is no time; write 2026-01-31, 2026-01-31T12:00:00Z, or 30m, 2h, 7d", plain(text));
     if let Ok(time) = text.parse() {
@@ -73,7 +74,7 @@ fn parse_time(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     }
     if let Ok(day) = text.parse::<civil::Date>() {
         let begins = day.to_datetime(civil::Time::midnight());
-        return TimeZone::UTC.to_timestamp(begins).map_err(|_| wrong());
+        return zone.to_timestamp(begins).map_err(|_| wrong());
     }
     let unit = text.chars().last().ok_or_else(wrong)?;
     let seconds = match unit {
@@ -96,8 +97,18 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: Option<&str>) {
+        check_in("UTC0", text, expected);
+    }
+
+    #[track_caller]
+    fn check_in(zone: &str, text: &str, expected: Option<&str>) {
         let now = "2026-03-10T12:00:00Z".parse().unwrap();
-        assert_eq!(parse_time(text, now).ok().map(|time| time.to_string()).as_deref(), expected, "{text}");
+        let zone = TimeZone::posix(zone).unwrap();
+        assert_eq!(
+            parse_time(text, now, &zone).ok().map(|time| time.to_string()).as_deref(),
+            expected,
+            "{text}"
+        );
     }
 
     #[test]
@@ -105,6 +116,9 @@ mod tests {
         check("2026-01-31T12:00:00Z", Some("2026-01-31T12:00:00Z"));
         check("2026-01-31T12:00:00+02:00", Some("2026-01-31T10:00:00Z"));
         check("2026-01-31", Some("2026-01-31T00:00:00Z"));
+        check_in("CET-1CEST,M3.5.0,M10.5.0/3", "2026-01-31", Some("2026-01-30T23:00:00Z"));
+        check_in("CET-1CEST,M3.5.0,M10.5.0/3", "2026-07-31", Some("2026-07-30T22:00:00Z"));
+        check_in("EST5", "2026-01-31T12:00:00Z", Some("2026-01-31T12:00:00Z"));
         check("90s", Some("2026-03-10T11:58:30Z"));
         check("2h", Some("2026-03-10T10:00:00Z"));
         check("7d", Some("2026-03-03T12:00:00Z"));
