@@ -170,7 +170,7 @@ pub async fn run(
         Command::List(list) => list::run(list, env, out).await,
         Command::Show(show) => show::run(show, env, out).await,
         Command::Diff(asked) => diff::run(asked, env, out).await,
-        Command::Export(export) => export::run(export, env, out).await,
+        Command::Export(export) => export::run(export, env, out, errors).await,
         Command::FindSecret(find) => find_secret::run(find, env, out, errors).await,
         Command::History(history) => history::run(history, env, out).await,
         Command::PskAge(asked) => psk_age::run(asked, env, out).await,

@@ -78,7 +78,7 @@ impl KeyAge {
 pub async fn key_ages(reader: &Reader) -> Result<BTreeMap<String, KeyAge>, ReadError> {
     let mut ages: BTreeMap<String, KeyAge> = BTreeMap::new();
     // Names and what the upstream says: in the states that were read.
-    each(reader, "\"state_before\":[{", None, |_, entry| {
+    each(reader, "\"state_before\":[{", None, &mut |_| {}, |_, entry| {
         for state in entry.get("state_before").and_then(Json::as_array).unwrap_or_default() {
             let text = |pointer: &str| state.pointer(pointer).and_then(Json::as_str);
             let Some(id) = text("/id") else { continue };
@@ -89,7 +89,7 @@ pub async fn key_ages(reader: &Reader) -> Result<BTreeMap<String, KeyAge>, ReadE
         }
     })
     .await?;
-    each(reader, "\"replaces_key\":true", None, |_, entry| {
+    each(reader, "\"replaces_key\":true", None, &mut |_| {}, |_, entry| {
         let Some(time) = time_of(&entry) else { return };
         for item in entry.get("expected").and_then(Json::as_array).unwrap_or_default() {
             let id = item.get("tunnel").and_then(Json::as_str);
@@ -101,7 +101,7 @@ pub async fn key_ages(reader: &Reader) -> Result<BTreeMap<String, KeyAge>, ReadE
     })
     .await?;
     let mut changes = Vec::new();
-    each(reader, KEY_CHANGE, None, |_, entry| {
+    each(reader, KEY_CHANGE, None, &mut |_| {}, |_, entry| {
         let text = |name: &str| entry.get(name).and_then(Json::as_str).map(str::to_owned);
         let Some((time, request_id)) = time_of(&entry).zip(text("request_id")) else { return };
         let ours = Ours { time, subject: text("subject"), request_id };
@@ -119,7 +119,7 @@ pub async fn key_ages(reader: &Reader) -> Result<BTreeMap<String, KeyAge>, ReadE
         }
     }
     let mut gone = Vec::new();
-    each(reader, DELETION, None, |_, entry| {
+    each(reader, DELETION, None, &mut |_| {}, |_, entry| {
         gone.extend(keys(&entry).into_iter().filter(|(_, key)| key.is_none()).map(|(id, _)| id));
     })
     .await?;

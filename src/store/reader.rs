@@ -278,8 +278,8 @@ impl Reader {
         rows.iter().map(|row| read(row).map_err(|e| self.failed(e))).collect()
     }
 
-    /// The next entries after a `seq` (from the first on, where there is none) whose text holds these words, oldest
-    /// first, and at most so many. Reads the text of each entry on the way.
+    /// The next entries after a `seq` (from the first on, where there is none) and up to another one whose text holds these
+    /// words, oldest first, and at most so many. Reads the text of each entry on the way.
     ///
     /// # Errors
     /// The database can't be read.
@@ -287,12 +287,14 @@ impl Reader {
         &self,
         words: &str,
         after: Option<u64>,
+        up_to: u64,
         limit: u32,
     ) -> Result<Vec<Row>, ReadError> {
         let after = after.map_or(Ok(-1), narrow).map_err(|e| self.failed(e))?;
+        let up_to = narrow(up_to).map_err(|e| self.failed(e))?;
         let holding = "SELECT seq, entry FROM entries NOT INDEXED
-                       WHERE seq > ? AND instr(entry, ?) > 0 ORDER BY seq LIMIT ?";
-        self.rows(sqlx::query(holding).bind(after).bind(words).bind(limit)).await
+                       WHERE seq > ? AND seq <= ? AND instr(entry, ?) > 0 ORDER BY seq LIMIT ?";
+        self.rows(sqlx::query(holding).bind(after).bind(up_to).bind(words).bind(limit)).await
     }
 
     /// The ids of all tunnels that some entry knows by this name. Reads the text of each entry.

@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
+use super::progress::Progress;
 use super::{Database, unreadable};
 use crate::cli::{Env, Exit, Stop};
 use crate::inspect::{Known, Told, find_secret, local_text, plain, seconds};
@@ -44,7 +45,10 @@ pub(super) async fn run(
     let fingerprinter = fingerprinter(&file).map_err(Stop::usage)?;
     let reader = find.database.open(env).await?;
     let secret = ask(errors).await?;
-    let known = find_secret(&reader, &fingerprinter, &secret).await;
+    let known = {
+        let mut progress = Progress::new(env, errors, "entries looked at");
+        find_secret(&reader, &fingerprinter, &secret, &mut |entries| progress.add(entries)).await
+    };
     reader.close().await;
     let known = known.map_err(|error| unreadable(&error))?;
     if find.json {

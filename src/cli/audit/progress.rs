@@ -34,7 +34,7 @@ impl<'a> Progress<'a> {
 
 impl Drop for Progress<'_> {
     fn drop(&mut self) {
-        if let Some(to) = &mut self.to {
+        if let Some(to) = self.to.as_mut().filter(|_| self.count > 0) {
             let _ = write!(to, "{CLEAR_LINE}").and_then(|()| to.flush());
         }
     }
