@@ -32,6 +32,10 @@ const COLUMNS: [(&str, &str); 21] = [
     ("duration_us", "/duration_us"),
 ];
 
+/// How a formula begins, also in the wide letters that some spreadsheets take for the same. Tabs and ends of lines, which some
+/// skip, are escaped before.
+const FORMULA: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
+
 /// The first row.
 #[must_use]
 pub fn csv_heading() -> String {
@@ -58,7 +62,7 @@ fn shown(value: &Json) -> String {
 
 fn cell(text: &str) -> String {
     let text = plain(text);
-    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let formula = text.starts_with(FORMULA);
     format!("\"{}{}\"", if formula { "'" } else { "" }, text.replace('"', "\"\""))
 }
 

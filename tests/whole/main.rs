@@ -21,6 +21,7 @@ mod export;
 mod find_secret;
 mod flood;
 mod harness;
+mod hostile;
 mod hung_up;
 mod once;
 mod policy;

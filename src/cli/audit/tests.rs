@@ -1,5 +1,7 @@
 //! The three commands over a small log: what they print and how they exit.
 
+mod hostile;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +37,10 @@ fn entry(n: u32) -> String {
 
 impl Bench {
     async fn make() -> Self {
+        Self::with((0..5).map(entry).collect()).await
+    }
+
+    async fn with(entries: Vec<String>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (secret, public_key) = generate_key("tunnelwarden/test").unwrap();
         let signer = Arc::new(Signer::new(secret.expose_secret()).unwrap());
@@ -46,7 +52,7 @@ impl Bench {
             append_timeout: Duration::from_secs(10),
         };
         let store = Store::open(settings, signer, clock.clone()).await.unwrap();
-        store.append((0..5).map(entry).collect()).await.unwrap();
+        store.append(entries).await.unwrap();
         store.close().await;
         std::fs::write(path("key"), secret.expose_secret()).unwrap();
         std::fs::write(path("key.pub"), &public_key).unwrap();
@@ -226,6 +232,20 @@ async fn a_verification_tells_a_terminal_how_far_it_is_and_tidies_up() {
     let (exit, again, told) = bench.run_and_tell(verify).await;
     assert_eq!((exit, again), (Exit::Good, said), "the answer is the same");
     assert!(told.contains("\r5 entries") && told.ends_with("\r\u{1b}[K"), "{told:?}");
+}
+
+#[tokio::test]
+async fn an_export_into_a_file_tells_a_terminal_how_far_it_is_and_nobody_else() {
+    let mut bench = Bench::make().await;
+    for (terminal, line, told) in [
+        (true, "export --database @audit.db --to @one", "\r5 entries\r\u{1b}[K"),
+        (true, "export --database @audit.db", ""),
+        (false, "export --database @audit.db --to @two", ""),
+    ] {
+        bench.env.terminal.errors = terminal;
+        assert_eq!(bench.run_and_tell(line).await.2, told, "{line}");
+    }
+    assert_eq!(std::fs::read(bench.path("one")).unwrap(), std::fs::read(bench.path("two")).unwrap());
 }
 
 #[tokio::test]
