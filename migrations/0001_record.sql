@@ -15,6 +15,7 @@
 --   psk_events   one row a pre-shared key (by fingerprint) that a call minted, set or carried, and one row for
 --                each call to mint or set keys of which no fingerprint is known
 --   refusals     one row a call that got no, or whose answer could not be given
+--   findings     one row for each thing that the upstream's own audit logs told and the record did not, or the other way
 --   tunnel_history  one row for each tunnel of a write that ended: who, what, how it ended, which fields, which key
 
 -- The letters `twar`.
@@ -28,7 +29,7 @@ CREATE TABLE entries (
     entry      TEXT NOT NULL CHECK (length(CAST(entry AS BLOB)) <= 16777216),
     kind       TEXT AS (json_extract(entry, '$.kind')) VIRTUAL NOT NULL CHECK (kind IN
                    ('intent', 'outcome', 'refusal', 'resolved', 'audit_read', 'started', 'stopped', 'reloaded',
-                   'heartbeat')),
+                   'heartbeat', 'reconciled')),
     id         TEXT AS (json_extract(entry, '$.id')) VIRTUAL NOT NULL CHECK (length(id) = 36),
     time       TEXT AS (json_extract(entry, '$.time')) VIRTUAL NOT NULL
                    CHECK (time GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T*Z' AND length(time) = 27),
@@ -259,3 +260,27 @@ FROM (
     WHERE tunnel_count > 1
 ) AS ended
 WHERE ended.kind IN ('outcome', 'resolved', 'refusal') AND ended.operation NOT IN ('list', 'get');
+
+-- What comparing the record with the upstream's audit logs found: `what` is `bypass` (a change past this proxy), `unknown` (a
+-- call of ours that the upstream does not know) or `key` (a key that nobody says to have changed). Each finding is one row,
+-- however often it was seen; `settled` is 1 where it came to nothing later. `happened` is when, as the upstream says.
+CREATE VIEW findings AS
+SELECT
+    entries.seq,
+    entries.time,
+    found.value ->> '$.what' AS what,
+    found.value ->> '$.key' AS key,
+    found.value ->> '$.time' AS happened,
+    found.value ->> '$.account' AS account,
+    found.value ->> '$.operation' AS operation,
+    found.value -> '$.tunnels' AS tunnels,
+    found.value ->> '$.request_id' AS request_id,
+    found.value ->> '$.subject' AS subject,
+    found.value -> '$.actor' AS actor,
+    found.value ->> '$.user_agent' AS user_agent,
+    found.value ->> '$.cf_ray' AS cf_ray,
+    EXISTS (SELECT 1 FROM entries AS later, json_each(later.entry, '$.settled') AS gone
+            WHERE later.kind <> 'outcome' AND later.kind = 'reconciled' AND later.seq > entries.seq
+                AND gone.value = found.value ->> '$.key') AS settled
+FROM entries, json_each(entries.entry, '$.findings') AS found
+WHERE entries.kind <> 'outcome' AND entries.kind = 'reconciled';

@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use jiff::tz::TimeZone;
 
 use crate::clock::Clock;
 
@@ -58,8 +59,7 @@ enum Command {
     #[command(subcommand)]
     Keys(keys::Command),
     /// Read and verify the record
-    #[command(subcommand)]
-    Audit(audit::Command),
+    Audit(audit::Args),
     /// Ask a running proxy whether it is ready
     Healthcheck(healthcheck::Args),
     /// Print the completions of these commands for a shell
@@ -98,6 +98,21 @@ impl Env {
     /// Whether answers are colored.
     fn colors(&self) -> bool {
         self.colors_at(self.terminal.out)
+    }
+
+    /// The zone in which a person reads times: that of `TZ` (POSIX.1-2024, section 8.3), else the machine's. One that is not
+    /// known is UTC, as the C library has it; each time that is shown says its offset.
+    fn zone(&self) -> TimeZone {
+        let Some(name) = self.vars.get("TZ") else { return TimeZone::system() };
+        let name = name.trim_start_matches(':');
+        TimeZone::get(name).or_else(|_| TimeZone::posix(name)).unwrap_or(TimeZone::UTC)
+    }
+
+    /// The same for who wants UTC.
+    fn in_utc(&self) -> Self {
+        let mut vars = self.vars.clone();
+        vars.insert("TZ".to_owned(), "UTC0".to_owned());
+        Self { vars, clock: Arc::clone(&self.clock), terminal: self.terminal }
     }
 
     /// Whether an output is colored: on a terminal that can, unless `NO_COLOR` says no (<https://no-color.org>).
@@ -188,7 +203,7 @@ pub async fn run(cli: Cli, env: &Env, out: &mut (dyn Write + Send), errors: &mut
         Command::Policy(command) => policy::run(&command, env, out),
         Command::Token(command) => token::run(command, env, out).await,
         Command::Keys(command) => keys::run(&command, env, out),
-        Command::Audit(command) => audit::run(&command, env, out, errors).await,
+        Command::Audit(args) => audit::run(&args, env, out, errors).await,
         Command::Healthcheck(args) => healthcheck::run(&args, env).await,
         Command::Completions { shell } => completions(shell, out),
     };

@@ -294,6 +294,21 @@ pub struct Audit {
     pub heartbeat: Duration,
     /// How long after a lost call the upstream may still act on it; then its state tells what became of the call.
     pub resolve_after: Duration,
+    /// Comparing the record with the upstream's own audit logs.
+    pub reconcile: Reconcile,
+}
+
+/// `[audit.reconcile]`
+#[derive(Clone, Debug)]
+pub struct Reconcile {
+    /// How often `serve` does it; `None` is never.
+    pub every: Option<Duration>,
+    /// How old a call of ours is before it must be in the upstream's logs.
+    pub grace: Duration,
+    /// How far each run looks back beyond where the last one ended: rows may come as late as this.
+    pub look_back: Duration,
+    /// Which accounts, besides those that have a token of their own or that the record tells of.
+    pub accounts: Vec<AccountId>,
 }
 
 /// `[audit] bodies`: whether redacted bodies are kept, by class; digests always are.

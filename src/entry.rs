@@ -36,6 +36,8 @@
 //! | `read` | `audit_read` | `{door, what?, id?, filter?, depth?, covers_until?}`: by which way what was asked, how deep, and until when this entry tells of the same question |
 //! | `policy_digest`, `policy_digest_before` | `reloaded` | of the policy text now and before |
 //! | `expected` | intents | for each tunnel, what tells later whether the call came about: `{tunnel?, name?, before?, after?, key_before?, replaces_key}`, `before` and `after` as `ETag`s |
+//! | `findings`, `settled` | `reconciled` | what is new: array of `{what, key, account, ...}` (`reconcile::finding`), and keys of findings that came to nothing |
+//! | `accounts` | `reconciled` | what was compared: array of `{account, since, until, keys_until, keys_unread?, rows, changes, ours, by_intent, failed, holes}` |
 //!
 //! Not here: what is secret in a body (`audit::redact`), the log (`store`), the proofs (`seal`).
 
@@ -66,11 +68,13 @@ pub enum Kind {
     Reloaded,
     /// The process is alive, whether anybody calls or not.
     Heartbeat,
+    /// The record was compared with the upstream's own audit logs.
+    Reconciled,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Intent,
         Self::Outcome,
         Self::Refusal,
@@ -80,6 +84,7 @@ impl Kind {
         Self::Stopped,
         Self::Reloaded,
         Self::Heartbeat,
+        Self::Reconciled,
     ];
 
     /// The name in the record.
@@ -95,6 +100,7 @@ impl Kind {
             Self::Stopped => "stopped",
             Self::Reloaded => "reloaded",
             Self::Heartbeat => "heartbeat",
+            Self::Reconciled => "reconciled",
         }
     }
 }

@@ -11,6 +11,7 @@
 mod answer;
 mod dial;
 mod exchange;
+mod logs;
 mod state;
 mod token;
 mod verify;
@@ -29,6 +30,7 @@ use crate::secret::SecretString;
 pub use crate::audit::Sent;
 pub use answer::Answer;
 pub use exchange::{Failure, Outgoing};
+pub use logs::{LogPage, LogsAsked, LogsUnread};
 pub use state::StateRead;
 pub use token::token_problem;
 pub use verify::Verdict;

@@ -4,6 +4,7 @@
 //! (`cli::audit`), how entries are stored (`store`).
 
 mod ages;
+mod changes;
 mod csv;
 mod history;
 mod metadata;
@@ -18,11 +19,13 @@ mod table;
 mod text;
 mod time;
 mod verify;
+mod when;
 
 #[cfg(test)]
 mod tests;
 
 pub use ages::{KeyAge, KeyAges};
+pub use changes::{change_json, change_line};
 pub use csv::{csv, csv_heading};
 pub use history::{Moment, moment};
 pub use metadata::metadata;
@@ -32,9 +35,10 @@ pub use report::{Bad, Report, VerifyError};
 pub use secret::{Handled, Holder, Known, Told, find_secret, place};
 pub use story::{LABEL, story, story_lines};
 pub use table::{Line, Table};
-pub use text::{plain, pretty, seconds};
-pub use time::parse_time;
+pub use text::{plain, pretty};
+pub use time::{local, local_text, localized, seconds};
 pub use verify::{Evidence, verify};
+pub use when::parse_time;
 
 use crate::json;
 

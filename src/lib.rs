@@ -21,6 +21,7 @@ pub mod measure;
 pub mod operation;
 pub mod ops;
 pub mod pipeline;
+pub mod reconcile;
 pub mod refusal;
 pub mod resolve;
 pub mod respond;

@@ -5,6 +5,7 @@
 mod certificate;
 mod check;
 mod keys;
+mod reconcile;
 mod reload;
 
 use std::net::SocketAddr;
@@ -38,6 +39,7 @@ use crate::store::{Reader, Settings, Store};
 
 pub use check::{Findings, check};
 pub use keys::{Made, fingerprinter, make_keys, public_file};
+pub use reconcile::reconciler;
 
 /// A running proxy.
 #[derive(Debug)]
@@ -172,9 +174,10 @@ impl Running {
         let token = TokenCheck::default();
         let of = accounts(&config.upstream);
         tokio::spawn(check_tokens(of, Arc::clone(&pipeline), Arc::clone(&token), stopped.clone()));
+        let past_us = reconcile::start(config, &pipeline, reader.clone(), stopped.clone());
         let health = Health {
             problems: findings(&pipeline, problems),
-            warnings: findings(&pipeline, move |pipeline| warnings(pipeline, &changed, &token)),
+            warnings: findings(&pipeline, move |pipeline| warnings(pipeline, &changed, &token, &past_us)),
             metrics,
         };
         let desk = Desk::new(Arc::clone(&pipeline), reader, verifier, config.admin.token_header.clone());
@@ -327,10 +330,16 @@ fn problems(pipeline: &Pipeline) -> Vec<String> {
 }
 
 /// What somebody should look at while calls are served.
-fn warnings(pipeline: &Pipeline, changed: &[reload::Warning], token: &TokenCheck) -> Vec<String> {
+fn warnings(
+    pipeline: &Pipeline,
+    changed: &[reload::Warning],
+    token: &TokenCheck,
+    past_us: &reconcile::Warnings,
+) -> Vec<String> {
     let mut warnings = pipeline.identifier.health();
     warnings.extend(pipeline.upstream.health());
     warnings.extend(token.lock().unwrap_or_else(PoisonError::into_inner).clone());
+    warnings.extend(past_us.lock().unwrap_or_else(PoisonError::into_inner).clone());
     let told = |warning: &reload::Warning| *warning.lock().unwrap_or_else(PoisonError::into_inner);
     warnings.extend(changed.iter().filter_map(told).map(str::to_owned));
     if pipeline.auditor.checkpoint_file_fault() {

@@ -14,6 +14,7 @@
 //! intact (`inspect::verify`).
 
 mod backend;
+mod changes;
 mod check;
 mod checkpoint_file;
 #[cfg(test)]
@@ -44,6 +45,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+pub use changes::{Change, Changes};
 pub use check::{check, check_record};
 pub use error::{Damage, OpenError, StoreError};
 pub use filter::{Activity, By, Count, Filter, Row};

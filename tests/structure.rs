@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules in their order. One may name only those above it, and itself.
-const ORDER: [&str; 30] = [
+const ORDER: [&str; 31] = [
     // values
     "clock",
     "secret",
@@ -32,6 +32,7 @@ const ORDER: [&str; 30] = [
     "respond",
     "state",
     "resolve",
+    "reconcile",
     // the whole
     "pipeline",
     // reading

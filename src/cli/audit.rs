@@ -1,17 +1,20 @@
-//! `tunnelwarden audit list | tail | stats | show | history | export | psk-age | find-secret | prove | verify`: the record, read and proven.
+//! `tunnelwarden audit list | tail | stats | show | history | diff | export | psk-age | reconcile | find-secret | prove | verify`: the record, read and proven.
 //!
 //! Each takes its database from the configuration or from a flag: an outside auditor has a copy of the file, a
 //! checkpoint and a public key, and no configuration. Not here: what is looked for and how (`inspect`).
 
 mod color;
 mod cursor;
+mod diff;
 mod export;
 mod find_secret;
 mod history;
 mod lines;
 mod list;
+mod progress;
 mod prove;
 mod psk_age;
+mod reconcile;
 mod show;
 mod source;
 mod stats;
@@ -27,18 +30,31 @@ use std::io::Write;
 use super::{Env, Exit, Stop};
 use crate::store::{ReadError, StoreError};
 
+pub use diff::Diff;
 pub use export::{Export, Format};
 pub use find_secret::FindSecret;
 pub use history::History;
 pub use list::List;
 pub use prove::Prove;
 pub use psk_age::PskAge;
+pub use reconcile::Reconcile;
 pub use show::Show;
 pub use source::Database;
 pub use stats::Stats;
 pub use tail::Tail;
 pub use verify::Verify;
 pub use which::Which;
+
+/// Options of all that read the record.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Show times in UTC, and take days as UTC's. Otherwise both are in the zone of TZ, or the machine's; --json is
+    /// always as stored, in UTC.
+    #[arg(long, global = true)]
+    utc: bool,
+    #[command(subcommand)]
+    command: Command,
+}
 
 /// Read the record, and prove that it is whole.
 #[derive(clap::Subcommand, Debug)]
@@ -75,6 +91,15 @@ Examples:
   tunnelwarden audit history --config tunnelwarden.toml berlin
   tunnelwarden audit history --config tunnelwarden.toml c4a7362d577a6c3019a474fd6f485821 --since 30d")]
     History(History),
+    /// List changed fields, a line each: when, by whom, of which tunnel, before and after.
+    #[command(after_help = "\
+Examples:
+  tunnelwarden audit diff --config tunnelwarden.toml --since 7d --field customer_endpoint
+  tunnelwarden audit diff --config tunnelwarden.toml --tunnel berlin
+  tunnelwarden audit diff --config tunnelwarden.toml 01990b1c-7c6e-7d2b-8f5e-0c8a5d6b7e10 --json
+
+With --json each line is a row of the view `changes`, with its columns.")]
+    Diff(Box<Diff>),
     /// Write a small file that proves one entry to whoever has the public key.
     #[command(after_help = "\
 Examples:
@@ -99,6 +124,16 @@ Examples:
 
 A key that somebody replaced without this proxy is seen once a call through it has read the tunnel.")]
     PskAge(PskAge),
+    /// Compare the record with the upstream's own audit logs: what went past this proxy, and what is missing there.
+    #[command(after_help = "\
+Examples:
+  tunnelwarden audit reconcile --config tunnelwarden.toml
+  tunnelwarden audit reconcile --config tunnelwarden.toml --since 7d --json || mail ...   # 4 where there are findings
+
+It goes on where the last run ended that `serve` recorded ([audit.reconcile] in the configuration), and writes nothing
+itself. The token of the upstream must be allowed to read audit logs. Where a part of them can't be read that is said, and
+the exit code is 1 if nothing is found in the rest.")]
+    Reconcile(Reconcile),
     /// Say whether a secret that turned up somewhere was ever handled, and which tunnels may still have it.
     #[command(after_help = "\
 Examples:
@@ -126,18 +161,22 @@ signed head can't be noticed.")]
 /// # Errors
 /// What can't be read.
 pub async fn run(
-    command: &Command,
+    args: &Args,
     env: &Env,
     out: &mut (dyn Write + Send),
     errors: &mut (dyn Write + Send),
 ) -> Result<Exit, Stop> {
-    match command {
+    let in_utc = args.utc.then(|| env.in_utc());
+    let env = in_utc.as_ref().unwrap_or(env);
+    match &args.command {
         Command::List(list) => list::run(list, env, out).await,
         Command::Show(show) => show::run(show, env, out).await,
-        Command::Export(export) => export::run(export, env, out).await,
+        Command::Diff(asked) => diff::run(asked, env, out).await,
+        Command::Export(export) => export::run(export, env, out, errors).await,
         Command::FindSecret(find) => find_secret::run(find, env, out, errors).await,
         Command::History(history) => history::run(history, env, out).await,
         Command::PskAge(asked) => psk_age::run(asked, env, out).await,
+        Command::Reconcile(asked) => reconcile::run(asked, env, out, errors).await,
         Command::Stats(stats) => stats::run(stats, env, out).await,
         Command::Tail(tail) => tail::run(tail, env, out).await,
         Command::Prove(prove) => prove::run(prove, env, out).await,

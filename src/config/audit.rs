@@ -5,8 +5,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::table::{Section, plain_text};
-use super::{Audit, Bodies};
+use super::table::{Section, plain_text, text_of};
+use super::tree::{Node, Value};
+use super::{Audit, Bodies, Reconcile};
+use crate::operation::AccountId;
 
 pub(super) fn read(section: &mut Section<'_>) -> Audit {
     let generate = "name a key file; `tunnelwarden keys generate` makes it";
@@ -41,9 +43,40 @@ pub(super) fn read(section: &mut Section<'_>) -> Audit {
             Duration::from_mins(2),
             Duration::from_millis(100)..=Duration::from_hours(1),
         ),
+        reconcile: section.section("reconcile", reconcile),
     };
     each_its_own(section, &audit);
     audit
+}
+
+fn reconcile(section: &mut Section<'_>) -> Reconcile {
+    const DAY: Duration = Duration::from_hours(24);
+    // Asked for by itself: it costs calls to the upstream, and its token must be allowed to read audit logs.
+    let every = section.says("every");
+    let every_so_often = section.duration("every", Duration::from_mins(15), Duration::from_secs(1)..=DAY);
+    let grace = section.duration("grace", Duration::from_hours(1), Duration::ZERO..=DAY);
+    // The upstream keeps its logs for 30 days.
+    let look_back = section.duration("look_back", DAY, Duration::from_secs(1)..=7 * DAY);
+    if look_back < grace {
+        section.problem(
+            "look_back",
+            "is shorter than grace; a call must still be looked at when its grace is over",
+        );
+    }
+    if !every {
+        section.resolved("every", "never");
+    }
+    let accounts = section.parsed("accounts", accounts).unwrap_or_default();
+    let shown: Vec<&str> = accounts.iter().map(AccountId::as_str).collect();
+    section.resolved("accounts", shown.join(" "));
+    Reconcile { every: every.then_some(every_so_often), grace, look_back, accounts }
+}
+
+fn accounts(node: &Node) -> Result<Vec<AccountId>, String> {
+    let wanted = || "wants a list of account ids, each 1 to 32 lower-case hex digits in quotes".to_owned();
+    let Value::Array(items) = &node.value else { return Err(wanted()) };
+    let id = |item: &Node| text_of(item).and_then(AccountId::parse).ok_or_else(wanted);
+    items.iter().map(id).collect()
 }
 
 /// `sqlite:FILE`. A password in another address is a secret: nothing of the value is quoted.

@@ -255,6 +255,24 @@ fn algorithms_are_known_asymmetric_and_each_once() {
 }
 
 #[test]
+fn comparing_with_the_upstreams_logs_is_off_until_it_is_asked_for() {
+    assert!(good(SMALL, &[]).audit.reconcile.every.is_none());
+    let asked = format!("{SMALL}[audit.reconcile]\nevery = \"5m\"\naccounts = [\"0a\", \"0b\"]\n");
+    let options = good(&asked, &[]).audit;
+    assert_eq!(options.reconcile.every, Some(Duration::from_mins(5)));
+    assert_eq!(options.reconcile.accounts.len(), 2);
+    let by_variable = good(SMALL, &[("TUNNELWARDEN__AUDIT__RECONCILE__EVERY", "1h")]);
+    assert_eq!(by_variable.audit.reconcile.every, Some(Duration::from_hours(1)));
+    refused_in("audit.reconcile", "every = \"500ms\"", "audit.reconcile.every", "from 1s to 1d");
+    refused_in("audit.reconcile", "look_back = \"8d\"", "audit.reconcile.look_back", "from 1s to 7d");
+    refused_in("audit.reconcile", "look_back = \"5m\"", "audit.reconcile.look_back", "shorter than grace");
+    for wrong in ["\"0a\"", "[\"A\"]", "[7]", "[[]]"] {
+        let entry = format!("accounts = {wrong}");
+        refused_in("audit.reconcile", &entry, "audit.reconcile.accounts", "list of account ids");
+    }
+}
+
+#[test]
 fn two_files_of_the_audit_are_never_one() {
     refused(
         "\"fingerprint.key\"",

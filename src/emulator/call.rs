@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::answer::{Answer, Problem, Refused};
 use super::control;
-use super::fault::{Fault, Plan};
+use super::fault::{Fault, Logged, Plan};
 use super::feed::{Broken, Feed};
 use super::fields::TargetForm;
 use super::gate::{self, Gate, Quota, Token};
@@ -82,7 +82,7 @@ impl Shared {
                 tokio::time::sleep(self.latency.saturating_add(plan.latency)).await;
                 let answer = match before(&plan, &arrived, &ray).await? {
                     Some(answer) => answer,
-                    None => self.act(number, &arrived, asked, &ray),
+                    None => self.act(number, &arrived, asked, &ray, plan.log),
                 };
                 (plan, after(&plan, answer, &ray).await?)
             }
@@ -113,7 +113,14 @@ impl Shared {
     }
 
     /// The call itself: token, quota, route, operation.
-    fn act(&self, number: u64, arrived: &Arrived, asked: Result<Asked, Refused>, ray: &str) -> Answer {
+    fn act(
+        &self,
+        number: u64,
+        arrived: &Arrived,
+        asked: Result<Asked, Refused>,
+        ray: &str,
+        logged: Logged,
+    ) -> Answer {
         if !arrived.head.uri.path().starts_with("/client/v4/") {
             return Answer::page(StatusCode::NOT_FOUND, ray);
         }
@@ -130,7 +137,7 @@ impl Shared {
         let mut answer = if quota.is_some_and(|quota| quota.refused) {
             quota.as_ref().map_or_else(|| gate::throttled(1), Quota::refusal)
         } else {
-            self.admitted(number, arrived, asked, ray, &token).unwrap_or_else(Answer::refused)
+            self.admitted(number, arrived, asked, ray, (&token, logged)).unwrap_or_else(Answer::refused)
         };
         if let Some(quota) = quota {
             quota.mark(&mut answer);
@@ -144,31 +151,32 @@ impl Shared {
         arrived: &Arrived,
         asked: Result<Asked, Refused>,
         ray: &str,
-        token: &Token,
+        (token, logged): (&Token, Logged),
     ) -> Result<Answer, Refused> {
         let asked = asked?;
         Gate::permits(token, &asked)?;
         let query = arrived.head.uri.query();
         match &asked {
             Asked::VerifyUser | Asked::VerifyAccount(_) => Ok(gate::verified(token, &asked)),
-            Asked::AuditLogs(account) => lock(&self.logs).page(*account, query),
+            Asked::AuditLogs(account) => lock(&self.logs).page(*account, query, self.clock.now()),
             Asked::Operation { operation, account, tunnel } => {
                 let now = self.clock.now();
                 let outcome = self.operate(number, arrived, &asked, ray, now);
                 if operation.is_write() {
-                    lock(&self.logs).add(Row {
+                    let row = Row {
                         account: *account,
                         operation: *operation,
                         tunnel: tunnel.clone(),
                         time: now,
                         status: outcome.as_ref().map_or_else(|refused| refused.status, |_| StatusCode::OK),
                         ray: ray.to_owned(),
-                        uri: arrived.head.uri.path().to_owned(),
+                        uri: arrived.head.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
                         user_agent: user_agent(&arrived.head.headers),
                         address: arrived.peer.ip().to_string(),
                         token: token.clone(),
                         request: read(&arrived.body, MAX_DEPTH).ok().map(without_psk),
-                    });
+                    };
+                    lock(&self.logs).add(row, logged);
                 }
                 outcome
             }

@@ -47,6 +47,12 @@ pub enum Fault {
     UnknownField,
     /// `echo-body`: a validation error whose message repeats the whole body. Not acted.
     EchoBody,
+    /// `log-late=MS` (60000): the audit logs show a write's row only so much later. Acted.
+    LogLate(Duration),
+    /// `log-twice`: the audit logs show a write's row two times. Acted.
+    LogTwice,
+    /// `log-never`: the audit logs have no row for a write. Acted.
+    LogNever,
 }
 
 /// A minute: longer than any deadline that a test gives, short enough that a forgotten hang ends.
@@ -60,7 +66,7 @@ const HUGE_MAX: usize = 1 << 30;
 
 impl Fault {
     /// Every name that [`Fault::parse`] takes.
-    pub const NAMES: [&'static str; 18] = [
+    pub const NAMES: [&'static str; 21] = [
         "latency",
         "drop-before",
         "drop-after",
@@ -79,6 +85,9 @@ impl Fault {
         "wrong-length",
         "unknown-field",
         "echo-body",
+        "log-late",
+        "log-twice",
+        "log-never",
     ];
 
     /// Reads `name` or `name=argument`.
@@ -108,6 +117,7 @@ impl Fault {
             "status" => Self::Status(status()?),
             "status-after" => Self::StatusAfter(status()?),
             "slow-body" => Self::SlowBody(wait(50)?),
+            "log-late" => Self::LogLate(wait(HANG_MS)?),
             "hang" => Self::Hang(wait(HANG_MS)?),
             "hang-after" => Self::HangAfter(wait(HANG_MS)?),
             "huge-body" => {
@@ -127,6 +137,8 @@ impl Fault {
                     "wrong-length" => Self::WrongLength,
                     "unknown-field" => Self::UnknownField,
                     "echo-body" => Self::EchoBody,
+                    "log-twice" => Self::LogTwice,
+                    "log-never" => Self::LogNever,
                     _ => return Err(format!("unknown fault; known are: {}", Self::NAMES.join(", "))),
                 };
                 if argument.is_some() {
@@ -222,7 +234,18 @@ impl Rule {
 pub(super) struct Plan {
     pub(super) latency: Duration,
     pub(super) gzip: bool,
+    pub(super) log: Logged,
     pub(super) main: Option<Fault>,
+}
+
+/// How a write's row gets into the audit logs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Logged {
+    #[default]
+    AtOnce,
+    After(Duration),
+    Twice,
+    Never,
 }
 
 impl Plan {
@@ -230,6 +253,9 @@ impl Plan {
         match (kind(fault), fault) {
             (Kind::Latency, Fault::Latency(wait)) => self.latency = wait,
             (Kind::Gzip, _) => self.gzip = true,
+            (Kind::Log, Fault::LogLate(wait)) => self.log = Logged::After(wait),
+            (Kind::Log, Fault::LogTwice) => self.log = Logged::Twice,
+            (Kind::Log, _) => self.log = Logged::Never,
             (Kind::Latency | Kind::Main, other) => self.main = Some(other),
         }
     }
@@ -240,14 +266,16 @@ impl Plan {
 enum Kind {
     Latency,
     Gzip,
+    Log,
     Main,
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "all but two exclude each other")]
+#[expect(clippy::wildcard_enum_match_arm, reason = "all others exclude each other")]
 const fn kind(fault: Fault) -> Kind {
     match fault {
         Fault::Latency(_) => Kind::Latency,
         Fault::Gzip => Kind::Gzip,
+        Fault::LogLate(_) | Fault::LogTwice | Fault::LogNever => Kind::Log,
         _ => Kind::Main,
     }
 }
@@ -277,7 +305,7 @@ impl Queue {
     /// Takes what strikes a call at `call`.
     pub(super) fn take(&mut self, call: Place) -> Plan {
         let mut plan = Plan::default();
-        for wanted in [Kind::Latency, Kind::Gzip, Kind::Main] {
+        for wanted in [Kind::Latency, Kind::Gzip, Kind::Log, Kind::Main] {
             let strikes = |rule: &&mut Rule| kind(rule.fault) == wanted && rule.place.covers(call);
             if let Some(rule) = self.0.iter_mut().find(strikes) {
                 plan.add(rule.fault);
@@ -329,7 +357,12 @@ mod tests {
         let both = queue.take(Operation::List.into());
         assert_eq!(
             both,
-            Plan { latency: Duration::from_millis(5), gzip: true, main: Some(Fault::Status(503)) }
+            Plan {
+                latency: Duration::from_millis(5),
+                gzip: true,
+                log: Logged::AtOnce,
+                main: Some(Fault::Status(503))
+            }
         );
         assert_eq!(queue.take(Operation::List.into()).main, None);
         assert_eq!(queue.take(Operation::List.into()).latency, Duration::from_millis(5));

@@ -1,14 +1,17 @@
 //! Cloudflare's Audit Logs v2, as far as the product reads them: who wrote what, and by which `cf-ray`.
 //!
-//! Source: Cloudflare API, "Audit Logs" (`GET /accounts/{id}/logs/audit`). Not here: the journal for tests
+//! As its documents warn, rows may come late or never (`fault`), and one may come twice; a ray stands there without its
+//! airport. Source: Cloudflare API, "Audit Logs" (`GET /accounts/{id}/logs/audit`). Not here: the journal for tests
 //! (`journal`).
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use http::StatusCode;
 use jiff::Timestamp;
 
 use super::answer::{Answer, Problem, Refused, object};
+use super::fault::Logged;
 use super::gate::Token;
 use super::route::parameter;
 use crate::clock::rfc3339;
@@ -16,6 +19,7 @@ use crate::json::{Json, Object};
 use crate::operation::{AccountId, Operation};
 
 /// One write, as the logs show it.
+#[derive(Clone)]
 pub(super) struct Row {
     pub(super) account: AccountId,
     pub(super) operation: Operation,
@@ -32,7 +36,7 @@ pub(super) struct Row {
 }
 
 impl Row {
-    fn json(&self, number: u64) -> Json {
+    fn json(&self, id: u64) -> Json {
         let good = if self.status.is_success() { "success" } else { "failure" };
         let kind = match self.operation {
             Operation::Create => "create",
@@ -57,7 +61,7 @@ impl Row {
             ("type", Json::from(self.token.kind())),
         ]);
         let raw = object([
-            ("cf_ray_id", Json::from(self.ray.as_str())),
+            ("cf_ray_id", Json::from(self.ray.split('-').next())),
             ("method", Json::from(self.operation.method().as_str())),
             ("status_code", Json::from(self.status.as_u16())),
             ("uri", Json::from(self.uri.as_str())),
@@ -73,7 +77,7 @@ impl Row {
         ]);
         let account = object([("id", Json::from(self.account.as_str())), ("name", Json::from("Emulated"))]);
         object([
-            ("id", Json::from(format!("{number:032x}"))),
+            ("id", Json::from(format!("{id:032x}"))),
             ("account", account),
             ("action", action),
             ("actor", actor),
@@ -100,9 +104,16 @@ pub(super) fn without_psk(value: Json) -> Json {
 /// All rows that are kept, oldest first.
 #[derive(Default)]
 pub(super) struct Logs {
-    rows: VecDeque<Row>,
+    rows: VecDeque<Shown>,
     /// Rows that were let go, so that a row keeps its number.
     gone: u64,
+}
+
+/// A row, and from when on it is shown. One that is shown twice has one id.
+struct Shown {
+    id: u64,
+    from: Timestamp,
+    row: Row,
 }
 
 /// Rows that are kept.
@@ -112,11 +123,21 @@ const PAGE: usize = 100;
 const PAGE_MAX: usize = 1_000;
 
 impl Logs {
-    pub(super) fn add(&mut self, row: Row) {
-        self.rows.push_back(row);
-        if self.rows.len() > ROWS {
-            self.rows.pop_front();
-            self.gone += 1;
+    pub(super) fn add(&mut self, row: Row, how: Logged) {
+        let (times, wait) = match how {
+            Logged::AtOnce => (1, Duration::ZERO),
+            Logged::After(wait) => (1, wait),
+            Logged::Twice => (2, Duration::ZERO),
+            Logged::Never => (0, Duration::ZERO),
+        };
+        let id = self.gone + self.rows.len() as u64;
+        let from = row.time.checked_add(wait).unwrap_or(Timestamp::MAX);
+        for _ in 0..times {
+            self.rows.push_back(Shown { id, from, row: row.clone() });
+            if self.rows.len() > ROWS {
+                self.rows.pop_front();
+                self.gone += 1;
+            }
         }
     }
 
@@ -125,10 +146,18 @@ impl Logs {
         self.rows.clear();
     }
 
-    /// One page, newest first.
-    pub(super) fn page(&self, account: AccountId, query: Option<&str>) -> Result<Answer, Refused> {
+    /// One page as it is shown now, newest first.
+    pub(super) fn page(
+        &self,
+        account: AccountId,
+        query: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Answer, Refused> {
         let since = time(query, "since")?;
         let before = time(query, "before")?;
+        if before <= since {
+            return Err(invalid("before must be later than since"));
+        }
         let limit = match parameter(query, "limit") {
             None => PAGE,
             Some(text) => {
@@ -142,13 +171,14 @@ impl Logs {
             Some(text) => cursor(&text).ok_or_else(|| invalid("cursor is invalid"))?,
         };
         let numbered = self.rows.iter().enumerate().map(|(at, row)| (self.gone + at as u64, row));
-        let mut found = numbered.rev().filter(|(number, row)| {
-            row.account == account && row.time >= since && row.time < before && *number < below
+        let mut found = numbered.rev().filter(|(number, Shown { from, row, .. })| {
+            let asked = row.account == account && row.time >= since && row.time < before;
+            asked && *from <= now && *number < below
         });
-        let page: Vec<(u64, &Row)> = found.by_ref().take(limit).collect();
+        let page: Vec<(u64, &Shown)> = found.by_ref().take(limit).collect();
         let more = found.next().is_some();
         let next = page.last().filter(|_| more).map(|(number, _)| encode(*number));
-        let rows: Vec<Json> = page.iter().map(|(number, row)| row.json(*number)).collect();
+        let rows: Vec<Json> = page.iter().map(|(_, shown)| shown.row.json(shown.id)).collect();
         let info =
             object([("count", Json::from(rows.len())), ("cursor", Json::from(next.unwrap_or_default()))]);
         let body = object([

@@ -92,7 +92,7 @@ impl KeyAges {
     pub async fn follow(&mut self, reader: &Reader) -> Result<(), ReadError> {
         let end = reader.last().await?;
         let mut found = Vec::new();
-        each(reader, &TELLING, self.read, |_, entry| self.take(&entry, &mut found)).await?;
+        each(reader, &TELLING, self.read, &mut |_| {}, |_, entry| self.take(&entry, &mut found)).await?;
         for (id, mut ours, late) in found {
             if late {
                 ours.time = begun(reader, &ours.request_id).await?.unwrap_or(ours.time);

@@ -32,6 +32,10 @@ const COLUMNS: [(&str, &str); 21] = [
     ("duration_us", "/duration_us"),
 ];
 
+/// How a formula begins, also in the wide letters that some spreadsheets take for the same. Tabs and ends of lines, which some
+/// skip, are escaped before.
+const FORMULA: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
+
 /// The first row.
 #[must_use]
 pub fn csv_heading() -> String {
@@ -69,7 +73,7 @@ fn cell(text: &str) -> String {
 fn push(row: &mut String, text: &str) {
     let text = plain(text);
     row.push('"');
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+    if text.starts_with(FORMULA) {
         row.push('\'');
     }
     for (at, part) in text.split('"').enumerate() {

@@ -5,7 +5,7 @@
 use crate::json::{Json, Object};
 
 /// Members that stay as they are.
-const WHOLE: [&str; 42] = [
+const WHOLE: [&str; 45] = [
     "kind",
     "id",
     "time",
@@ -48,6 +48,9 @@ const WHOLE: [&str; 42] = [
     "heartbeat_s",
     "policy_digest_before",
     "read",
+    "findings",
+    "settled",
+    "accounts",
 ];
 
 /// Members of which only these members stay.

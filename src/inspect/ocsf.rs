@@ -112,11 +112,13 @@ fn activity(operation: Option<&str>) -> (i64, &'static str) {
     }
 }
 
-/// What nobody knows the end of, or what weakens a tunnel, is medium; what is refused, or touches a key, is low.
+/// What went past the proxy is high; what nobody knows the end of, or what weakens a tunnel, is medium; what is refused, or touches a key, is low.
 fn severity(entry: &Json, kind: &str, operation: Option<&str>) -> (i64, &'static str) {
     let weakens = entry.get("weakened").and_then(Json::as_array).is_some_and(|all| !all.is_empty());
     let unknown = entry.get("ambiguous") == Some(&Json::Bool(true));
-    if weakens || unknown {
+    if entry.get("findings").and_then(Json::as_array).is_some_and(|all| !all.is_empty()) {
+        (4, "High")
+    } else if weakens || unknown {
         (3, "Medium")
     } else if kind == "refusal" || matches!(operation, Some("generate_psk" | "set_psks" | "delete")) {
         (2, "Low")
@@ -143,6 +145,10 @@ fn message(entry: &Json, kind: &str, operation: Option<&str>) -> String {
         "outcome" => format!("{who}: {what} ended{status}"),
         "refusal" => format!("{who}: {what} was refused{status}"),
         "resolved" => format!("a lost {what} was found to be {}", text("resolution").unwrap_or("unknown")),
+        "reconciled" => {
+            let found = entry.get("findings").and_then(Json::as_array).map_or(0, <[Json]>::len);
+            format!("tunnelwarden compared its record with the upstream's audit logs: {found} new findings")
+        }
         other => format!("tunnelwarden: {other}"),
     }
 }

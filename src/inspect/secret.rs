@@ -13,6 +13,9 @@ use crate::store::{ReadError, Reader, Row};
 /// Entries that are held at once.
 const PAGE: u32 = 64;
 
+/// Entries that are looked through at once: a tenth of a second, so that who waits sees it go on.
+const STRETCH: u64 = 20_000;
+
 /// How a key that a tunnel got stands in the record: the text of a change's path, as it is written.
 pub(super) const KEY_CHANGE: &str = r#""path":"/psk""#;
 
@@ -73,7 +76,7 @@ pub struct Known {
     pub other_keys: bool,
 }
 
-/// Looks for a secret in the whole record.
+/// Looks for a secret in the whole record, a few times over. `seen` is told how many entries were looked at.
 ///
 /// # Errors
 /// The record can't be read.
@@ -81,12 +84,13 @@ pub async fn find_secret(
     reader: &Reader,
     fingerprinter: &Fingerprinter,
     secret: &SecretString,
+    seen: &mut (dyn FnMut(u64) + Send),
 ) -> Result<Known, ReadError> {
     let print =
         format!(":{}:{}", fingerprinter.key_id(), fingerprinter.of(secret.expose_secret().as_bytes()));
     let mut known = Known::default();
     let mut calls = BTreeSet::new();
-    each(reader, &[&print], None, |row, entry| {
+    each(reader, &[&print], None, seen, |row, entry| {
         let what = row.entry.split(&print).next().and_then(|before| before.rsplit(':').next());
         let what = what.unwrap_or_default().to_owned();
         known.handled.push(Handled { seq: row.seq, what, told: Told::of(&entry) });
@@ -106,7 +110,7 @@ pub async fn find_secret(
     let some = !known.holders.is_empty();
     for words in [KEY_CHANGE, DELETION].into_iter().filter(|_| some) {
         let mut lost = Vec::new();
-        each(reader, &[words], first, |row, entry| {
+        each(reader, &[words], first, seen, |row, entry| {
             let other = |key: &Option<String>| !key.as_deref().is_some_and(|key| key.ends_with(&print));
             let by = entry.get("intent_id").and_then(Json::as_str).map(str::to_owned);
             for (tunnel, _) in keys(&entry).into_iter().filter(|(_, key)| other(key)) {
@@ -220,24 +224,33 @@ fn name_of(entries: &[(u64, Json)], id: &str) -> Option<String> {
     tunnels.filter(|tunnel| text(tunnel, "id").as_deref() == Some(id)).find_map(|tunnel| text(tunnel, "name"))
 }
 
-/// Calls `then` with each entry that holds any of these words.
+/// Calls `then` with each entry that holds any of these words, and `seen` with how many entries were looked at.
 pub(super) async fn each(
     reader: &Reader,
     words: &[&str],
     after: Option<u64>,
+    seen: &mut (dyn FnMut(u64) + Send),
     mut then: impl FnMut(&Row, Json),
 ) -> Result<(), ReadError> {
+    let Some(end) = reader.last().await? else { return Ok(()) };
     let mut after = after;
     loop {
-        let rows = reader.containing(words, after, PAGE).await?;
-        let Some(last) = rows.last() else { return Ok(()) };
-        after = Some(last.seq);
+        let begun = after.map_or(0, |after| after + 1);
+        if begun > end {
+            return Ok(());
+        }
+        let up_to = end.min(begun + STRETCH - 1);
+        let rows = reader.containing(words, after, up_to, PAGE).await?;
+        let whole = rows.len() < PAGE as usize;
+        let read_to = rows.last().filter(|_| !whole).map_or(up_to, |last| last.seq);
         for row in &rows {
             // One that can't be read is told of by `audit verify`.
             if let Ok(entry) = read_entry(row.entry.as_bytes()) {
                 then(row, entry);
             }
         }
+        seen(read_to + 1 - begun);
+        after = Some(read_to);
     }
 }
 

@@ -37,6 +37,7 @@ pub fn story_lines(entries: &[(u64, Json)]) -> Vec<(&'static str, Vec<String>)> 
     story.result();
     story.changes();
     story.results();
+    story.findings();
     story.bodies();
     let entry = |(seq, entry): &(u64, Json)| format!("{seq} {}", text(entry, "/kind").unwrap_or("?"));
     story.line("entries", &entries.iter().map(entry).collect::<Vec<_>>().join(", "));
@@ -153,6 +154,17 @@ impl Story<'_> {
         }
         for (label, pointer) in [("touches", "/changed"), ("weakens", "/weakened")] {
             self.line(label, &list(self.at(pointer)));
+        }
+    }
+
+    fn findings(&mut self) {
+        for (label, pointer) in
+            [("findings", "/findings"), ("settled", "/settled"), ("compared", "/accounts")]
+        {
+            let some = |found: &&Json| found.as_array().is_some_and(|found| !found.is_empty());
+            if let Some(found) = self.at(pointer).filter(some).cloned() {
+                self.block(label, &found);
+            }
         }
     }
 

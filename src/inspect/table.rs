@@ -155,6 +155,13 @@ fn policies(entry: &Json) -> String {
 
 /// How it ended, as far as this entry tells.
 fn result(entry: &Json) -> String {
+    if let Some(found) = entry.get("findings").and_then(Json::as_array) {
+        return match found.len() {
+            0 => "nothing new".to_owned(),
+            1 => "1 finding".to_owned(),
+            more => format!("{more} findings"),
+        };
+    }
     let status = entry.get("status").and_then(Json::as_i64).map(|status| status.to_string());
     let word = ["/refusal/name", "/resolution", "/decision"]
         .into_iter()

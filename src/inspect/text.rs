@@ -26,20 +26,33 @@ pub fn plain(text: &str) -> String {
     plain
 }
 
-/// Characters that are invisible or turn the reading order: zero width, bidirectional controls, line and
-/// paragraph separators, byte order mark, tags, interlinear annotation.
+/// Characters that are invisible or turn the reading order: zero width, bidirectional controls, line and paragraph
+/// separators, fillers, selectors, byte order mark, tags, private use, non-characters. The same that no subject may have.
 const fn is_format(c: char) -> bool {
     matches!(
         c,
         '\u{ad}'
+            | '\u{34f}'
             | '\u{61c}'
-            | '\u{180e}'
+            | '\u{115f}'
+            | '\u{1160}'
+            | '\u{17b4}'
+            | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
             | '\u{200b}'..='\u{200f}'
             | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}'
+            | '\u{2800}'
+            | '\u{3164}'
+            | '\u{e000}'..='\u{f8ff}'
+            | '\u{fdd0}'..='\u{fdef}'
+            | '\u{fe00}'..='\u{fe0f}'
             | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{ffff}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{10ffff}'
     )
 }
 
@@ -86,12 +99,6 @@ fn write_members<'a>(
     text.push('\n');
     text.push_str(&"  ".repeat(level));
     text.push(close);
-}
-
-/// An entry's time without its fraction, for a person.
-#[must_use]
-pub fn seconds(time: &str) -> String {
-    time.get(..19).map_or_else(|| time.to_owned(), |seconds| format!("{seconds}Z"))
 }
 
 #[cfg(test)]

@@ -173,7 +173,7 @@ impl Filter {
         self.push_conditions(query);
     }
 
-    fn push_conditions(&self, query: &mut QueryBuilder<Sqlite>) {
+    pub(super) fn push_conditions(&self, query: &mut QueryBuilder<Sqlite>) {
         if let Some(since) = self.since {
             query.push(" AND time >= ").push_bind(rfc3339(since));
         }

@@ -2,6 +2,8 @@
 //!
 //! Opened with `mode=ro`. Not here: what an analyst sees of it (`inspect`), the way to write (`store::writer`).
 
+mod calls;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,6 +18,9 @@ use super::lock::beside;
 use super::sqlite::{narrow, options, unsigned};
 use super::{Activity, By, Count, Filter, Row, Snapshot, StoreError};
 use crate::clock::rfc3339;
+
+#[cfg(test)]
+pub(super) use calls::{ACCOUNTS_FROM, CALLS_FROM, LAST_RECONCILED, RECONCILED_FROM};
 
 /// Connections for reading: two for a console's searches, two for the process itself.
 const CONNECTIONS: u32 = 4;
@@ -344,8 +349,8 @@ impl Reader {
         rows.iter().map(|row| read(row).map_err(|e| self.failed(e))).collect()
     }
 
-    /// The next entries after a `seq` (from the first on, where there is none) whose text holds any of these words,
-    /// oldest first, and at most so many. Reads the text of each entry on the way.
+    /// The next entries after a `seq` (from the first on, where there is none) and up to another one whose text holds any of
+    /// these words, oldest first, and at most so many. Reads the text of each entry on the way.
     ///
     /// # Errors
     /// The database can't be read.
@@ -353,12 +358,14 @@ impl Reader {
         &self,
         words: &[&str],
         after: Option<u64>,
+        up_to: u64,
         limit: u32,
     ) -> Result<Vec<Row>, ReadError> {
         let after = after.map_or(Ok(-1), narrow).map_err(|e| self.failed(e))?;
+        let up_to = narrow(up_to).map_err(|e| self.failed(e))?;
         let mut query =
             QueryBuilder::<Sqlite>::new("SELECT seq, entry FROM entries NOT INDEXED WHERE seq > ");
-        query.push_bind(after).push(" AND (0");
+        query.push_bind(after).push(" AND seq <= ").push_bind(up_to).push(" AND (0");
         for words in words {
             query.push(" OR instr(entry, ").push_bind(*words).push(") > 0");
         }

@@ -8,7 +8,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 use super::conformance::{clock, signer};
 use super::filter::Bounds;
 use super::reader::{
-    AMBIGUOUS, INTENTS_FROM, MARK, NAMED, ONE_SHOT_SINCE, SINCE, UNTIL, WITHIN, WITHOUT_OUTCOME,
+    ACCOUNTS_FROM, AMBIGUOUS, CALLS_FROM, INTENTS_FROM, LAST_RECONCILED, MARK, NAMED, ONE_SHOT_SINCE,
+    RECONCILED_FROM, SINCE, UNTIL, WITHIN, WITHOUT_OUTCOME,
 };
 use super::*;
 use crate::entry::Kind;
@@ -217,9 +218,10 @@ async fn the_newest_mark_tells_from_where_on_intents_are_looked_for() {
 }
 
 #[tokio::test]
-async fn no_start_reads_the_whole_log() {
+async fn neither_a_start_nor_a_comparison_reads_the_whole_log() {
     let log = Log::make().await;
-    for query in [MARK, WITHOUT_OUTCOME, AMBIGUOUS, INTENTS_FROM, ONE_SHOT_SINCE] {
+    let start = [MARK, WITHOUT_OUTCOME, AMBIGUOUS, INTENTS_FROM, ONE_SHOT_SINCE];
+    for query in start.into_iter().chain([ACCOUNTS_FROM, CALLS_FROM, RECONCILED_FROM, LAST_RECONCILED]) {
         let steps = log.plan(query).await;
         assert!(!steps.is_empty(), "no plan of{query}");
         for step in steps {
@@ -260,6 +262,49 @@ async fn a_tunnels_entries_are_found_by_its_index_and_a_page_is_not_sorted() {
     };
     let plan = log.plan(window.rows().sql().as_str()).await.join("\n");
     assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+}
+
+#[tokio::test]
+async fn changes_are_found_by_an_index_and_in_its_order() {
+    let log = Log::make().await;
+    let time = |text: &str| Some(text.parse().unwrap());
+    let hour = || Filter {
+        since: time("2026-01-01T10:00:00Z"),
+        until: time("2026-01-01T11:00:00Z"),
+        limit: Some(9),
+        ..Filter::default()
+    };
+    let of = |which: Filter| Changes { which, ..Changes::default() };
+    let call = Changes { call: Some(id(3)), ..Changes::default() };
+    let tunnel = || Filter { tunnel: Some(BERLIN.into()), ..hour() };
+    for (changes, by) in [
+        (of(hour()), "entries_time"),
+        (of(Filter { subject: Some("ann".into()), ..hour() }), "entries_subject"),
+        (of(tunnel()), "entries_tunnel"),
+        (call.clone(), "entries_request_id"),
+        (of(Filter { limit: Some(9), ..Filter::default() }), "SCAN entries"),
+    ] {
+        let plan = log.plan(changes.query().sql().as_str()).await.join("\n");
+        assert!(plan.contains(by), "{by}: {plan}");
+        let sorted = plan.contains("TEMP B-TREE");
+        assert!(!sorted || by == "entries_tunnel" || by == "entries_request_id", "{by}: {plan}");
+        let found = log.reader.changes(&changes).await.unwrap();
+        let fields: Vec<_> = found.iter().map(|change| change.field.clone().unwrap()).collect();
+        assert_eq!(fields.len(), 2, "{by}");
+    }
+    for (field, count) in [("/description", 1), ("/descr", 0), ("/replay_protection", 1)] {
+        let changes = Changes { field: Some(field.into()), ..Changes::default() };
+        assert_eq!(log.reader.changes(&changes).await.unwrap().len(), count, "{field}");
+    }
+    for none in [
+        of(Filter { kind: Some(Kind::Resolved), ..Filter::default() }),
+        of(Filter { team: Some("web".into()), ..Filter::default() }),
+        of(Filter { operation: Some(Operation::Delete), ..Filter::default() }),
+        of(Filter { tunnel: Some(OSLO.into()), ..Filter::default() }),
+        Changes { places: Some((3, 9)), ..Changes::default() },
+    ] {
+        assert!(log.reader.changes(&none).await.unwrap().is_empty(), "{none:?}");
+    }
 }
 
 #[tokio::test]

@@ -222,7 +222,12 @@ impl World {
 
     /// Runs the program with other arguments to its end.
     pub fn program(&self, args: &[&str]) -> std::process::Output {
-        Command::new(env!("CARGO_BIN_EXE_tunnelwarden")).args(args).env_clear().output().unwrap()
+        Command::new(env!("CARGO_BIN_EXE_tunnelwarden"))
+            .args(args)
+            .env_clear()
+            .env("TZ", "UTC0")
+            .output()
+            .unwrap()
     }
 
     /// The claims of a token for a role, to change and sign.

@@ -69,6 +69,12 @@ impl Bench {
             one_shot_window: LONG,
             heartbeat: LONG,
             resolve_after: Duration::ZERO,
+            reconcile: config::Reconcile {
+                every: None,
+                grace: Duration::ZERO,
+                look_back: Duration::ZERO,
+                accounts: Vec::new(),
+            },
         };
         let ids = Arc::new(Ids::new(clock.clone()));
         let fingerprinter = Fingerprinter::new(b"a key of the tests");

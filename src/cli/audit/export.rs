@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::cursor::Cursor;
+use super::progress::Progress;
 use super::which::Which;
 use super::{Database, unreadable};
 use crate::cli::{Env, Exit, Stop};
@@ -69,8 +70,13 @@ impl Format {
     }
 }
 
-pub(super) async fn run(export: &Export, env: &Env, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
-    let filter = export.which.filter(env.clock.now()).map_err(Stop::usage)?;
+pub(super) async fn run(
+    export: &Export,
+    env: &Env,
+    out: &mut (dyn Write + Send),
+    errors: &mut (dyn Write + Send),
+) -> Result<Exit, Stop> {
+    let filter = export.which.filter(env).map_err(Stop::usage)?;
     let reader = export.database.open(env).await?;
     let mut cursor = match &export.cursor {
         Some(file) => Cursor::open(file, &reader).await?,
@@ -88,6 +94,8 @@ pub(super) async fn run(export: &Export, env: &Env, out: &mut (dyn Write + Send)
         let first = reader.first_since(since).await.map_err(|error| unreadable(&error))?;
         after = after.max(first.and_then(|first| first.checked_sub(1)));
     }
+    // What goes to a terminal itself shows how far it is.
+    let mut progress = Progress::new(env, errors, "entries");
     loop {
         let end = reader.last().await.map_err(|error| unreadable(&error))?;
         let filter = Filter { after, ..filter.clone() };
@@ -109,7 +117,11 @@ pub(super) async fn run(export: &Export, env: &Env, out: &mut (dyn Write + Send)
         }
         write(&text, to.as_mut(), out)?;
         cursor.note(last)?;
+        if to.is_some() {
+            progress.add(rows.len() as u64);
+        }
     }
+    drop(progress);
     reader.close().await;
     Ok(Exit::Good)
 }

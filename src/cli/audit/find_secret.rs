@@ -3,12 +3,14 @@
 use std::io::{BufRead as _, Read as _, Write};
 use std::path::PathBuf;
 
+use jiff::tz::TimeZone;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
+use super::progress::Progress;
 use super::{Database, unreadable};
 use crate::cli::{Env, Exit, Stop};
-use crate::inspect::{Known, Told, find_secret, plain, seconds};
+use crate::inspect::{Known, Told, find_secret, local_text, plain, seconds};
 use crate::secret::SecretString;
 use crate::service::fingerprinter;
 
@@ -43,13 +45,16 @@ pub(super) async fn run(
     let fingerprinter = fingerprinter(&file).map_err(Stop::usage)?;
     let reader = find.database.open(env).await?;
     let secret = ask(errors).await?;
-    let known = find_secret(&reader, &fingerprinter, &secret).await;
+    let known = {
+        let mut progress = Progress::new(env, errors, "entries looked at");
+        find_secret(&reader, &fingerprinter, &secret, &mut |entries| progress.add(entries)).await
+    };
     reader.close().await;
     let known = known.map_err(|error| unreadable(&error))?;
     if find.json {
         writeln!(out, "{}", known.to_json())?;
     } else {
-        write_text(&known, out)?;
+        write_text(&known, &env.zone(), out)?;
     }
     Ok(Exit::Good)
 }
@@ -91,22 +96,22 @@ fn cut(text: &str) -> Result<SecretString, Stop> {
     Ok(SecretString::from(secret))
 }
 
-fn write_text(known: &Known, out: &mut dyn Write) -> Result<(), Stop> {
+fn write_text(known: &Known, zone: &TimeZone, out: &mut dyn Write) -> Result<(), Stop> {
     if known.handled.is_empty() {
         writeln!(out, "never handled: no entry of the record has this secret's fingerprint")?;
     } else {
         writeln!(out, "handled: {} entries have this secret's fingerprint", known.handled.len())?;
     }
     for handled in &known.handled {
-        writeln!(out, "  {} as {}: {}", handled.seq, plain(&handled.what), told(&handled.told))?;
+        writeln!(out, "  {} as {}: {}", handled.seq, plain(&handled.what), told(&handled.told, zone))?;
     }
     for (tunnel, holder) in &known.holders {
         let name = holder.name.as_ref().map_or_else(|| tunnel.clone(), |name| format!("{name} ({tunnel})"));
         writeln!(out, "tunnel {}", plain(&name))?;
         let got = if holder.sure { "got it:  " } else { "MAY HAVE GOT IT, nobody knows how this ended: " };
-        writeln!(out, "  {got}{}", told(&holder.got))?;
+        writeln!(out, "  {got}{}", told(&holder.got, zone))?;
         match &holder.lost {
-            Some(entry) => writeln!(out, "  lost it: {}", told(entry))?,
+            Some(entry) => writeln!(out, "  lost it: {}", told(entry, zone))?,
             None => writeln!(out, "  no later change of its key is known here: IT MAY BE IN USE")?,
         }
     }
@@ -120,10 +125,10 @@ fn write_text(known: &Known, out: &mut dyn Write) -> Result<(), Stop> {
 }
 
 /// When, who and what.
-fn told(told: &Told) -> String {
+fn told(told: &Told, zone: &TimeZone) -> String {
     let line = format!(
         "{} {} {} {}, request {}",
-        seconds(told.word("time")),
+        seconds(&local_text(told.word("time"), zone)),
         told.word("subject"),
         told.word("operation"),
         told.word("kind"),

@@ -2,10 +2,12 @@
 
 use std::io::Write;
 
+use jiff::tz::TimeZone;
+
 use super::which::parse_some_time;
 use super::{Database, unreadable};
 use crate::cli::{Env, Exit, Stop};
-use crate::inspect::{moment, plain, read_entry};
+use crate::inspect::{localized, moment, plain, read_entry};
 use crate::store::{Filter, Reader, Row};
 
 /// Entries that are read at once.
@@ -31,8 +33,8 @@ pub struct History {
 }
 
 pub(super) async fn run(history: &History, env: &Env, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
-    let now = env.clock.now();
-    let time = |text: &Option<String>| parse_some_time(text.as_deref(), now).map_err(Stop::usage);
+    let time = |text: &Option<String>| parse_some_time(text.as_deref(), env).map_err(Stop::usage);
+    let zone = env.zone();
     let (since, until) = (time(&history.since)?, time(&history.until)?);
     let reader = history.database.open(env).await?;
     let ids = ids(&reader, &history.tunnel).await?;
@@ -47,7 +49,7 @@ pub(super) async fn run(history: &History, env: &Env, out: &mut (dyn Write + Sen
         }
         for page in seqs.chunks(PAGE) {
             let rows = reader.entries(page).await.map_err(|error| unreadable(&error))?;
-            rows.iter().try_for_each(|row| write_row(row, id, history.json, out))?;
+            rows.iter().try_for_each(|row| write_row(row, id, (!history.json).then_some(&zone), out))?;
         }
     }
     reader.close().await;
@@ -57,22 +59,23 @@ pub(super) async fn run(history: &History, env: &Env, out: &mut (dyn Write + Sen
     Ok(Exit::Good)
 }
 
-fn write_row(row: &Row, tunnel: &str, json: bool, out: &mut dyn Write) -> Result<(), Stop> {
-    if json {
+/// For a person in a zone, or as it is stored.
+fn write_row(row: &Row, tunnel: &str, zone: Option<&TimeZone>, out: &mut dyn Write) -> Result<(), Stop> {
+    let Some(zone) = zone else {
         writeln!(out, "{}", row.entry)?;
         return Ok(());
-    }
+    };
     let entry = read_entry(row.entry.as_bytes()).map_err(|e| {
         Stop::failed(format_args!("entry {} can't be read: {e}; run `tunnelwarden audit verify`", row.seq))
     })?;
-    let moment = moment(&entry, tunnel);
+    let moment = moment(&localized(entry, zone), tunnel);
     writeln!(out, "{}", moment.what)?;
     moment.changes.iter().try_for_each(|change| writeln!(out, "    {change}"))?;
     Ok(())
 }
 
 /// The tunnel's id; of a name, the ids of all tunnels that were called so.
-async fn ids(reader: &Reader, tunnel: &str) -> Result<Vec<String>, Stop> {
+pub(super) async fn ids(reader: &Reader, tunnel: &str) -> Result<Vec<String>, Stop> {
     if tunnel.len() == 32 && tunnel.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Ok(vec![tunnel.to_ascii_lowercase()]);
     }

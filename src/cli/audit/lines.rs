@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
+use jiff::tz::TimeZone;
+
 use super::color::Paint;
 use super::unreadable;
 use crate::cli::{Env, Stop};
-use crate::inspect::{Line, Table, read_entry};
+use crate::inspect::{Line, Table, localized, read_entry};
 use crate::json::Json;
 use crate::store::{Filter, ReadError, Reader, Row};
 
@@ -22,16 +24,18 @@ pub(super) struct Lines<'a> {
     table: Option<Table>,
     width: Option<usize>,
     paint: Paint,
+    zone: TimeZone,
     json: bool,
 }
 
 impl<'a> Lines<'a> {
     pub(super) fn new(reader: &'a Reader, env: &Env, json: bool) -> Self {
         Self {
-            names: Names { reader, known: BTreeMap::new() },
+            names: Names::new(reader),
             table: None,
             width: env.vars.get("COLUMNS").and_then(|columns| columns.parse().ok()),
             paint: Paint { colors: env.colors() },
+            zone: env.zone(),
             json,
         }
     }
@@ -49,7 +53,9 @@ impl<'a> Lines<'a> {
                 Stop::failed(format_args!("entry {} can't be read: {e}; {remedy}", row.seq))
             })?;
             self.names.learn(&entry).await?;
-            lines.push(Line::of(&entry, &|id| self.names.known.get(id).cloned().flatten()));
+            lines.push(Line::of(&localized(entry, &self.zone), &|id| {
+                self.names.known.get(id).cloned().flatten()
+            }));
         }
         if self.table.is_none() {
             let fit = Table::fit(&lines, self.width);
@@ -65,14 +71,23 @@ impl<'a> Lines<'a> {
 }
 
 /// What tunnels are called: calls that read no state have only their ids.
-struct Names<'a> {
+pub(super) struct Names<'a> {
     reader: &'a Reader,
     known: BTreeMap<String, Option<String>>,
 }
 
-impl Names<'_> {
+impl<'a> Names<'a> {
+    pub(super) const fn new(reader: &'a Reader) -> Self {
+        Self { reader, known: BTreeMap::new() }
+    }
+
+    /// What the tunnel with this id is called, as far as it was learned.
+    pub(super) fn known(&self, id: &str) -> Option<&str> {
+        self.known.get(id).and_then(Option::as_deref)
+    }
+
     /// Learns what the entry says, and looks in the record for what it does not.
-    async fn learn(&mut self, entry: &Json) -> Result<(), Stop> {
+    pub(super) async fn learn(&mut self, entry: &Json) -> Result<(), Stop> {
         for tunnel in entry.get("tunnels").and_then(Json::as_array).unwrap_or_default() {
             let Some(id) = text_of(tunnel, "id") else { continue };
             if let Some(name) = text_of(tunnel, "name") {

@@ -2,8 +2,6 @@
 
 use std::io::Write;
 
-use jiff::Timestamp;
-
 use super::lines::Lines;
 use super::which::Which;
 use super::{Database, unreadable, views};
@@ -46,17 +44,17 @@ fn parse_view(name: &str) -> Result<View, String> {
 }
 
 impl List {
-    fn filter(&self, now: Timestamp) -> Result<Filter, String> {
+    fn filter(&self, env: &Env) -> Result<Filter, String> {
         Ok(Filter {
             no_heartbeats: !self.json,
             limit: (self.limit > 0).then_some(self.limit),
-            ..self.which.filter(now)?
+            ..self.which.filter(env)?
         })
     }
 }
 
 pub(super) async fn run(list: &List, env: &Env, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
-    let mut filter = list.filter(env.clock.now()).map_err(Stop::usage)?;
+    let mut filter = list.filter(env).map_err(Stop::usage)?;
     let reader = list.database.open(env).await?;
     if let Some(view) = list.view {
         return views::run(list, view, filter, &reader, out).await;

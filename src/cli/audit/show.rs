@@ -5,7 +5,7 @@ use std::io::Write;
 use super::color::Paint;
 use super::{Database, unreadable};
 use crate::cli::{Env, Exit, Stop};
-use crate::inspect::{plain, pretty, read_entry, story};
+use crate::inspect::{localized, plain, pretty, read_entry, story};
 
 /// Shows a call.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -33,12 +33,13 @@ pub(super) async fn run(show: &Show, env: &Env, out: &mut (dyn Write + Send)) ->
             "no entry has `{id}` as its id or request id; look for it with `audit list`"
         )));
     }
+    let zone = env.zone();
     let mut entries = Vec::with_capacity(rows.len());
     for row in rows {
         match read_entry(row.entry.as_bytes()) {
             _ if show.json => writeln!(out, "{}", row.entry)?,
             Ok(entry) if show.full => writeln!(out, "entry {}\n{}", row.seq, pretty(&entry))?,
-            Ok(entry) => entries.push((row.seq, entry)),
+            Ok(entry) => entries.push((row.seq, localized(entry, &zone))),
             Err(e) => writeln!(out, "entry {} can't be read: {e}; run `tunnelwarden audit verify`", row.seq)?,
         }
     }

@@ -31,7 +31,7 @@ pub struct Stats {
 }
 
 pub(super) async fn run(stats: &Stats, env: &Env, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
-    let which = stats.which.filter(env.clock.now()).map_err(Stop::usage)?;
+    let which = stats.which.filter(env).map_err(Stop::usage)?;
     let filter = Filter { limit: (stats.limit > 0).then_some(stats.limit), ..which };
     let reader = stats.database.open(env).await?;
     let mut json = Object::new();

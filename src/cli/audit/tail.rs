@@ -36,7 +36,7 @@ pub struct Tail {
 }
 
 pub(super) async fn run(tail: &Tail, env: &Env, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
-    let which = tail.which.filter(env.clock.now()).map_err(Stop::usage)?;
+    let which = tail.which.filter(env).map_err(Stop::usage)?;
     let which = Filter { no_heartbeats: !tail.json, ..which };
     let reader = tail.database.open(env).await?;
     // Before the newest are looked for: what comes meanwhile is behind it, or among them.

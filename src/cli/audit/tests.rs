@@ -1,6 +1,7 @@
 //! The three commands over a small log: what they print and how they exit.
 
-use std::collections::BTreeMap;
+mod hostile;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +17,8 @@ use crate::store::{Settings, Store};
 
 #[derive(Parser, Debug)]
 struct Line {
-    #[command(subcommand)]
-    command: Command,
+    #[command(flatten)]
+    args: Args,
 }
 
 struct Bench {
@@ -36,6 +37,10 @@ fn entry(n: u32) -> String {
 
 impl Bench {
     async fn make() -> Self {
+        Self::with((0..5).map(entry).collect()).await
+    }
+
+    async fn with(entries: Vec<String>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (secret, public_key) = generate_key("tunnelwarden/test").unwrap();
         let signer = Arc::new(Signer::new(secret.expose_secret()).unwrap());
@@ -47,14 +52,15 @@ impl Bench {
             append_timeout: Duration::from_secs(10),
         };
         let store = Store::open(settings, signer, clock.clone()).await.unwrap();
-        store.append((0..5).map(entry).collect()).await.unwrap();
+        store.append(entries).await.unwrap();
         store.close().await;
         std::fs::write(path("key"), secret.expose_secret()).unwrap();
         std::fs::write(path("key.pub"), &public_key).unwrap();
         let config = "[audit]\ndatabase = \"sqlite:audit.db\"\nsigning_key_file = \"key\"\n\
                       checkpoint_file = \"checkpoint.txt\"\n";
         std::fs::write(path("config.toml"), config).unwrap();
-        let env = Env { vars: BTreeMap::new(), clock, terminal: Terminal::default() };
+        let vars = [("TZ".to_owned(), "UTC0".to_owned())].into();
+        let env = Env { vars, clock, terminal: Terminal::default() };
         Self { env, directory, public_key }
     }
 
@@ -77,7 +83,7 @@ impl Bench {
         });
         let line = Line::try_parse_from(["audit".to_owned()].into_iter().chain(words)).unwrap();
         let (mut out, mut errors) = (Vec::new(), Vec::new());
-        let done = run(&line.command, &self.env, &mut out, &mut errors).await;
+        let done = run(&line.args, &self.env, &mut out, &mut errors).await;
         let (said, told) = (String::from_utf8(out).unwrap(), String::from_utf8(errors).unwrap());
         match done {
             Ok(exit) => (exit, said, told),
@@ -132,6 +138,32 @@ async fn json_is_what_is_stored_byte_for_byte_and_tables_are_fit_for_a_terminal(
 }
 
 #[tokio::test]
+async fn a_person_reads_times_and_says_days_in_their_zone_or_in_utc() {
+    let mut bench = Bench::make().await;
+    let id = uuid::Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0004);
+    bench.env.vars.insert("TZ".to_owned(), "XST+3:30".to_owned());
+    let show = format!("show --database @audit.db {id}");
+    for (line, says) in [
+        ("list --database @audit.db", "2025-12-31T20:30:04-03:30"),
+        (show.as_str(), "2025-12-31T20:30:04.000000-03:30"),
+        ("tail --database @audit.db", "2025-12-31T20:30:04-03:30"),
+        ("list --database @audit.db --since 2026-01-01", "no entry fits"),
+        ("list --database @audit.db --until 2026-01-01 --json", "00:00:04.000000Z"),
+        ("list --database @audit.db --utc", "2026-01-01T00:00:04Z"),
+        ("list --utc --database @audit.db --since 2026-01-01", "2026-01-01T00:00:04Z"),
+        ("list --database @audit.db --json", "2026-01-01T00:00:04.000000Z"),
+    ] {
+        let (exit, said) = bench.run(line).await;
+        assert!(exit == Exit::Good && said.contains(says), "{line}: {said}");
+    }
+    for unknown in ["", "Nowhere/Atall", ":", "\u{1b}"] {
+        bench.env.vars.insert("TZ".to_owned(), unknown.to_owned());
+        let (_, said) = bench.run("list --database @audit.db").await;
+        assert!(said.contains("2026-01-01T00:00:04Z"), "{unknown}: {said}");
+    }
+}
+
+#[tokio::test]
 async fn tampering_exits_with_3_and_names_the_entry() {
     let bench = Bench::make().await;
     let mut file = std::fs::read(bench.path("audit.db")).unwrap();
@@ -182,7 +214,7 @@ async fn lists_and_stories_are_colored_on_a_terminal_and_nowhere_else() {
         for (name, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
             bench.env.vars.insert(name.to_owned(), value.to_owned());
             assert_eq!(bench.run(command).await.1, bare, "{name}");
-            bench.env.vars.clear();
+            bench.env.vars.remove(name);
         }
         let (_, json) = bench.run(&format!("{command} --json")).await;
         assert!(!json.contains("\u{1b}["), "{json}");
@@ -200,6 +232,20 @@ async fn a_verification_tells_a_terminal_how_far_it_is_and_tidies_up() {
     let (exit, again, told) = bench.run_and_tell(verify).await;
     assert_eq!((exit, again), (Exit::Good, said), "the answer is the same");
     assert!(told.contains("\r5 entries") && told.ends_with("\r\u{1b}[K"), "{told:?}");
+}
+
+#[tokio::test]
+async fn an_export_into_a_file_tells_a_terminal_how_far_it_is_and_nobody_else() {
+    let mut bench = Bench::make().await;
+    for (terminal, line, told) in [
+        (true, "export --database @audit.db --to @one", "\r5 entries\r\u{1b}[K"),
+        (true, "export --database @audit.db", ""),
+        (false, "export --database @audit.db --to @two", ""),
+    ] {
+        bench.env.terminal.errors = terminal;
+        assert_eq!(bench.run_and_tell(line).await.2, told, "{line}");
+    }
+    assert_eq!(std::fs::read(bench.path("one")).unwrap(), std::fs::read(bench.path("two")).unwrap());
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! Which entries are asked for: the flags that `list` and `export` have in common.
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::Timestamp;
 
+use crate::cli::Env;
 use crate::entry::Kind;
 use crate::inspect::parse_time;
 use crate::operation::Operation;
@@ -35,10 +36,10 @@ pub struct Which {
 
 impl Which {
     /// The filter that the flags make.
-    pub(super) fn filter(&self, now: Timestamp) -> Result<Filter, String> {
+    pub(super) fn filter(&self, env: &Env) -> Result<Filter, String> {
         Ok(Filter {
-            since: parse_some_time(self.since.as_deref(), now)?,
-            until: parse_some_time(self.until.as_deref(), now)?,
+            since: parse_some_time(self.since.as_deref(), env)?,
+            until: parse_some_time(self.until.as_deref(), env)?,
             subject: self.subject.clone(),
             team: self.team.clone(),
             tunnel: self.tunnel.clone(),
@@ -60,6 +61,6 @@ fn parse_kind(name: &str) -> Result<Kind, String> {
 }
 
 /// A time, if one is given.
-pub(super) fn parse_some_time(text: Option<&str>, now: Timestamp) -> Result<Option<Timestamp>, String> {
-    text.map(|text| parse_time(text, now, &TimeZone::UTC)).transpose()
+pub(super) fn parse_some_time(text: Option<&str>, env: &Env) -> Result<Option<Timestamp>, String> {
+    text.map(|text| parse_time(text, env.clock.now(), &env.zone())).transpose()
 }

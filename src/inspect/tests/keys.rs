@@ -64,14 +64,15 @@ async fn the_key_of_the_later_turn_is_the_one_in_use_although_the_earlier_end_wa
     ])
     .await;
     for (key, lost_to) in [("the first key", Some("s2")), ("the second key", None)] {
-        let known = find_secret(&reader, &printer, &SecretString::from(key)).await.unwrap();
+        let known = find_secret(&reader, &printer, &SecretString::from(key), &mut |_| {}).await.unwrap();
         let holder = &known.holders[TUNNEL];
         assert_eq!(holder.lost.as_ref().map(|lost| lost.word("subject")), lost_to, "{key}");
         assert!(holder.sure && holder.name.as_deref() == Some("berlin"), "{holder:?}");
     }
     // By another key of fingerprints nothing is known, and that is said.
     let other = Fingerprinter::new(b"another key of the tests.");
-    let known = find_secret(&reader, &other, &SecretString::from("the first key")).await.unwrap();
+    let known =
+        find_secret(&reader, &other, &SecretString::from("the first key"), &mut |_| {}).await.unwrap();
     assert!(known.handled.is_empty() && known.other_keys);
 }
 
