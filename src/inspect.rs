@@ -7,6 +7,7 @@ mod ages;
 mod changes;
 mod csv;
 mod history;
+mod local;
 mod notes;
 mod ocsf;
 mod prove;
@@ -16,7 +17,7 @@ mod secret;
 mod story;
 mod table;
 mod text;
-mod time;
+
 mod verify;
 
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub use ages::{KeyAge, key_ages};
 pub use changes::{change_json, change_line};
 pub use csv::{csv, csv_heading};
 pub use history::{Moment, moment};
+pub use local::{local, local_text, localized, seconds};
 pub use ocsf::ocsf;
 pub use prove::{ProveError, prove};
 pub use report::{Bad, Report, VerifyError};
@@ -33,7 +35,6 @@ pub use secret::{Handled, Holder, Known, Told, find_secret, place};
 pub use story::{LABEL, story};
 pub use table::{Line, Table};
 pub use text::{plain, pretty};
-pub use time::{local, local_text, localized, seconds};
 pub use verify::{Evidence, verify};
 
 use crate::json;
