@@ -7,6 +7,7 @@ mod ages;
 mod changes;
 mod csv;
 mod history;
+mod local;
 mod metadata;
 mod notes;
 mod ocsf;
@@ -19,7 +20,6 @@ mod table;
 mod text;
 mod time;
 mod verify;
-mod when;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +28,7 @@ pub use ages::{KeyAge, KeyAges};
 pub use changes::{change_json, change_line};
 pub use csv::{csv, csv_heading};
 pub use history::{Moment, moment};
+pub use local::{local, local_text, localized, seconds};
 pub use metadata::metadata;
 pub use ocsf::ocsf;
 pub use prove::{ProveError, prove};
@@ -36,9 +37,8 @@ pub use secret::{Handled, Holder, Known, Told, find_secret, place};
 pub use story::{LABEL, story, story_lines};
 pub use table::{Line, Table};
 pub use text::{plain, pretty};
-pub use time::{local, local_text, localized, seconds};
+pub use time::parse_time;
 pub use verify::{Evidence, verify};
-pub use when::parse_time;
 
 use crate::json;
 

@@ -1,68 +1,84 @@
-//! Times as a person reads them: in their own zone, to the second, with the offset from UTC.
+//! Times as people write them.
 //!
-//! What is stored and what is JSON is UTC. Not here: which zone it is (`cli::Env`).
+//! Not here: times as the record has them (`clock::rfc3339`).
 
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp, civil, tz::TimeZone};
 
-use crate::clock::rfc3339;
-use crate::json::Json;
+use super::plain;
 
-/// A time in a zone, in the form of the record: `2026-01-31T13:00:00.000000+01:00`, with `Z` where that is UTC.
-#[must_use]
-pub fn local(time: Timestamp, zone: &TimeZone) -> String {
-    let offset = zone.to_offset(time);
-    if offset.is_zero() { rfc3339(time) } else { format!("{:.6}", time.display_with_offset(offset)) }
-}
-
-/// A time as it is stored, in a zone; a text that is none stays as it is.
-#[must_use]
-pub fn local_text(time: &str, zone: &TimeZone) -> String {
-    time.parse().map_or_else(|_| time.to_owned(), |time| local(time, zone))
-}
-
-/// An entry whose own time is told in a zone: to be shown, and for nothing else.
-#[must_use]
-pub fn localized(mut entry: Json, zone: &TimeZone) -> Json {
-    if let Some(time) = entry.as_object_mut().and_then(|entry| entry.get_mut("time"))
-        && let Some(shown) = time.as_str().map(|text| local_text(text, zone))
-    {
-        *time = shown.into();
+/// A time, given as one, as a day (its beginning in `zone`), or as how long before `now`.
+///
+/// # Errors
+/// In our words, what may be written.
+pub fn parse_time(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, String> {
+    let wrong =
+        || format!("`{}` is no time; write 2026-01-31, 2026-01-31T12:00:00Z, or 30m, 2h, 7d", plain(text));
+    if let Ok(time) = text.parse() {
+        return Ok(time);
     }
-    entry
-}
-
-/// A time of the form of the record without its fraction.
-#[must_use]
-pub fn seconds(time: &str) -> String {
-    let Some((seconds, rest)) = time.split_at_checked(19) else { return time.to_owned() };
-    let offset = rest.trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
-    format!("{seconds}{}", if offset.is_empty() { "Z" } else { offset })
+    if let Ok(day) = text.parse::<civil::Date>() {
+        let begins = day.to_datetime(civil::Time::midnight());
+        return zone.to_timestamp(begins).map_err(|_| wrong());
+    }
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 24 * 3600,
+        'w' => 7 * 24 * 3600,
+        _ => return Err(wrong()),
+    };
+    let digits = text.strip_suffix(unit).filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+    let count: i64 = digits.and_then(|digits| digits.parse().ok()).ok_or_else(wrong)?;
+    let ago = count.checked_mul(seconds).ok_or_else(wrong)?;
+    now.checked_sub(SignedDuration::from_secs(ago)).map_err(|_| wrong())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[track_caller]
+    fn check(text: &str, expected: Option<&str>) {
+        check_in("UTC0", text, expected);
+    }
+
+    #[track_caller]
+    fn check_in(zone: &str, text: &str, expected: Option<&str>) {
+        let now = "2026-03-10T12:00:00Z".parse().unwrap();
+        let zone = TimeZone::posix(zone).unwrap();
+        assert_eq!(
+            parse_time(text, now, &zone).ok().map(|time| time.to_string()).as_deref(),
+            expected,
+            "{text}"
+        );
+    }
+
     #[test]
-    fn a_time_is_told_in_a_zone_with_its_offset() {
-        let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
-        for (stored, shown) in [
-            ("2026-01-31T12:00:00.123456Z", "2026-01-31T13:00:00+01:00"),
-            ("2026-07-31T23:30:00.000000Z", "2026-08-01T01:30:00+02:00"),
-            // The hour that is there twice.
-            ("2026-10-25T00:30:00.000000Z", "2026-10-25T02:30:00+02:00"),
-            ("2026-10-25T01:30:00.000000Z", "2026-10-25T02:30:00+01:00"),
-            ("no time", "no time"),
+    fn a_time_is_a_moment_a_day_or_how_long_ago() {
+        check("2026-01-31T12:00:00Z", Some("2026-01-31T12:00:00Z"));
+        check("2026-01-31T12:00:00+02:00", Some("2026-01-31T10:00:00Z"));
+        check("2026-01-31", Some("2026-01-31T00:00:00Z"));
+        check_in("CET-1CEST,M3.5.0,M10.5.0/3", "2026-01-31", Some("2026-01-30T23:00:00Z"));
+        check_in("CET-1CEST,M3.5.0,M10.5.0/3", "2026-07-31", Some("2026-07-30T22:00:00Z"));
+        check_in("EST5", "2026-01-31T12:00:00Z", Some("2026-01-31T12:00:00Z"));
+        check("90s", Some("2026-03-10T11:58:30Z"));
+        check("2h", Some("2026-03-10T10:00:00Z"));
+        check("7d", Some("2026-03-03T12:00:00Z"));
+        for wrong in [
+            "",
+            "d",
+            "-1d",
+            "+1d",
+            "1.5h",
+            "7y",
+            "99999999999999999999d",
+            "9223372036854775807w",
+            "7é",
+            "2026-02-30",
         ] {
-            assert_eq!(seconds(&local_text(stored, &zone)), shown);
+            check(wrong, None);
         }
-        let utc = TimeZone::posix("UTC0").unwrap();
-        assert_eq!(seconds(&local_text("2026-01-31T12:00:00.123456Z", &utc)), "2026-01-31T12:00:00Z");
-        assert_eq!(seconds("2026-01-31T12:00:00Z"), "2026-01-31T12:00:00Z");
-        let entry =
-            crate::inspect::read_entry(br#"{"kind":"k","time":"2026-01-31T12:00:00.123456Z"}"#).unwrap();
-        let shown = r#"{"kind":"k","time":"2026-01-31T13:00:00.123456+01:00"}"#;
-        assert_eq!(localized(entry, &zone).to_text(), shown);
     }
 }
