@@ -8,13 +8,14 @@
 //! Not here: what is served where (`api`, `console`), the questions' SQL (`store`), the terminal (`cli::audit`), which
 //! needs the file and so records nothing.
 
+mod answers;
 mod asked;
 mod credential;
 mod leases;
 mod overview;
+mod places;
 mod verification;
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,13 +29,16 @@ use crate::authorize::{Depth, Ruling};
 use crate::caller::Caller;
 use crate::clock::rfc3339;
 use crate::entry::Kind;
-use crate::inspect::{self, KeyAge, KeyAges, metadata, read_entry};
+use crate::inspect::KeyAges;
 use crate::json::{Json, Object};
+use crate::limit::AddressGate;
+use crate::operation::Class;
 use crate::pipeline::Pipeline;
 use crate::refusal::Refusal;
-use crate::seal::{EntryProof, Verifier};
-use crate::store::{By, Count, Filter, ReadError, Reader, Row, Rows, View};
+use crate::seal::Verifier;
+use crate::store::Reader;
 
+pub use answers::Page;
 pub use asked::{Asked, MAX_TEXT};
 pub use credential::{COOKIE, Door, cookie_of};
 pub use overview::{Activity, Overview};
@@ -42,6 +46,7 @@ pub use verification::State as VerificationState;
 
 use asked::Question;
 use leases::Leases;
+use places::{Place, Places};
 use verification::Verification;
 
 /// Questions that are answered at once: the database has as many connections for them.
@@ -60,7 +65,9 @@ pub struct Desk {
     reader: Reader,
     verifier: Verifier,
     token_header: Option<HeaderName>,
+    gate: AddressGate,
     leases: Leases,
+    places: Places,
     ages: Mutex<KeyAges>,
     verification: Verification,
     turns: Semaphore,
@@ -107,6 +114,13 @@ pub struct Told<T> {
     pub what: T,
 }
 
+/// A turn at the database.
+#[derive(Debug)]
+struct Turn<'a> {
+    _place: Place,
+    _permit: SemaphorePermit<'a>,
+}
+
 /// A stored entry, as deep as its reader may see.
 #[derive(Clone, Debug)]
 pub struct Shown {
@@ -117,15 +131,18 @@ pub struct Shown {
 }
 
 impl Desk {
-    /// A desk before this record.
+    /// A desk before this record. The gate is its own: whoever comes here without a token must not shut out callers.
     #[must_use]
     pub fn new(
         pipeline: Arc<Pipeline>,
         reader: Reader,
         verifier: Verifier,
         token_header: Option<HeaderName>,
+        gate: AddressGate,
     ) -> Self {
         Self {
+            gate,
+            places: Places::default(),
             leases: Leases::new(Arc::clone(&pipeline.clock)),
             verification: Verification::default(),
             pipeline,
@@ -149,17 +166,21 @@ impl Desk {
     /// Why not. It is recorded, but for what addresses without a good token send beyond their bound.
     pub async fn enter(&self, door: Door, address: IpAddr, headers: &HeaderMap) -> Result<Reading, Refusal> {
         self.pipeline.auditor.admits()?;
-        let found = credential::find(door, headers, self.token_header.as_ref());
-        let identified = match found {
-            Ok(token) => self.pipeline.identify(address, &token).await,
-            Err(refusal) => self.pipeline.gate.check(address).and(Err(refusal)).inspect_err(|_| {
-                self.pipeline.gate.failed(address);
-            }),
+        let identified = match credential::find(door, headers, self.token_header.as_ref()) {
+            Ok(token) => self.pipeline.identify(&self.gate, address, &token).await,
+            // They are sent to sign in, and told nothing.
+            Err(nobody @ Refusal::TokenMissing { .. }) if door == Door::Console => return Err(nobody),
+            Err(refusal) => {
+                self.gate.check(address).and(Err(refusal)).inspect_err(|_| self.gate.failed(address))
+            }
         };
         let caller = match identified {
             Ok(identified) => Arc::clone(identified.caller()),
             Err(refusal) => return Err(self.refused(door, address, None, refusal).await),
         };
+        if let Err(refused) = self.pipeline.limiter.admit(&caller, Class::Read) {
+            return Err(self.refused(door, address, Some(&caller), refused.refusal).await);
+        }
         let authorizer = self.pipeline.authorizer();
         let ask = |depth| authorizer.decide_audit(&caller, depth, address, self.now());
         let mut policies = match ask(Depth::Metadata) {
@@ -187,7 +208,8 @@ impl Desk {
         caller: Option<&Caller>,
         refusal: Refusal,
     ) -> Refusal {
-        if matches!(refusal, Refusal::AddressLimited { .. }) && !self.pipeline.gate.tells(address) {
+        let often = matches!(refusal, Refusal::AddressLimited { .. } | Refusal::QuotaSpent { .. });
+        if often && !self.gate.tells(address) {
             self.pipeline.metrics.unanswered(&refusal);
             return refusal;
         }
@@ -217,6 +239,7 @@ impl Desk {
         if let Some(request_id) = self.leases.held(&digest) {
             return Ok(Told { request_id, what });
         }
+        let lease = self.leases.begin();
         let mut members = Object::new();
         caller_members(&mut members, &reading.caller);
         members.set("client_address", reading.address.to_string());
@@ -226,203 +249,19 @@ impl Desk {
         let mut read = question.members();
         read.set("door", reading.door.name());
         read.set("depth", reading.depth.action());
-        read.set("covers_until", rfc3339(self.leases.until()));
+        read.set("covers_until", rfc3339(lease.until));
         members.set("read", read);
         let request_id = self.pipeline.auditor.note(Kind::AuditRead, members).await?;
-        self.leases.take(digest, request_id);
+        self.leases.take(digest, lease, request_id);
         Ok(Told { request_id, what })
     }
 
-    async fn turn(&self) -> Result<SemaphorePermit<'_>, Refusal> {
+    /// Waits for a turn at the database, of which one reader has two at most, waiting ones too.
+    async fn turn(&self, reading: &Reading) -> Result<Turn<'_>, Refusal> {
         let busy = || Refusal::Overloaded { retry_after: Duration::from_secs(2) };
+        let place = self.places.take(&reading.caller).ok_or_else(busy)?;
         let turn = tokio::time::timeout(TURN, self.turns.acquire()).await.map_err(|_| busy())?;
-        turn.map_err(|_| Refusal::Internal)
-    }
-
-    /// A question with its filter, of which texts are kept that the record has already.
-    async fn question(&self, what: &str, asked: &Asked, any: bool) -> Result<Question, Refusal> {
-        let known = |filter: Filter| async move {
-            let filter = Filter { limit: Some(1), ..filter };
-            Ok::<_, Refusal>(any || !self.reader.find(&filter).await.map_err(unreadable)?.is_empty())
-        };
-        let subject = match &asked.subject {
-            Some(subject) => known(Filter { subject: Some(subject.clone()), ..Filter::default() }).await?,
-            None => false,
-        };
-        let tunnel = match &asked.tunnel {
-            Some(tunnel) => known(Filter { tunnel: Some(tunnel.clone()), ..Filter::default() }).await?,
-            None => false,
-        };
-        Ok(Question::new(what, asked, asked::Known { subject, tunnel, team: any, field: any }))
-    }
-
-    /// The newest entries that fit, or the oldest after one.
-    ///
-    /// # Errors
-    /// The record can't be read, or the question can't be recorded.
-    pub async fn entries(
-        &self,
-        reading: &Reading,
-        asked: &Asked,
-        filter: &Filter,
-    ) -> Result<Told<Vec<Shown>>, Refusal> {
-        let turn = self.turn().await?;
-        let rows = self.reader.list(filter).await.map_err(unreadable)?;
-        let question = self.question("entries", asked, !rows.is_empty()).await?;
-        drop(turn);
-        self.note(reading, &question, shown(reading, rows)).await
-    }
-
-    /// All entries of one call, oldest first, by its request id or the id of any of them.
-    ///
-    /// # Errors
-    /// As above.
-    pub async fn call(&self, reading: &Reading, id: Uuid) -> Result<Told<Vec<Shown>>, Refusal> {
-        let turn = self.turn().await?;
-        let rows = self.reader.get(&id.to_string()).await.map_err(unreadable)?;
-        drop(turn);
-        self.note(reading, &Question::of("call", id.to_string()), shown(reading, rows)).await
-    }
-
-    /// Rows of a view, newest first.
-    ///
-    /// # Errors
-    /// As above.
-    pub async fn rows(
-        &self,
-        reading: &Reading,
-        view: View,
-        asked: &Asked,
-        filter: &Filter,
-        least: usize,
-    ) -> Result<Told<Rows>, Refusal> {
-        let turn = self.turn().await?;
-        let field = asked.field.as_deref();
-        let mut rows = self.reader.view(view, filter, field, least).await.map_err(unreadable)?;
-        let question = self.question(view.name(), asked, !rows.rows.is_empty()).await?;
-        drop(turn);
-        if reading.depth == Depth::Metadata {
-            rows.rows.iter_mut().for_each(hide);
-        }
-        self.note(reading, &question, rows).await
-    }
-
-    /// Counts of calls.
-    ///
-    /// # Errors
-    /// As above.
-    pub async fn counts(
-        &self,
-        reading: &Reading,
-        asked: &Asked,
-        filter: &Filter,
-        by: By,
-    ) -> Result<Told<Vec<Count>>, Refusal> {
-        let turn = self.turn().await?;
-        let counts = self.reader.counts(filter, by).await.map_err(unreadable)?;
-        let question = self.question("statistics", asked, !counts.is_empty()).await?;
-        drop(turn);
-        self.note(reading, &question, counts).await
-    }
-
-    /// The tunnels that are left, with the ages of their keys, by id; of one only where it is given.
-    ///
-    /// # Errors
-    /// As above.
-    pub async fn key_ages(
-        &self,
-        reading: &Reading,
-        only: Option<&str>,
-    ) -> Result<Told<Vec<(String, KeyAge)>>, Refusal> {
-        let turn = self.turn().await?;
-        let mut ages = self.ages.lock().await;
-        ages.follow(&self.reader).await.map_err(unreadable)?;
-        let found = match only {
-            Some(tunnel) => ages.of(tunnel).map(|age| (tunnel.to_owned(), age.clone())).into_iter().collect(),
-            None => ages.left().map(|(id, age)| (id.to_owned(), age.clone())).collect(),
-        };
-        drop((ages, turn));
-        self.note(reading, &Question::of("key_ages", only.unwrap_or_default().to_owned()), found).await
-    }
-
-    /// What tunnels are called, as far as it is known without reading for it.
-    #[must_use]
-    pub fn names(&self, _reading: &Reading) -> BTreeMap<String, String> {
-        self.ages.try_lock().map(|ages| ages.names()).unwrap_or_default()
-    }
-
-    /// Reads what is known of tunnels and their keys, so that the first reader need not wait for it.
-    pub async fn prepare(&self) {
-        if let Err(error) = self.ages.lock().await.follow(&self.reader).await {
-            tracing::warn!(error = %error, "the record can't be read for the ages of keys");
-        }
-    }
-
-    /// The ids of the tunnels that a person may mean: by id, or by a name that they have or had.
-    ///
-    /// # Errors
-    /// The record can't be read.
-    pub async fn tunnels(&self, _reading: &Reading, named: &str) -> Result<Vec<String>, Refusal> {
-        if named.len() == 32 && named.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Ok(vec![named.to_ascii_lowercase()]);
-        }
-        self.reader.tunnels_named(named).await.map_err(unreadable)
-    }
-
-    /// The proof of an entry; none where there is no such entry.
-    ///
-    /// # Errors
-    /// The reader may not see bodies, which are in it; or as above.
-    pub async fn prove(&self, reading: &Reading, id: Uuid) -> Result<Told<Option<EntryProof>>, Refusal> {
-        self.deep(reading).await?;
-        let turn = self.turn().await?;
-        let rows = self.reader.get(&id.to_string()).await.map_err(unreadable)?;
-        let text = id.to_string();
-        let has_id = |row: &&Row| {
-            read_entry(row.entry.as_bytes()).is_ok_and(|e| e.get("id").and_then(Json::as_str) == Some(&text))
-        };
-        let proof = match rows.iter().find(has_id) {
-            None => None,
-            Some(row) => match inspect::prove(&self.reader, &self.verifier, row.seq).await {
-                Ok(proof) => Some(proof),
-                Err(error) => {
-                    tracing::error!(error = %error, "an entry can't be proven");
-                    return Err(Refusal::AuditUnavailable {
-                        why: "it does not prove this entry; run `audit verify`",
-                    });
-                }
-            },
-        };
-        drop(turn);
-        self.note(reading, &Question::of("proof", text), proof).await
-    }
-
-    /// The newest signed checkpoints, newest first; the head before them.
-    ///
-    /// # Errors
-    /// As above.
-    pub async fn checkpoints(&self, reading: &Reading, most: u32) -> Result<Told<Vec<String>>, Refusal> {
-        let turn = self.turn().await?;
-        let notes = self.reader.checkpoints(most).await.map_err(unreadable)?;
-        drop(turn);
-        self.note(reading, &Question::of("checkpoints", String::new()), notes).await
-    }
-
-    /// How the last verification went or goes; starts one where that is wanted and none goes on.
-    ///
-    /// # Errors
-    /// As above.
-    pub async fn verification(
-        self: &Arc<Self>,
-        reading: &Reading,
-        start: bool,
-    ) -> Result<Told<VerificationState>, Refusal> {
-        let what = if start { "verify" } else { "verification" };
-        let told = self.note(reading, &Question::of(what, String::new()), ()).await?;
-        if start {
-            self.verification.start(self.reader.clone(), self.verifier.clone(), &self.pipeline.clock);
-        }
-        Ok(Told { request_id: told.request_id, what: self.verification.state() })
+        Ok(Turn { _place: place, _permit: turn.map_err(|_| Refusal::Internal)? })
     }
 
     /// Refuses who may not see bodies, by the policy's own words.
@@ -441,29 +280,4 @@ impl Desk {
             Ruling::NeedsState => Err(Refusal::Internal),
         }
     }
-}
-
-fn shown(reading: &Reading, rows: Vec<Row>) -> Vec<Shown> {
-    let text = |row: Row| match reading.depth {
-        Depth::Bodies => row.entry,
-        // One that can't be read shows nothing.
-        Depth::Metadata => {
-            read_entry(row.entry.as_bytes()).map_or_else(|_| "{}".to_owned(), |e| metadata(&e).to_string())
-        }
-    };
-    rows.into_iter().map(|row| Shown { seq: row.seq, text: text(row) }).collect()
-}
-
-/// Takes values out of a view's row.
-fn hide(row: &mut Object) {
-    for name in ["before", "after", "psk"] {
-        if let Some(value) = row.get_mut(name) {
-            *value = Json::Null;
-        }
-    }
-}
-
-fn unreadable(error: ReadError) -> Refusal {
-    tracing::error!(error = %error, "the record can't be read");
-    Refusal::AuditUnavailable { why: error.fault.why() }
 }

@@ -7,19 +7,33 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, StatusCode};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tower_service::Service as _;
 
 use crate::json::{Json, Object};
 use crate::measure::Metrics;
+
+/// Connections at once: those of a few analysts, of health checks and of what scrapes metrics.
+const CONNECTIONS: usize = 64;
+
+/// How long a request's head may take, and how long a connection may wait for the next one.
+const HEADERS: Duration = Duration::from_secs(10);
+
+/// How long a connection lives, whatever it does: a page takes a second, a browser opens another one.
+const LIFE: Duration = Duration::from_mins(2);
 
 /// What is wrong now, in our words: none is good.
 pub type Findings = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
@@ -70,16 +84,65 @@ pub async fn serve(
 async fn serve_router(
     address: SocketAddr,
     router: Router,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) -> io::Result<Serving> {
     let socket = TcpListener::bind(address).await?;
     let address = socket.local_addr()?;
-    let stopped = async move {
-        let _ = stop.wait_for(|stop| *stop).await;
-    };
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let served = axum::serve(socket, service).with_graceful_shutdown(stopped);
-    Ok(Serving { address, served: tokio::spawn(served.into_future()) })
+    Ok(Serving { address, served: tokio::spawn(accept(socket, router, stop)) })
+}
+
+/// Takes connections until `stop`, of which each has a bounded life: whoever sends half a request, or reads no answer, holds
+/// one of few places, and none of the proxy's own.
+async fn accept(socket: TcpListener, router: Router, mut stop: watch::Receiver<bool>) -> io::Result<()> {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut tasks = JoinSet::new();
+    loop {
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
+            Ok::<_, io::Error>((place, socket.accept().await?))
+        };
+        let (place, (stream, peer)) = tokio::select! {
+            () = told(&mut stop) => break,
+            next = next => match next {
+                Ok(next) => next,
+                Err(error) => {
+                    tracing::warn!(error = %error, "the admin listener can't accept a connection; trying again");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+        };
+        while tasks.try_join_next().is_some() {}
+        let (router, mut stop) = (router.clone(), stop.clone());
+        tasks.spawn(async move {
+            let _place = place;
+            let answer = service_fn(move |mut request: http::Request<Incoming>| {
+                request.extensions_mut().insert(ConnectInfo(peer));
+                router.clone().call(request)
+            });
+            let mut http = hyper::server::conn::http1::Builder::new();
+            http.timer(TokioTimer::new()).header_read_timeout(HEADERS).max_headers(64);
+            let connection = http.serve_connection(TokioIo::new(stream), answer);
+            let mut connection = std::pin::pin!(connection);
+            let served = async {
+                tokio::select! {
+                    ended = connection.as_mut() => return ended,
+                    () = told(&mut stop) => connection.as_mut().graceful_shutdown(),
+                }
+                connection.await
+            };
+            // How it ended is the client's business.
+            let _ = tokio::time::timeout(LIFE, served).await;
+        });
+    }
+    drop(socket);
+    while tasks.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// Waits until it is told to stop, or nobody is left to tell.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// The three routes, and JSON for what is none of them.

@@ -180,7 +180,11 @@ impl Running {
             warnings: findings(&pipeline, move |pipeline| warnings(pipeline, &changed, &token, &past_us)),
             metrics,
         };
-        let desk = Desk::new(Arc::clone(&pipeline), reader, verifier, config.admin.token_header.clone());
+        let desk = {
+            let gate = AddressGate::new(config.listen.unidentified_per_address, Arc::clone(&pipeline.clock));
+            let header = config.admin.token_header.clone();
+            Desk::new(Arc::clone(&pipeline), reader, verifier, header, gate)
+        };
         let console = Console { desk: Arc::new(desk), health: health.clone() };
         let prepared = Arc::clone(&console.desk);
         tokio::spawn(async move { prepared.prepare().await });

@@ -14,6 +14,7 @@ use crate::inspect::parse_time;
 use crate::json::{Json, Object};
 use crate::operation::Operation;
 use crate::store::Filter;
+use crate::tunnel::fields;
 
 /// Characters of a text that is looked for: no subject, team or tunnel is longer.
 pub const MAX_TEXT: usize = 512;
@@ -100,6 +101,23 @@ impl Asked {
         })
     }
 
+    /// Refuses parameters that mean nothing here: whoever gives them believes in them.
+    ///
+    /// # Errors
+    /// Which one, and where it belongs.
+    pub fn only(&self, taken: &[&str]) -> Result<(), (&'static str, String)> {
+        let given = [
+            ("kind", given(&self.kind).is_some(), "entries"),
+            ("after", self.after.is_some(), "entries"),
+            ("field", given(&self.field).is_some(), "changes"),
+            ("by", given(&self.by).is_some(), "statistics"),
+        ];
+        match given.into_iter().find(|(name, given, _)| *given && !taken.contains(name)) {
+            Some((name, _, place)) => Err((name, format!("is for {place} only; remove it"))),
+            None => Ok(()),
+        }
+    }
+
     /// How many are wanted.
     #[must_use]
     pub fn limit(&self) -> u32 {
@@ -112,73 +130,92 @@ fn given(text: &Option<String>) -> Option<&str> {
     text.as_deref().map(str::trim).filter(|text| !text.is_empty())
 }
 
+/// A text, or only how long it is.
+fn told_text(text: &str, known: bool) -> String {
+    if known { text.to_owned() } else { format!("unknown text of {} characters", text.chars().count()) }
+}
+
+/// Whether a text has nothing but what times are written with.
+fn is_time(text: &str) -> bool {
+    text.len() <= 40 && text.bytes().all(|byte| byte.is_ascii_digit() || b"-:.TZzt+smhdw ".contains(&byte))
+}
+
+/// Whether a text is a pointer to a field that the API has.
+fn is_field(text: &str) -> bool {
+    let mut names = text.split('/');
+    names.next() == Some("") && names.all(fields::is_name)
+}
+
+/// What can be counted by.
+const BY: [&str; 4] = ["operation", "subject", "team", "refusal"];
+
 /// Which texts of a question stand in the record already.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Known {
     pub(super) subject: bool,
     pub(super) tunnel: bool,
     pub(super) team: bool,
-    pub(super) field: bool,
 }
 
 /// A question as it is recorded. Pages of one answer are one question.
 #[derive(Clone, Debug)]
-pub(super) struct Question(Object);
+pub(super) struct Question {
+    told: Object,
+    /// As it was asked, which is not recorded: it tells questions apart whose unknown texts are of one length.
+    asked: Object,
+}
 
 impl Question {
-    /// About one thing, named by an id of ours.
-    pub(super) fn of(what: &str, id: String) -> Self {
-        let mut members = Object::from_iter([("what", Json::from(what))]);
+    /// About one thing, named by an id or a name, which is told if the record knows it.
+    pub(super) fn of(what: &str, id: &str, known: bool) -> Self {
+        let mut told = Object::from_iter([("what", Json::from(what))]);
+        let mut asked = told.clone();
         if !id.is_empty() {
-            members.set("id", id);
+            told.set("id", told_text(id, known));
+            asked.set("id", id);
         }
-        Self(members)
+        Self { told, asked }
     }
 
     /// With a filter. Of a text that the record does not have, only the length is told: somebody may have pasted a secret.
     pub(super) fn new(what: &str, asked: &Asked, known: Known) -> Self {
-        let text = |text: &Option<String>, known: bool| {
-            given(text).map(|text| {
-                if known {
-                    text.to_owned()
-                } else {
-                    format!("unknown text of {} characters", text.chars().count())
-                }
-            })
-        };
         let mut filter = Object::new();
-        let mut set = |name: &'static str, value: Option<String>| {
-            if let Some(value) = value {
-                filter.set(name, value);
+        let mut whole = Object::new();
+        let mut set = |name: &'static str, text: &Option<String>, known: bool| {
+            if let Some(text) = given(text) {
+                filter.set(name, told_text(text, known));
+                whole.set(name, text);
             }
         };
-        // These four were parsed: they are times and words of ours.
-        set("since", text(&asked.since, true));
-        set("until", text(&asked.until, true));
-        set("operation", text(&asked.operation, true));
-        set("kind", text(&asked.kind, true));
-        set("subject", text(&asked.subject, known.subject));
-        set("team", text(&asked.team, known.team));
-        set("tunnel", text(&asked.tunnel, known.tunnel));
-        set("field", text(&asked.field, known.field));
-        set("by", text(&asked.by, known.field));
-        let mut members = Object::from_iter([("what", Json::from(what))]);
+        // Of the first four each was parsed; of times a note in brackets may follow, which is no time.
+        set("since", &asked.since, asked.since.as_deref().is_some_and(is_time));
+        set("until", &asked.until, asked.until.as_deref().is_some_and(is_time));
+        set("operation", &asked.operation, true);
+        set("kind", &asked.kind, true);
+        set("subject", &asked.subject, known.subject);
+        set("team", &asked.team, known.team);
+        set("tunnel", &asked.tunnel, known.tunnel);
+        set("field", &asked.field, asked.field.as_deref().is_some_and(is_field));
+        set("by", &asked.by, asked.by.as_deref().is_some_and(|by| BY.contains(&by)));
+        let mut told = Object::from_iter([("what", Json::from(what))]);
+        let mut members = told.clone();
         if !filter.is_empty() {
-            members.set("filter", filter);
+            told.set("filter", filter);
+            members.set("filter", whole);
         }
-        Self(members)
+        Self { told, asked: members }
     }
 
     /// What the entry says of it.
     pub(super) fn members(&self) -> Object {
-        self.0.clone()
+        self.told.clone()
     }
 
     /// Equal for the same question of the same token, as deep, by the same way, under the same policy.
     pub(super) fn digest(&self, reading: &Reading) -> Digest {
         let caller = &reading.caller;
         let mut whole = Object::new();
-        whole.set("question", self.0.clone());
+        whole.set("question", self.asked.clone());
         whole.set("issuer", caller.issuer.as_str());
         whole.set("subject", caller.subject.as_str());
         whole.set("jti", caller.jti.clone());
@@ -232,5 +269,21 @@ mod tests {
             told,
             r#"{"what":"calls","filter":{"subject":"unknown text of 17 characters","tunnel":"berlin"}}"#
         );
+        let odd = |text: &str| Some(text.to_owned());
+        let asked = Asked {
+            since: odd("2026-01-01T00:00:00Z[u-ca=hunter2]"),
+            until: odd("2h"),
+            field: odd("/hunter2"),
+            by: odd("hunter2"),
+            ..Asked::default()
+        };
+        let told = Json::Object(Question::new("calls", &asked, Known::default()).members()).to_string();
+        assert!(!told.contains("hunter2") && told.contains(r#""until":"2h""#), "{told}");
+        let known = Asked { field: odd("/customer_endpoint"), by: odd("team"), ..Asked::default() };
+        let told = Json::Object(Question::new("calls", &known, Known::default()).members()).to_string();
+        assert_eq!(told, r#"{"what":"calls","filter":{"field":"/customer_endpoint","by":"team"}}"#);
+        let id = "deadbeefdeadbeefdeadbeefdeadbeef";
+        let told = |known| Json::Object(Question::of("call", id, known).members()).to_string();
+        assert!(told(true).contains(id) && !told(false).contains(id));
     }
 }

@@ -13,7 +13,7 @@ pub const COOKIE: &str = "tunnelwarden-token";
 /// By which way somebody comes to the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Door {
-    /// A program: no cookie is taken, so that no page of another site can use it.
+    /// A program: no cookie is taken.
     Api,
     /// A person with a browser.
     Console,
@@ -49,6 +49,12 @@ pub(super) fn find(
         if values.next().is_some() {
             return Err(Refusal::TokenAmbiguous);
         }
+        if is_foreign(door, headers) {
+            return Err(Refusal::BadHeader {
+                name: "sec-fetch-site",
+                what: "another site must not ask with your token",
+            });
+        }
         return bearer(one.as_deref());
     }
     if door == Door::Console
@@ -57,6 +63,17 @@ pub(super) fn find(
         return bearer(Some(&token));
     }
     Err(Refusal::TokenMissing { legacy_headers: false })
+}
+
+/// Whether a page of another site made a browser send this (W3C Fetch Metadata): an access proxy adds its header to that, too.
+/// A link to a page of the console is none of it.
+fn is_foreign(door: Door, headers: &HeaderMap) -> bool {
+    let is = |name: &str, value: &str| headers.get(name).is_some_and(|header| header == value);
+    let link = door == Door::Console && is("sec-fetch-mode", "navigate") && is("sec-fetch-dest", "document");
+    headers.contains_key("sec-fetch-site")
+        && !is("sec-fetch-site", "same-origin")
+        && !is("sec-fetch-site", "none")
+        && !link
 }
 
 fn bearer(token: Option<&str>) -> Result<HeaderMap, Refusal> {
@@ -108,5 +125,13 @@ mod tests {
         check(Door::Console, &[cookie, ("cookie", "tunnelwarden-token=d")], Err("token_ambiguous"));
         check(Door::Console, &[header, ("x-access", "d")], Err("token_ambiguous"));
         check(Door::Console, &[("cookie", "Tunnelwarden-Token=c")], Err("token_missing"));
+        let foreign = ("sec-fetch-site", "cross-site");
+        let link = [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
+        check(Door::Api, &[header, foreign], Err("bad_header"));
+        check(Door::Api, &[header, foreign, link[0], link[1]], Err("bad_header"));
+        check(Door::Console, &[header, foreign], Err("bad_header"));
+        check(Door::Console, &[header, foreign, link[0], link[1]], Ok("Bearer b"));
+        check(Door::Api, &[header, ("sec-fetch-site", "same-origin")], Ok("Bearer b"));
+        check(Door::Api, &[bearer, foreign], Ok("Bearer a"));
     }
 }

@@ -4,8 +4,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::answers::{hide, unreadable};
 use super::asked::Question;
-use super::{Asked, Desk, Reading, Told, hide, unreadable};
+use super::{Asked, Desk, Reading, Told};
 use crate::authorize::Depth;
 use crate::json::Object;
 use crate::refusal::Refusal;
@@ -50,12 +51,12 @@ impl Desk {
         let now = self.now();
         let since = now.checked_sub(SignedDuration::from_hours(i64::from(hours))).unwrap_or(now);
         let filter = Filter { since: Some(since), limit: Some(MOST), ..Filter::default() };
-        let turn = self.turn().await?;
+        let turn = self.turn(reading).await?;
         let reader = &self.reader;
         let view = async |view| {
             let mut rows = reader.view(view, &filter, None, MOST as usize).await.map_err(unreadable)?.rows;
             if reading.depth == Depth::Metadata {
-                rows.iter_mut().for_each(hide);
+                hide(&mut rows);
             }
             Ok::<_, Refusal>(rows)
         };

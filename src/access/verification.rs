@@ -4,12 +4,15 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
 use crate::inspect::{self, Evidence, Report};
 use crate::seal::Verifier;
 use crate::store::Reader;
+
+/// How long a report stands before the next verification may start, at least; else ten times what it took.
+const LEAST_REST: SignedDuration = SignedDuration::from_mins(1);
 
 /// How the last verification went, or goes.
 #[derive(Clone, Debug, Default)]
@@ -51,12 +54,20 @@ impl Verification {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Starts one, unless one goes on.
+    /// Starts one, unless one goes on or the last one is young.
     pub(super) fn start(&self, reader: Reader, verifier: Verifier, clock: &Arc<dyn Clock>) {
         let since = clock.now();
         {
             let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if matches!(*state, State::Going { .. }) {
+            let young = match &*state {
+                State::Going { .. } => true,
+                State::Done { since: begun, at, .. } => {
+                    let rest = at.duration_since(*begun).saturating_mul(10).max(LEAST_REST);
+                    since.duration_since(*at) < rest
+                }
+                State::Never | State::Failed { .. } => false,
+            };
+            if young {
                 return;
             }
             *state = State::Going { since, entries: 0 };

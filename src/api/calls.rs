@@ -158,11 +158,10 @@ pub(super) async fn page<T: ToSchema>(
     asked: &Asked,
 ) -> Result<Response, Problem> {
     let mut filter = asked.filter(desk.now()).map_err(Problem::bad_parameter)?;
-    if asked.after.is_some() || asked.kind.is_some() {
-        return Err(Problem::bad_query("`after` and `kind` are for /api/v1/entries; remove them"));
-    }
+    let taken: &[&str] = if view == View::Changes { &["field"] } else { &[] };
+    asked.only(taken).map_err(Problem::bad_parameter)?;
     if let Some(named) = filter.tunnel.take() {
-        filter.tunnel = Some(one_tunnel(desk.tunnels(reading, &named).await?, named)?);
+        filter.tunnel = Some(one_tunnel(desk.tunnels(reading, &named).await?.what, named)?);
     }
     let mut told = desk.rows(reading, view, asked, &filter, asked.limit() as usize).await?;
     let rows = std::mem::take(&mut told.what.rows).into_iter().map(raw_object).collect::<Result<_, _>>()?;

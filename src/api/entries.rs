@@ -47,10 +47,10 @@ pub(super) async fn list(
     Query(asked): Query<Asked>,
 ) -> Result<Response, Problem> {
     let filter = asked.filter(desk.now()).map_err(Problem::bad_parameter)?;
+    asked.only(&["kind", "after"]).map_err(Problem::bad_parameter)?;
     let mut told = desk.entries(&reading, &asked, &filter).await?;
-    let full = told.what.len() >= asked.limit() as usize;
-    let next = told.what.last().filter(|_| full).map(|shown| shown.seq);
-    let entries = told.what.drain(..).map(Stored::of).collect::<Result<_, _>>()?;
+    let next = told.what.next;
+    let entries = told.what.entries.drain(..).map(Stored::of).collect::<Result<_, _>>()?;
     answer(with(told, Entries { entries, next }))
 }
 

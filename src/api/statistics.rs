@@ -53,6 +53,7 @@ pub(super) async fn count(
             return Err(Problem::bad_parameter(("by", what)));
         }
     };
+    asked.only(&["by"]).map_err(Problem::bad_parameter)?;
     let filter = asked.filter(desk.now()).map_err(Problem::bad_parameter)?;
     let mut told = desk.counts(&reading, &asked, &filter, by).await?;
     let group = |count: crate::store::Count| Group {

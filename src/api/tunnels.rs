@@ -90,7 +90,7 @@ pub(super) async fn one(
     Reader(reading): Reader,
     Path(named): Path<String>,
 ) -> Result<Response, Problem> {
-    let ids = desk.tunnels(&reading, &named).await?;
+    let ids = desk.tunnels(&reading, &named).await?.what;
     let [id] = ids.as_slice() else { return Err(unknown(&ids)) };
     let told = desk.key_ages(&reading, Some(id)).await?;
     let (_, age) = told.what.first().ok_or_else(|| unknown(&[]))?;

@@ -18,6 +18,9 @@ use crate::json::Json;
 /// What has its own place on the page.
 const APART: [&str; 5] = ["asked", "before", "answer", "changed", "entries"];
 
+/// Tunnels of a call that are shown whole; `audit show` has all of them.
+const ITEMS: usize = 20;
+
 #[derive(Template)]
 #[template(path = "call.html")]
 struct Call {
@@ -76,7 +79,7 @@ pub(super) async fn page(
 fn diffs(entries: &[(u64, Json)]) -> Vec<(String, String, Vec<Change>)> {
     let items = entries.iter().rev().find_map(|(_, entry)| entry.get("before_after_diff")?.as_array());
     let mut diffs = Vec::new();
-    for item in items.unwrap_or_default() {
+    for item in items.unwrap_or_default().iter().take(ITEMS) {
         let id = item.get("tunnel").and_then(Json::as_str).unwrap_or_default();
         let changes = item.get("patch").map(cells::changes).unwrap_or_default();
         if changes.is_empty() {
@@ -104,7 +107,7 @@ fn bodies(entries: &[(u64, Json)]) -> Vec<(&'static str, Vec<String>)> {
     let find = |pointer: &str| entries.iter().rev().find_map(|(_, entry)| entry.pointer(pointer));
     let part = |(title, pointer): (&'static str, &str)| {
         let texts = match find(pointer)? {
-            Json::Array(items) => items.iter().map(|item| block(&pretty(item))).collect(),
+            Json::Array(items) => items.iter().take(ITEMS).map(|item| block(&pretty(item))).collect(),
             one @ (Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Object(_)) => {
                 vec![block(&pretty(one))]
             }

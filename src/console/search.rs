@@ -170,7 +170,7 @@ async fn find(console: &Console, reading: &Reading, what: &str, form: &Form) -> 
         team: some(&form.team),
         tunnel: some(&form.tunnel),
         operation: some(&form.operation),
-        field: some(&form.field),
+        field: some(&form.field).filter(|_| what == "changes"),
         kind: some(&form.kind).filter(|_| what == "entries"),
         before: form.before,
         after: form.after,
@@ -183,15 +183,14 @@ async fn find(console: &Console, reading: &Reading, what: &str, form: &Form) -> 
     let Some(view) = View::ALL.into_iter().find(|view| view.name() == what) else {
         let filter = Filter { no_heartbeats: true, ..filter };
         let told = desk.entries(reading, &asked, &filter).await?;
-        let full = told.what.len() >= asked.limit() as usize;
-        let next = told.what.last().filter(|_| full).map(|shown| shown.seq);
-        let newest = told.what.iter().map(|shown| shown.seq).max();
-        let rows = cells::entries(&told.what, &names);
+        let next = told.what.next;
+        let newest = told.what.entries.iter().map(|shown| shown.seq).max();
+        let rows = cells::entries(&told.what.entries, &names);
         return Ok(Told { request_id: told.request_id, what: Found { rows, next, newest } });
     };
     let mut filter = filter;
     if let Some(named) = filter.tunnel.take() {
-        filter.tunnel = Some(match desk.tunnels(reading, &named).await?.as_slice() {
+        filter.tunnel = Some(match desk.tunnels(reading, &named).await?.what.as_slice() {
             [one] => one.clone(),
             [] => named,
             several => {

@@ -1,11 +1,12 @@
 //! Signing in and out: the token is kept in a cookie that scripts can't read and other sites can't send.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use askama::Template;
 use axum::extract::{ConnectInfo, State};
 use axum::response::{IntoResponse, Redirect, Response};
-use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue, SET_COOKIE};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderValue, ORIGIN, SET_COOKIE};
 use http::{StatusCode, Uri};
 use serde::Deserialize;
 
@@ -15,6 +16,9 @@ use crate::access::{COOKIE, Door};
 
 /// Bytes that browsers keep of a cookie (RFC 6265 section 6.1).
 const MAX_COOKIE: usize = 4096;
+
+/// How long a form may take to arrive.
+const FORM: Duration = Duration::from_secs(10);
 
 /// Bytes of a form.
 const MAX_FORM: usize = 64 * 1024;
@@ -63,8 +67,12 @@ pub(super) async fn sign_in(
     if !same_origin::is_same(&headers) {
         return foreign();
     }
-    let Ok(bytes) = axum::body::to_bytes(body, MAX_FORM).await else {
-        return again("That is too long for a token.", String::new(), StatusCode::PAYLOAD_TOO_LARGE);
+    let bytes = match tokio::time::timeout(FORM, axum::body::to_bytes(body, MAX_FORM)).await {
+        Ok(Ok(bytes)) => bytes,
+        Ok(Err(_)) => {
+            return again("That is too long for a token.", String::new(), StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        Err(_) => return again("That took too long.", String::new(), StatusCode::REQUEST_TIMEOUT),
     };
     let Ok(form) = serde_urlencoded::from_bytes::<Form>(&bytes) else {
         return again("Give a token.", String::new(), StatusCode::BAD_REQUEST);
@@ -82,7 +90,7 @@ pub(super) async fn sign_in(
         Err(refusal) => again(&refusal.message(), form.next, refusal.terms().status),
         Ok(reading) => {
             let left = reading.expires().duration_since(console.desk.now()).as_secs().max(0);
-            let secure = if is_loopback(&headers) { "" } else { "; Secure" };
+            let secure = if is_plain(&headers) { "" } else { "; Secure" };
             let cookie =
                 format!("{COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/console; Max-Age={left}{secure}");
             // INVARIANT: a token that was identified has no character that ends a cookie's value.
@@ -121,9 +129,11 @@ fn ours(next: &str) -> &str {
     if plain && within && !next.contains("/..") { next } else { "/console" }
 }
 
-/// Whether the browser is on this very machine, where there may be no TLS. Elsewhere a cookie without it is not kept.
-fn is_loopback(headers: &HeaderMap) -> bool {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+/// Whether the browser says that it came by plain HTTP and to this very machine. Everywhere else the cookie needs TLS, and a
+/// browser without it keeps none.
+fn is_plain(headers: &HeaderMap) -> bool {
+    let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or_default();
+    let Some(host) = origin.strip_prefix("http://") else { return false };
     let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
     matches!(name.map_or(host, |(name, _)| name), "localhost" | "127.0.0.1" | "[::1]")
 }

@@ -101,7 +101,7 @@ pub(super) async fn one(
         return wrong(StatusCode::BAD_REQUEST, "this address is none of ours");
     };
     let ids = match desk.tunnels(&reading, &named).await {
-        Ok(ids) => ids,
+        Ok(told) => told.what,
         Err(refusal) => return failed(Some(&reading), &refusal),
     };
     let id = match ids.as_slice() {
@@ -129,11 +129,9 @@ pub(super) async fn one(
         Err(refusal) => return failed(Some(&reading), &refusal),
     };
     let age = age.what.first().map(|(_, age)| age.clone());
-    let full = told.what.len() >= asked.limit() as usize;
-    let next =
-        told.what.last().filter(|_| full).map(|last| format!("/console/tunnels/{id}?before={}", last.seq));
-    let moments: Vec<Moment> = told.what.iter().filter_map(|shown| moment(shown, &id)).collect();
-    let name = age.as_ref().and_then(|age| age.name.clone()).or_else(|| name(&told.what, &id));
+    let next = told.what.next.map(|last| format!("/console/tunnels/{id}?before={last}"));
+    let moments: Vec<Moment> = told.what.entries.iter().filter_map(|shown| moment(shown, &id)).collect();
+    let name = age.as_ref().and_then(|age| age.name.clone()).or_else(|| name(&told.what.entries, &id));
     shown(&Tunnel {
         frame: Frame::of(&reading, "", told.request_id),
         name: cut(&name.unwrap_or_else(|| id.clone()), 100),

@@ -36,7 +36,7 @@ pub struct KeyAge {
     /// The call of ours that last replaced it.
     pub ours: Option<Ours>,
     /// When calls of ours tried to, however that ended.
-    tried: Vec<Timestamp>,
+    tried: BTreeSet<Timestamp>,
     /// When the upstream last said that it was replaced.
     pub told: Option<Timestamp>,
 }
@@ -149,7 +149,7 @@ impl KeyAges {
             let id = item.get("tunnel").and_then(Json::as_str);
             let replaces = item.get("replaces_key") == Some(&Json::Bool(true));
             if let Some(id) = id.filter(|_| replaces) {
-                self.ages.entry(id.to_owned()).or_default().tried.push(time);
+                self.ages.entry(id.to_owned()).or_default().tried.insert(time);
             }
         }
         let text = |name: &str| entry.get(name).and_then(Json::as_str).map(str::to_owned);

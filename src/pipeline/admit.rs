@@ -10,7 +10,7 @@ use crate::audit::guard;
 use crate::caller::Caller;
 use crate::identify::Identified;
 use crate::json;
-use crate::limit::{Admitted, Refused};
+use crate::limit::{AddressGate, Admitted, Refused};
 use crate::listen::{Arrived, Gone, headers as request};
 use crate::measure::Stage;
 use crate::operation::{Class, Operation, Route, route};
@@ -45,7 +45,7 @@ impl Pipeline {
         let route =
             request::check(&target).and_then(|()| Ok(route(&method, &target.path, target.query.as_deref())?));
         call.route = route.as_ref().ok().copied();
-        let identified = self.identify(call.origin.address, &headers).await?;
+        let identified = self.identify(&self.gate, call.origin.address, &headers).await?;
         let caller = Arc::clone(identified.caller());
         call.caller = Some(Arc::clone(&caller));
         call.passed(Stage::Identify);
@@ -114,18 +114,23 @@ impl Pipeline {
     ///
     /// # Errors
     /// Why nobody is identified.
-    pub async fn identify(&self, address: IpAddr, headers: &HeaderMap) -> Result<Identified, Refusal> {
+    pub async fn identify(
+        &self,
+        gate: &AddressGate,
+        address: IpAddr,
+        headers: &HeaderMap,
+    ) -> Result<Identified, Refusal> {
         if let Some(known) = self.identifier.recall(headers) {
             return Ok(known);
         }
         if !self.identifier.knew(headers) {
-            self.gate.check(address)?;
+            gate.check(address)?;
         }
         let examined = self.identifier.examine(headers).await;
         match &examined {
             Ok(_) => {}
-            Err(Refusal::KeysUnavailable { .. }) => self.gate.excuse(address)?,
-            Err(_) => self.gate.failed(address),
+            Err(Refusal::KeysUnavailable { .. }) => gate.excuse(address)?,
+            Err(_) => gate.failed(address),
         }
         examined
     }

@@ -4,8 +4,12 @@
 //! for each of them alone. Asked for all at once, the database would make every row there is, and sort their texts.
 //! Not here: the views themselves (`migrations/`), single entries (`store::reader`).
 
+use std::time::Duration;
+
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Column as _, QueryBuilder, Row as _, Sqlite, TypeInfo as _, ValueRef as _};
+
+use tokio::time::Instant;
 
 use super::filter::{Bounds, Filter};
 use super::reader::{ReadError, Reader};
@@ -14,6 +18,9 @@ use crate::json::{self, Json, Object};
 
 /// Entries that are looked at at once: about as many as make a page of a console.
 const STEP: u32 = 64;
+
+/// How long a page is looked for: where next to nothing fits, the next page goes on from there.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Levels of nesting in a column that holds JSON.
 const DEPTH: usize = 2 * json::MAX_DEPTH;
@@ -125,7 +132,12 @@ impl Reader {
         let mut page = Rows::default();
         let Some(bounds) = self.bounds(filter).await? else { return Ok(page) };
         let mut filter = filter.clone();
+        let until = Instant::now() + PATIENCE;
         loop {
+            if filter.before.is_some() && Instant::now() > until {
+                page.next = filter.before;
+                return Ok(page);
+            }
             let mut query = view.candidates(&filter, bounds);
             let found = query.build().fetch_all(self.pool()).await.map_err(|e| self.failed(e))?;
             for candidate in &found {

@@ -242,6 +242,10 @@ async fn forms_of_other_sites_are_refused_and_signing_in_sends_nobody_elsewhere(
     assert_eq!(elsewhere.header("location"), "/console");
     let far = [own[0], own[1], ("host", "audit.example")];
     assert!(post("/console/sign-in", &far, &form("")).await.header("set-cookie").ends_with("; Secure"));
+    let near = [own[0], own[1], ("origin", "http://127.0.0.1:9090")];
+    assert!(!post("/console/sign-in", &near, &form("")).await.header("set-cookie").contains("Secure"));
+    let behind = [own[0], own[1], ("host", "127.0.0.1:9090"), ("origin", "https://audit.example")];
+    assert!(post("/console/sign-in", &behind, &form("")).await.header("set-cookie").ends_with("; Secure"));
     let bad = post("/console/sign-in", &own, "token=nonsense").await;
     assert_eq!((bad.status, bad.header("set-cookie")), (401, String::new()));
     let cookie = format!("tunnelwarden-token={token}");
@@ -519,4 +523,161 @@ async fn a_record_that_is_hostile_through_and_through_is_shown_as_text() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_secret_that_a_reader_pastes_anywhere_is_not_recorded() {
+    let world = world().await;
+    create(&world, "paris").await;
+    let hex = "deadbeefdeadbeefdeadbeefdeadbeef";
+    let cookie = format!("tunnelwarden-token={}", world.token("security"));
+    for secret in ["hunter2-my-real-key", hex] {
+        for path in [
+            format!("entries?field={secret}"),
+            format!("calls?field={secret}"),
+            format!("calls?by={secret}"),
+            format!("statistics?by={secret}"),
+            format!("statistics?field={secret}"),
+            format!("changes?field=%2F{secret}"),
+            format!("calls?subject={secret}"),
+            format!("calls?team={secret}"),
+            format!("calls?tunnel={secret}"),
+            format!("tunnels/{secret}"),
+            format!("tunnels/{secret}/history"),
+            format!("calls/{secret}"),
+            format!("entries/{secret}"),
+            format!("entries/{secret}/proof"),
+            format!("entries?since=2026-01-01T00:00:00Z%5Bu-ca={secret}%5D"),
+        ] {
+            world.read("security", &path).await;
+        }
+        for path in [
+            "search?what=requests&field=",
+            "search?what=changes&field=",
+            "search?subject=",
+            "search?what=entries&tunnel=",
+            "tunnels/",
+            "calls/",
+        ] {
+            world.ask(Method::GET, &format!("/console/{path}{secret}"), &[("cookie", &cookie)], "").await;
+        }
+        let dashed = "deadbeef-dead-beef-dead-beefdeadbeef";
+        for entry in world.entries().await {
+            assert!(!entry.raw.contains(secret) && !entry.raw.contains(dashed), "{}", entry.raw);
+        }
+    }
+}
+
+#[tokio::test]
+async fn to_ask_whether_there_was_a_name_is_a_question_too() {
+    let world = world().await;
+    create(&world, "paris").await;
+    for (path, told) in [("tunnels/paris", "paris"), ("tunnels/nowhere", "unknown text of 7 characters")] {
+        let before = reads(&world.entries().await).len();
+        world.read("security", path).await;
+        let entries = world.entries().await;
+        let read = reads(&entries)[before];
+        assert_eq!(
+            (read.text("/read/what"), read.text("/read/id")),
+            ("tunnels_named".into(), told.into()),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_verification_is_started_once_and_by_who_may_see_all() {
+    let world = world().await;
+    let start = async |role: &str| {
+        let bearer = format!("Bearer {}", world.token(role));
+        world.ask(Method::POST, "/api/v1/verification", &[("authorization", &bearer)], "").await
+    };
+    assert_eq!(start("looker").await.status, 403);
+    let first = start("security").await;
+    assert_eq!(first.status, 200, "{}", first.text());
+    let mut begun = String::new();
+    for _ in 0..200 {
+        let state = world.read("security", "verification").await;
+        begun = state.text_at("/since");
+        if state.text_at("/state") == "done" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(start("security").await.text_at("/since"), begun, "the young report stands");
+    let entries = world.entries().await;
+    let starts = reads(&entries).into_iter().filter(|read| read.text("/read/what") == "verify").count();
+    assert_eq!(starts, 2, "each start has its entry");
+}
+
+#[tokio::test]
+async fn another_sites_page_asks_nothing_with_an_access_proxys_token() {
+    let config = vec![("admin.token_header", r#""Cf-Access-Jwt-Assertion""#.to_owned())];
+    let world = World::with(Wishes { config, ..Wishes::default() }).await;
+    let token = world.token("security");
+    let header = ("cf-access-jwt-assertion", token.as_str());
+    let foreign =
+        [header, ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "cors"), ("sec-fetch-dest", "empty")];
+    for (method, path) in [
+        (Method::POST, "/api/v1/verification"),
+        (Method::GET, "/api/v1/calls"),
+        (Method::GET, "/console"),
+        (Method::POST, "/console/verify"),
+    ] {
+        let answer = world.ask(method.clone(), path, &foreign, "").await;
+        assert!(matches!(answer.status, 400 | 403), "{method} {path}: {}", answer.status);
+    }
+    // A link in a mail is not a page that asks.
+    let link = [
+        header,
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-mode", "navigate"),
+        ("sec-fetch-dest", "document"),
+    ];
+    assert_eq!(world.ask(Method::GET, "/console", &link, "").await.status, 200);
+}
+
+#[tokio::test]
+async fn strangers_at_the_console_shut_nobody_out_of_the_api() {
+    let world = world().await;
+    for _ in 0..150 {
+        assert_eq!(world.ask(Method::GET, "/console", &[], "").await.status, 303);
+    }
+    let mut limited = 0;
+    for _ in 0..150 {
+        let status = world.ask(Method::GET, "/api/v1/calls", &[], "").await.status;
+        assert!(matches!(status, 401 | 429), "{status}");
+        limited += usize::from(status == 429);
+    }
+    assert!(limited > 0, "they are limited themselves");
+    let entries = world.entries().await;
+    assert!(reads(&entries).len() < 150, "and not all of that is recorded: {}", reads(&entries).len());
+    assert_eq!(world.call("viewer", Method::GET, "", None).await.status, 200);
+}
+
+#[tokio::test]
+async fn half_requests_to_the_second_listener_end_and_hold_up_nothing_of_the_proxy() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let world = world().await;
+    let mut open = Vec::new();
+    for n in 0..200 {
+        let mut stream = tokio::net::TcpStream::connect(world.proxy().admin).await.unwrap();
+        let half: &[u8] = if n % 2 == 0 {
+            b"GET /livez HTTP/1.1\r\nhost: a\r\n"
+        } else {
+            b"POST /console/sign-in HTTP/1.1\r\nhost: a\r\nsec-fetch-site: same-origin\r\ncontent-length: 100\r\n\r\ntoken="
+        };
+        stream.write_all(half).await.unwrap();
+        open.push(stream);
+    }
+    let sockets = std::fs::read_dir(format!("/proc/{}/fd", world.proxy().id())).unwrap().count();
+    assert!(sockets < 150, "{sockets} descriptors");
+    create(&world, "paris").await;
+    // They end by themselves, and then others have their turn.
+    for stream in &mut open {
+        let mut rest = Vec::new();
+        let ended = tokio::time::timeout(4 * crate::harness::PATIENCE, stream.read_to_end(&mut rest)).await;
+        ended.expect("a half request ends").ok();
+    }
+    assert_eq!(world.admin("/livez").await.status, 200);
 }
