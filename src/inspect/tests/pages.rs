@@ -18,7 +18,7 @@ async fn log() -> (tempfile::TempDir, PathBuf, crate::seal::Verifier) {
     let database = directory.path().join("log.db");
     let settings = Settings {
         database: database.clone(),
-        checkpoint_file: None,
+        checkpoint_files: Vec::new(),
         append_timeout: Duration::from_secs(10),
     };
     let store = Store::open(settings, Arc::clone(&signer), clock).await.unwrap();
@@ -34,7 +34,8 @@ async fn log() -> (tempfile::TempDir, PathBuf, crate::seal::Verifier) {
 
 async fn report(database: &Path, verifier: &crate::seal::Verifier) -> Report {
     let reader = Reader::open(database).await.unwrap();
-    let evidence = Evidence { verifier: verifier.clone(), checkpoint: None };
+    let evidence =
+        Evidence { verifier: verifier.clone(), checkpoints: Vec::new(), from: None, entries_only: false };
     let report = verify(&reader, &evidence, &mut |_| {}).await.unwrap();
     reader.close().await;
     report
