@@ -61,3 +61,15 @@ async fn a_hash_of_another_length_is_its_own_entry_s_fault() {
         assert_eq!(found.first_bad.as_ref().map(|bad| bad.seq), Some(n), "{longer} {shorter}: {found:?}");
     }
 }
+
+/// In the middle of a page, the entry itself is named.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_entry_that_is_damaged_is_named() {
+    for n in [97 * 3, 97 * 5, 97 * 6] {
+        let (_directory, database, verifier) = log().await;
+        let change = "UPDATE entries SET entry = replace(entry, 'xxx\"}', 'xxy\"}') WHERE seq = ";
+        tamper(&database, &format!("{change}{n}")).await;
+        let found = report(&database, &verifier).await;
+        assert_eq!(found.first_bad.as_ref().map(|bad| bad.seq), Some(n), "{found:?}");
+    }
+}
