@@ -47,7 +47,7 @@ pub async fn verify(
     if evidence.entries_only {
         return prove(reader, evidence, progress).await;
     }
-    // It takes twice as long as everything else, so it goes beside it.
+    // It takes three times as long as everything else, so it goes beside it.
     let mut beside = reader.snapshot().await?;
     let (report, lines) = tokio::join!(prove(reader, evidence, progress), beside.integrity());
     beside.end().await;
