@@ -140,7 +140,7 @@ impl Auditor {
         Ok(())
     }
 
-    /// Whether the newest checkpoint could not be written to its file. The record goes on.
+    /// Whether the newest checkpoint could not be written to one of its files. The record goes on.
     #[must_use]
     pub fn checkpoint_file_fault(&self) -> bool {
         self.store.health().borrow().checkpoint_file.is_some()

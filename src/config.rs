@@ -283,7 +283,7 @@ pub struct Audit {
     /// The HMAC key of fingerprints.
     pub fingerprint_key_file: PathBuf,
     /// Where the newest checkpoint is written for others to keep.
-    pub checkpoint_file: Option<PathBuf>,
+    pub checkpoint_files: Vec<PathBuf>,
     /// Whose bodies are kept.
     pub bodies: Bodies,
     /// How long an append may take before it counts as failed.

@@ -7,6 +7,7 @@ mod ages;
 mod changes;
 mod csv;
 mod history;
+mod kept;
 mod local;
 mod metadata;
 mod notes;
@@ -38,7 +39,7 @@ pub use story::{LABEL, story, story_lines};
 pub use table::{Line, Table};
 pub use text::{plain, pretty};
 pub use time::parse_time;
-pub use verify::{Evidence, verify};
+pub use verify::{Evidence, Kept, verify};
 
 use crate::json;
 

@@ -108,7 +108,7 @@ impl Running {
         let listener = Listener::bind(&config.listen).map_err(failed("listening"))?;
         let settings = Settings {
             database: config.audit.database.clone(),
-            checkpoint_file: config.audit.checkpoint_file.clone(),
+            checkpoint_files: config.audit.checkpoint_files.clone(),
             append_timeout: config.audit.append_timeout,
         };
         let store = Store::open(settings, signer, Arc::clone(&clock))
@@ -347,7 +347,7 @@ fn warnings(
     let told = |warning: &reload::Warning| *warning.lock().unwrap_or_else(PoisonError::into_inner);
     warnings.extend(changed.iter().filter_map(told).map(str::to_owned));
     if pipeline.auditor.checkpoint_file_fault() {
-        warnings.push("the checkpoint file can't be written".to_owned());
+        warnings.push("a checkpoint file can't be written".to_owned());
     }
     let open = pipeline.resolver.open();
     if open > 0 {

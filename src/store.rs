@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! append -> queue -> writer -> backend::State (hash, sign) -> sqlite (one transaction) -> append returns
-//!                      `-> checkpoint_file (at most once a second)
+//!                      `-> checkpoint_file (each of them, at most once a second)
 //! ```
 //!
 //! Not here: what is in an entry (`entry`), what a root or a checkpoint is (`seal`), whether a whole log is
@@ -72,7 +72,7 @@ pub struct Settings {
     /// The `SQLite` file; made if it is missing, with mode 0600.
     pub database: PathBuf,
     /// Where the newest checkpoint is written.
-    pub checkpoint_file: Option<PathBuf>,
+    pub checkpoint_files: Vec<PathBuf>,
     /// How long an append may take.
     pub append_timeout: Duration,
 }
@@ -82,7 +82,7 @@ pub struct Settings {
 pub struct Health {
     /// Why appends fail now.
     pub fault: Option<StoreError>,
-    /// A warning: the checkpoint file could not be written. Appends go on.
+    /// A warning: a checkpoint file could not be written. Appends go on, and so do the other files.
     pub checkpoint_file: Option<std::io::ErrorKind>,
 }
 
@@ -108,7 +108,7 @@ pub struct Store {
 
 impl Store {
     /// Opens the database, makes or checks its tables, checks the end of the log against its signed head and the
-    /// checkpoint file, and starts the writer. Takes milliseconds, however long the log is.
+    /// checkpoint files, and starts the writer. Takes milliseconds, however long the log is.
     ///
     /// # Errors
     /// Anything on which entries could not safely be added.

@@ -88,7 +88,7 @@ async fn fill(world: &World, from: u64, to: u64) -> Duration {
     let signer = Arc::new(Signer::new(&key).unwrap());
     let settings = Settings {
         database: world.database().to_owned(),
-        checkpoint_file: Some(world.dir.path().join("checkpoint.txt")),
+        checkpoint_files: vec![world.dir.path().join("checkpoint.txt")],
         append_timeout: Duration::from_secs(60),
     };
     let store = Store::open(settings, signer, world.clock.clone()).await.unwrap();

@@ -51,7 +51,9 @@ async fn main() {
     );
     let (public_key, checkpoint) = (record.public_key.as_str(), record.checkpoint_file());
     let checkpoint = checkpoint.to_str().unwrap();
-    show(&record, entries, "verify", &["verify", "--public-key", public_key, "--checkpoint", checkpoint]);
+    let verify = ["verify", "--public-key", public_key, "--checkpoint", checkpoint, "--entries-only"];
+    show(&record, entries, "verify", &verify[..5]);
+    show(&record, entries, "  --entries-only", &verify);
     for format in ["jsonl", "csv", "ocsf"] {
         show(&record, entries, &format!("export {format}"), &["export", "--format", format]);
     }

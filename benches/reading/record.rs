@@ -48,7 +48,7 @@ impl Record {
         let signer = Arc::new(Signer::new(secret.expose_secret()).unwrap());
         let settings = Settings {
             database: record.database(),
-            checkpoint_file: Some(record.checkpoint_file()),
+            checkpoint_files: vec![record.checkpoint_file()],
             append_timeout: Duration::from_secs(60),
         };
         let store = Store::open(settings, signer, SystemClock::new()).await.unwrap();
@@ -95,7 +95,7 @@ fn entry(n: u64) -> String {
         )
     };
     let (kind, call, operation) = match n % CALLS {
-        0 if n % REFUSED == 0 => ("refusal", n, "get"),
+        0 if n.is_multiple_of(REFUSED) => ("refusal", n, "get"),
         9 => ("intent", n, "update"),
         10 => ("outcome", n - 1, "update"),
         _ => ("outcome", n, "get"),

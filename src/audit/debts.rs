@@ -196,7 +196,7 @@ mod tests {
         let (key, _) = generate_key("tunnelwarden/debts").unwrap();
         let settings = Settings {
             database: folder.path().join("audit.db"),
-            checkpoint_file: None,
+            checkpoint_files: Vec::new(),
             append_timeout: Duration::from_secs(5),
         };
         let signer = Arc::new(Signer::new(key.expose_secret()).unwrap());

@@ -149,8 +149,11 @@ the keys that they replaced are known.")]
 Examples:
   tunnelwarden audit verify --config tunnelwarden.toml
   tunnelwarden audit verify --database audit.db --public-key audit.pub --checkpoint checkpoint.txt
+  tunnelwarden audit verify --database audit.db --public-key audit.pub --checkpoint ours.txt --checkpoint theirs.txt
+  tunnelwarden audit verify --database audit.db --public-key audit.pub --from last-month.txt --checkpoint today.txt
   tunnelwarden audit verify call.tlog-proof --public-key audit.pub
 
+With --from the entries that the checkpoint covers are not read again, only their stored hashes: verify all of them once.
 Without a checkpoint that was kept elsewhere, an end of the record that was cut off together with its
 signed head can't be noticed.")]
     Verify(Verify),

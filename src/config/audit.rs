@@ -10,13 +10,16 @@ use super::tree::{Node, Value};
 use super::{Audit, Bodies, Reconcile};
 use crate::operation::AccountId;
 
+/// Checkpoint files that are taken: each costs a write a second.
+const MAX_CHECKPOINT_FILES: usize = 16;
+
 pub(super) fn read(section: &mut Section<'_>) -> Audit {
     let generate = "name a key file; `tunnelwarden keys generate` makes it";
     let audit = Audit {
         database: database(section),
         signing_key_file: section.required_path("signing_key_file", generate),
         fingerprint_key_file: section.required_path("fingerprint_key_file", generate),
-        checkpoint_file: section.path("checkpoint_file"),
+        checkpoint_files: checkpoint_files(section),
         bodies: section.section("bodies", |inner| Bodies {
             read: inner.flag("read", false),
             write: inner.flag("write", true),
@@ -106,17 +109,31 @@ fn database(section: &mut Section<'_>) -> PathBuf {
     section.reader.base.join(path)
 }
 
+/// One path, or a list of them.
+fn checkpoint_files(section: &mut Section<'_>) -> Vec<PathBuf> {
+    let files = section.parsed("checkpoint_file", |node| {
+        let Value::Array(items) = &node.value else { return Ok(vec![plain_text(node)?]) };
+        if items.len() > MAX_CHECKPOINT_FILES {
+            return Err(format!("wants at most {MAX_CHECKPOINT_FILES} paths"));
+        }
+        items.iter().map(plain_text).collect()
+    });
+    let files = files.unwrap_or_default();
+    section.resolved("checkpoint_file", if files.is_empty() { "none".to_owned() } else { files.join("\n") });
+    files.into_iter().map(|file| section.reader.base.join(file)).collect()
+}
+
 /// Two names for one file would overwrite a key or the record.
 fn each_its_own(section: &Section<'_>, audit: &Audit) {
     let mut seen: Vec<(&str, &PathBuf)> = Vec::new();
-    let optional = audit.checkpoint_file.as_ref().map(|path| ("checkpoint_file", path));
+    let checkpoints = audit.checkpoint_files.iter().map(|path| ("checkpoint_file", path));
     let files = [
         ("database", &audit.database),
         ("signing_key_file", &audit.signing_key_file),
         ("fingerprint_key_file", &audit.fingerprint_key_file),
     ];
     for (key, path) in
-        files.into_iter().chain(optional).filter(|(_, path)| **path != section.reader.base.join(""))
+        files.into_iter().chain(checkpoints).filter(|(_, path)| **path != section.reader.base.join(""))
     {
         match seen.iter().find(|(_, known)| *known == path) {
             Some((other, _)) => {

@@ -21,8 +21,8 @@ pub struct Record {
     pub signing_key_file: PathBuf,
     /// The key of fingerprints.
     pub fingerprint_key_file: PathBuf,
-    /// The checkpoint file.
-    pub checkpoint_file: Option<PathBuf>,
+    /// The checkpoint files.
+    pub checkpoint_files: Vec<PathBuf>,
 }
 
 /// `[audit]`: the record's files.
@@ -36,7 +36,7 @@ pub fn record(path: &Path, env: &BTreeMap<String, String>) -> Result<Record, Pro
         database: audit.database,
         signing_key_file: audit.signing_key_file,
         fingerprint_key_file: audit.fingerprint_key_file,
-        checkpoint_file: audit.checkpoint_file,
+        checkpoint_files: audit.checkpoint_files,
     })
 }
 
@@ -122,7 +122,7 @@ mod tests {
         let found = record(&path, &none).unwrap();
         assert_eq!(found.database, folder.path().join("a.db"));
         assert_eq!(found.signing_key_file, folder.path().join("s.key"));
-        assert_eq!(found.checkpoint_file, None);
+        assert!(found.checkpoint_files.is_empty());
         assert_eq!(policy_file(&path, &none).unwrap(), folder.path().join("p.cedar"));
         assert_eq!(admin_address(&path, &none).unwrap().port(), 1);
         assert!(super::super::load(&path, &none).is_err());
@@ -139,7 +139,7 @@ mod tests {
         ]);
         let found = record(&path, &set).unwrap();
         assert_eq!(found.database, folder.path().join("b.db"));
-        assert_eq!(found.checkpoint_file, Some(folder.path().join("c.txt")));
+        assert_eq!(found.checkpoint_files, [folder.path().join("c.txt")]);
         assert_eq!(policy_file(&path, &set).unwrap(), Path::new("/etc/q.cedar"));
     }
 

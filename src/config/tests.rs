@@ -102,7 +102,7 @@ fn the_shipped_examples_are_good_too() {
     let uncommented: Vec<&str> =
         SHIPPED.lines().map(|line| line.strip_prefix("#   ").unwrap_or(line)).collect();
     let config = good(&uncommented.join("\n"), &[]);
-    assert!(config.listen.tls.is_some() && config.audit.checkpoint_file.is_some());
+    assert!(config.listen.tls.is_some() && config.audit.checkpoint_files.len() == 2);
     assert_eq!((config.issuers.len(), config.upstream.accounts.len()), (2, 1));
     let KeySource::Url { refresh, min_interval, ca_file, .. } = &config.issuers[1].keys else { panic!() };
     assert_eq!((refresh.as_secs(), min_interval.as_secs(), ca_file.is_some()), (300, 10, true));

@@ -75,10 +75,24 @@ fn read<T>(result: Result<T, sqlx::Error>) -> Result<Option<T>, VerifyError> {
 }
 
 /// The root of the perfect subtree `n` of a level of the tree, from one row of hashes.
-async fn subtree(snapshot: &mut Snapshot, level: u32, n: u64) -> Result<Option<Hash>, VerifyError> {
+pub(super) async fn subtree(
+    snapshot: &mut Snapshot,
+    level: u32,
+    n: u64,
+) -> Result<Option<Hash>, VerifyError> {
     let (tile_level, inner) = (level / TILE.ilog2(), level % TILE.ilog2());
-    let hashes = read(snapshot.hashes(tile_level, n << inner, 1 << inner).await)?.unwrap_or_default();
+    let hashes = hashes(snapshot, tile_level, n << inner, 1 << inner).await?;
     Ok((hashes.len() == 1 << inner).then(|| seal::perfect_root(&hashes)))
+}
+
+/// Stored hashes of a level of tiles; fewer where there are fewer.
+pub(super) async fn hashes(
+    snapshot: &mut Snapshot,
+    level: u32,
+    from: u64,
+    count: u64,
+) -> Result<Vec<Hash>, VerifyError> {
+    Ok(read(snapshot.hashes(level, from, count).await)?.unwrap_or_default())
 }
 
 /// Notes what is asked for.

@@ -24,6 +24,11 @@ pub struct Bad {
 pub struct Report {
     /// Entries that are stored and were found to be as recorded.
     pub good: u64,
+    /// How many of these, from the first on, were not read: their stored hashes make the root of a checkpoint that was
+    /// verified before.
+    pub not_read: u64,
+    /// Whether the database's own check, of its indexes, was made.
+    pub indexes_checked: bool,
     /// The root over these, in base64.
     pub root: String,
     /// Checkpoints with a good signature.
@@ -61,6 +66,8 @@ impl Report {
         let mut object = Object::new();
         object.set("sound", self.is_sound());
         object.set("good_entries", self.good);
+        object.set("entries_not_read", self.not_read);
+        object.set("indexes_checked", self.indexes_checked);
         object.set("root", self.root.clone());
         object.set("good_checkpoints", self.checkpoints);
         object.set("first_bad_entry", self.first_bad.as_ref().map(Bad::to_json));

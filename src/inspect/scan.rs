@@ -23,7 +23,7 @@ pub(super) struct Scan<'a> {
     head: Option<Checkpoint>,
     /// The hashes of the unfinished tile; `None` where they are gone with the head.
     edge: Option<Vec<u8>>,
-    kept: Option<Checkpoint>,
+    kept: Vec<(Checkpoint, String)>,
     tree: Tree,
     /// The hashes that the present tile is said to have.
     tile: Option<Vec<Hash>>,
@@ -40,25 +40,23 @@ impl<'a> Scan<'a> {
         notes: &'a mut Notes,
         head: Option<Checkpoint>,
         edge: Option<Vec<u8>>,
-        kept: Option<Checkpoint>,
+        kept: Vec<(Checkpoint, String)>,
+        tree: Tree,
     ) -> Self {
-        Self {
-            snapshot,
-            report,
-            notes,
-            head,
-            edge,
-            kept,
-            tree: Tree::new(),
-            tile: None,
-            rows: Vec::new(),
-            proven: 0,
-        }
+        let proven = tree.size();
+        Self { snapshot, report, notes, head, edge, kept, tree, tile: None, rows: Vec::new(), proven }
     }
 
     /// Walks to the end or to the first bad entry; the number of entries that a good signature covers.
     pub(super) async fn run(mut self, progress: &mut (dyn FnMut(u64) + Send)) -> Result<u64, VerifyError> {
-        let mut from = i64::MIN;
+        let mut from = match i64::try_from(self.tree.size()) {
+            Ok(size) if size > 0 => size,
+            // Whatever stands before the first.
+            Ok(_) | Err(_) => i64::MIN,
+        };
+        if !self.tree.size().is_multiple_of(256) {
+            self.tile = self.tile_at(self.tree.size() / 256).await?;
+        }
         loop {
             let page = self.snapshot.entries(from).await;
             let before = self.report.problems.len();
@@ -148,9 +146,9 @@ impl<'a> Scan<'a> {
     /// Whether no root was signed at this size, as is known without reading on.
     fn is_between_roots(&self) -> bool {
         let size = self.tree.size();
-        let elsewhere = |signed: Option<Checkpoint>| signed.is_none_or(|signed| signed.size != size);
         let ahead = self.notes.next().is_some_and(|(next, _)| next.size > size);
-        ahead && elsewhere(self.head) && elsewhere(self.kept)
+        let mut others = self.kept.iter().map(|(kept, _)| kept).chain(&self.head);
+        ahead && others.all(|signed| signed.size != size)
     }
 
     /// What tile `n` of level 0 is said to hold: its row, or the head's edge.
@@ -192,15 +190,10 @@ impl<'a> Scan<'a> {
     async fn check_roots(&mut self) -> Result<bool, VerifyError> {
         let size = self.tree.size();
         let passed = self.notes.up_to(size, self.snapshot, self.report).await?;
-        let here =
-            |checkpoint: Option<Checkpoint>| checkpoint.is_some_and(|checkpoint| checkpoint.size == size);
-        if passed.is_empty() && !here(self.head) && !here(self.kept) {
-            return Ok(true);
-        }
         let named = |(checkpoint, n): (Checkpoint, i64)| (checkpoint, format!("checkpoint {n}"));
         let mut signed: Vec<(Checkpoint, String)> = passed.into_iter().map(named).collect();
         signed.extend(self.head.map(|head| (head, "the head".to_owned())));
-        signed.extend(self.kept.map(|kept| (kept, "the checkpoint file".to_owned())));
+        signed.extend(self.kept.iter().cloned());
         signed.retain(|(checkpoint, _)| checkpoint.size == size);
         if signed.is_empty() {
             return Ok(true);
@@ -228,7 +221,7 @@ impl<'a> Scan<'a> {
         let mut signed: Vec<(u64, String)> = Vec::new();
         signed.extend(self.notes.next().map(|(checkpoint, n)| (checkpoint.size, format!("checkpoint {n}"))));
         signed.extend(self.head.map(|head| (head.size, "the head".to_owned())));
-        signed.extend(self.kept.map(|kept| (kept.size, "the checkpoint file".to_owned())));
+        signed.extend(self.kept.iter().map(|(kept, name)| (kept.size, name.clone())));
         if let Some((more, name)) = signed.into_iter().find(|(covered, _)| *covered > size) {
             self.bad(size, None, format!("it is missing: {name} proves {more} entries, the log was cut off"));
         } else if self.proven < size {

@@ -11,6 +11,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 mod damages;
 mod keys;
 mod pages;
+mod trusted;
 
 use super::*;
 use crate::clock::ManualClock;
@@ -56,7 +57,7 @@ impl Log {
         for end in [OLDER, ENTRIES] {
             let settings = Settings {
                 database: database.clone(),
-                checkpoint_file: Some(file.clone()),
+                checkpoint_files: vec![file.clone()],
                 append_timeout: Duration::from_secs(10),
             };
             let store = Store::open(settings, Arc::clone(&signer), clock.clone()).await.unwrap();
@@ -84,13 +85,19 @@ impl Log {
     }
 
     async fn verify(&self, path: &Path, checkpoint: bool) -> Report {
-        let checkpoint = checkpoint.then(|| self.checkpoint.clone());
-        let evidence = Evidence { verifier: self.verifier.clone(), checkpoint };
+        let checkpoints =
+            if checkpoint { vec![kept("the checkpoint file", &self.checkpoint)] } else { Vec::new() };
+        let evidence =
+            Evidence { verifier: self.verifier.clone(), checkpoints, from: None, entries_only: false };
         let reader = Reader::open(path).await.unwrap();
         let report = verify(&reader, &evidence, &mut |_| {}).await.unwrap();
         reader.close().await;
         report
     }
+}
+
+fn kept(name: &str, note: &[u8]) -> Kept {
+    Kept { name: name.to_owned(), note: note.to_vec() }
 }
 
 /// Numbers that are the same in each run (xorshift64*).
@@ -242,7 +249,12 @@ async fn a_cut_end_shows_by_the_checkpoint_only_and_a_wrong_key_shows_always() {
     assert_eq!(log.verify(&older, true).await.first_bad.unwrap().seq, OLDER);
 
     let key = generate_key("tunnelwarden/test").unwrap().1;
-    let evidence = Evidence { verifier: crate::seal::Verifier::new(&key).unwrap(), checkpoint: None };
+    let evidence = Evidence {
+        verifier: crate::seal::Verifier::new(&key).unwrap(),
+        checkpoints: Vec::new(),
+        from: None,
+        entries_only: false,
+    };
     let reader = Reader::open(&older).await.unwrap();
     assert!(!verify(&reader, &evidence, &mut |_| {}).await.unwrap().is_sound());
 }
@@ -261,7 +273,9 @@ async fn whatever_byte_of_the_file_changes_no_changed_entry_passes() {
         for file in ["-wal", "-shm"] {
             let _ = std::fs::remove_file(format!("{}{file}", path.display()));
         }
-        let evidence = Evidence { verifier: log.verifier.clone(), checkpoint: Some(log.checkpoint.clone()) };
+        let checkpoints = vec![kept("the checkpoint file", &log.checkpoint)];
+        let evidence =
+            Evidence { verifier: log.verifier.clone(), checkpoints, from: None, entries_only: false };
         let Ok(reader) = Reader::open(&path).await else {
             found += 1;
             continue;

@@ -5,6 +5,7 @@
 //! signatures must be the key's, and the schema and the indexes must be as this version makes them. The log is read
 //! once from the front, so memory does not grow with it. Not here: the walk over the entries (`inspect::scan`).
 
+use super::kept;
 use super::notes::Notes;
 use super::report::{Report, VerifyError, found};
 use super::scan::{Scan, id_of};
@@ -16,8 +17,21 @@ use crate::store::{Reader, Snapshot};
 pub struct Evidence {
     /// The key that signs its checkpoints.
     pub verifier: Verifier,
-    /// The text of a checkpoint that was kept elsewhere.
-    pub checkpoint: Option<Vec<u8>>,
+    /// Checkpoints that were kept elsewhere: each must be of this log.
+    pub checkpoints: Vec<Kept>,
+    /// A checkpoint that was verified before: entries that it covers are not read again.
+    pub from: Option<Kept>,
+    /// Leave out the database's own check, which reads every entry again for the sake of the indexes.
+    pub entries_only: bool,
+}
+
+/// A checkpoint that was kept elsewhere.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// What it is called in a report.
+    pub name: String,
+    /// The note's text.
+    pub note: Vec<u8>,
 }
 
 /// Checks a whole record as it is now; `progress` is told the number of entries done from time to time, and at
@@ -30,11 +44,15 @@ pub async fn verify(
     evidence: &Evidence,
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<Report, VerifyError> {
-    // The database's own check, of indexes above all, takes as long as everything else, so it goes beside it.
+    if evidence.entries_only {
+        return prove(reader, evidence, progress).await;
+    }
+    // It takes three times as long as everything else, so it goes beside it.
     let mut beside = reader.snapshot().await?;
     let (report, lines) = tokio::join!(prove(reader, evidence, progress), beside.integrity());
     beside.end().await;
     let mut report = report?;
+    report.indexes_checked = true;
     if let Some(lines) = found(lines, "the database's own check", &mut report)? {
         lines.into_iter().for_each(|line| report.problem(format!("the database's own check: {line}")));
     }
@@ -50,10 +68,12 @@ async fn prove(
     let mut snapshot = reader.snapshot().await?;
     let mut report = Report::default();
     check_schema(&mut snapshot, &mut report).await?;
-    let kept = kept(evidence, &mut report);
+    let kept = kept::read(evidence, &mut snapshot, &mut report).await?;
+    let begin = kept::begin(evidence, &mut snapshot, &mut report).await?;
     let (head, edge) = check_head(&mut snapshot, evidence, &mut report).await?;
     let mut notes = Notes::new(evidence.verifier.clone());
-    let scan = Scan::new(&mut snapshot, &mut report, &mut notes, head, edge, kept);
+    let known = kept.len();
+    let scan = Scan::new(&mut snapshot, &mut report, &mut notes, head, edge, kept, begin);
     let proven = scan.run(progress).await?;
     let chain = notes.rest(&mut snapshot, &mut report).await?;
     if let Some(expected) = head.and_then(|head| head.chain)
@@ -73,8 +93,8 @@ async fn prove(
     if head.is_none() {
         report.doubt(proven, "the head, which says where the log ends, is bad");
     }
-    if kept.is_none() && evidence.checkpoint.is_some() {
-        report.doubt(report.good, "the checkpoint file, which says how far the log went, is bad");
+    if known < evidence.checkpoints.iter().chain(&evidence.from).count() {
+        report.doubt(report.good, "a checkpoint file, which says how far the log went, is bad");
     }
     if let Some(doubt) = &mut report.first_in_doubt {
         doubt.id = id_at(&mut snapshot, doubt.seq).await;
@@ -96,18 +116,6 @@ async fn check_schema(snapshot: &mut Snapshot, report: &mut Report) -> Result<()
         lines.into_iter().for_each(|line| report.problem(format!("the schema: {line}")));
     }
     Ok(())
-}
-
-/// What the checkpoint that was kept elsewhere proves.
-fn kept(evidence: &Evidence, report: &mut Report) -> Option<Checkpoint> {
-    let note = evidence.checkpoint.as_ref()?;
-    match Checkpoint::open_cosigned(note, &evidence.verifier) {
-        Ok(checkpoint) => Some(checkpoint),
-        Err(e) => {
-            report.problem(format!("the checkpoint file: {e}"));
-            None
-        }
-    }
 }
 
 /// The signed head and the edge beside it.

@@ -225,10 +225,13 @@ impl<'a> Skimmer<'a> {
     }
 }
 
-/// The length of a name and its first seven bytes.
+/// A name's first eight bytes and its length.
 fn mark(name: &[u8]) -> u64 {
-    let begin = name.iter().take(7).fold(0, |mark, byte| mark << 8 | u64::from(*byte));
-    begin << 8 | (name.len() as u64 & 0xff)
+    let begin = match name.first_chunk() {
+        Some(first) => u64::from_le_bytes(*first),
+        None => name.iter().fold(0, |begin, byte| begin << 8 | u64::from(*byte)),
+    };
+    begin.rotate_left(8) ^ name.len() as u64
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub async fn check(mut config: Config, clock: Arc<dyn Clock>) -> Findings {
     let mut problems = authorize::check(&config.policy.file);
     problems.extend(identify::check(&config.issuers, &config.revocation));
     problems.extend(keys::check_keys(&config.audit));
-    let audit = store::check(&config.audit.database, config.audit.checkpoint_file.as_deref());
+    let audit = store::check(&config.audit.database, &config.audit.checkpoint_files);
     if audit.is_empty()
         && let Some(what) = record(&config).await
     {

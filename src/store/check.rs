@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sqlx::{ConnectOptions as _, Connection as _};
 
@@ -21,10 +21,11 @@ const MAGIC: &[u8] = b"SQLite format 3\0";
 
 /// What is wrong, each with its key in `[audit]`.
 #[must_use]
-pub fn check(database: &Path, checkpoint_file: Option<&Path>) -> Vec<(&'static str, String)> {
+pub fn check(database: &Path, checkpoint_files: &[PathBuf]) -> Vec<(&'static str, String)> {
     let database = folder(database).or_else(|| file(database)).map(|what| ("database", what));
-    let checkpoint = checkpoint_file.and_then(folder).map(|what| ("checkpoint_file", what));
-    database.into_iter().chain(checkpoint).collect()
+    let checkpoints = checkpoint_files.iter().filter_map(|file| folder(file));
+    let checkpoints = checkpoints.map(|what| ("checkpoint_file", what));
+    database.into_iter().chain(checkpoints).collect()
 }
 
 /// Whether a record that is there already is one that this key can go on with: its tables, its signed head and its

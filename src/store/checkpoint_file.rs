@@ -1,14 +1,15 @@
-//! Writes the newest checkpoint to a file, for others to keep.
+//! Writes the newest checkpoint to files, for others to keep.
 //!
 //! Whoever keeps it can prove later that nothing of the log was cut off. It follows the log by a second at most,
 //! and replaces the file whole, so that a reader sees the old checkpoint or the new one. Not here: the stored
 //! checkpoints (`store::backend`).
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -23,35 +24,54 @@ const EVERY: Duration = Duration::from_secs(1);
 /// A checkpoint is public.
 const EVERYONE_READS: u32 = 0o644;
 
-/// Writes each newest checkpoint until the writer is gone, and then the last one.
-pub(super) async fn follow(
-    path: PathBuf,
-    signer: Arc<Signer>,
-    mut newest: watch::Receiver<(u64, Hash)>,
-    health: Arc<watch::Sender<Health>>,
-) {
-    let mut written = None;
-    loop {
-        let (size, root) = *newest.borrow_and_update();
-        if written != Some(size) {
-            let result = write(&path, &signer, size, root).await;
-            written = result.is_ok().then_some(size);
-            let problem = result.err().map(|e| e.kind());
-            health.send_if_modified(|health| {
-                std::mem::replace(&mut health.checkpoint_file, problem) != problem
-            });
+/// What keeps files from being written now.
+pub(super) type Problems = Mutex<BTreeMap<PathBuf, io::ErrorKind>>;
+
+/// Keeps one file up to date. Each file has its own, so that one which hangs keeps no other from being written.
+pub(super) struct Follower {
+    pub(super) path: PathBuf,
+    pub(super) signer: Arc<Signer>,
+    pub(super) problems: Arc<Problems>,
+}
+
+impl Follower {
+    /// Writes each newest checkpoint until the writer is gone, and then the last one.
+    pub(super) async fn follow(
+        self,
+        mut newest: watch::Receiver<(u64, Hash)>,
+        health: Arc<watch::Sender<Health>>,
+    ) {
+        let mut written = None;
+        loop {
+            let (size, root) = *newest.borrow_and_update();
+            if written != Some(size) {
+                let result = write(&self.path, &self.signer, size, root).await;
+                written = result.is_ok().then_some(size);
+                self.tell(result.err().map(|e| e.kind()), &health);
+            }
+            // The pause is at the same time the wait before a failed write is tried again. It ends early when the
+            // writer is gone, and then one more write is owed at most.
+            let over = tokio::time::timeout(EVERY, gone(newest.clone())).await.is_ok();
+            let current = written == Some(newest.borrow().0);
+            if over && (current || written.is_none()) {
+                return;
+            }
+            if current {
+                // An error says that the writer is gone: the next turn finds out.
+                let _ = newest.changed().await;
+            }
         }
-        // The pause is at the same time the wait before a failed write is tried again. It ends early when the
-        // writer is gone, and then one more write is owed at most.
-        let over = tokio::time::timeout(EVERY, gone(newest.clone())).await.is_ok();
-        let current = written == Some(newest.borrow().0);
-        if over && (current || written.is_none()) {
-            return;
-        }
-        if current {
-            // An error says that the writer is gone: the next turn finds out.
-            let _ = newest.changed().await;
-        }
+    }
+
+    fn tell(&self, problem: Option<io::ErrorKind>, health: &watch::Sender<Health>) {
+        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        match problem {
+            Some(problem) => problems.insert(self.path.clone(), problem),
+            None => problems.remove(&self.path),
+        };
+        let first = problems.values().next().copied();
+        // Under the lock, so that what another file's follower says is not overtaken.
+        health.send_if_modified(|health| std::mem::replace(&mut health.checkpoint_file, first) != first);
     }
 }
 

@@ -70,7 +70,7 @@ impl Bench {
         let mut double = Double::new(backend);
         let plan = double.plan.clone();
         let state = begin(&mut double, &signer, &verifier).await.unwrap();
-        let settings = Settings { database: "unused".into(), checkpoint_file: None, append_timeout };
+        let settings = Settings { database: "unused".into(), checkpoint_files: Vec::new(), append_timeout };
         let store = start(double, state, settings, Arc::clone(&signer), verifier, clock.clone(), None);
         Self { store, plan, clock, signer, memory, directory }
     }

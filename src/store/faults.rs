@@ -17,7 +17,7 @@ const LONG: Duration = Duration::from_secs(30);
 fn settings(directory: &Path) -> Settings {
     Settings {
         database: directory.join("audit.db"),
-        checkpoint_file: Some(directory.join("checkpoint.txt")),
+        checkpoint_files: vec![directory.join("checkpoint.txt")],
         append_timeout: Duration::from_secs(2),
     }
 }
@@ -220,7 +220,7 @@ async fn a_checkpoint_file_that_knows_more_or_otherwise_is_not_overwritten() {
         for file in ["audit.db", "audit.db-wal", "audit.db-shm"] {
             let _ = std::fs::remove_file(directory.path().join(file));
         }
-        let no_file = Settings { checkpoint_file: None, ..settings(directory.path()) };
+        let no_file = Settings { checkpoint_files: Vec::new(), ..settings(directory.path()) };
         let store = Store::open(no_file, Arc::clone(&ours), clock()).await.unwrap();
         store.append(entries.map(entry).collect()).await.unwrap();
         store.close().await;
@@ -239,7 +239,9 @@ async fn a_checkpoint_file_that_cant_be_written_is_a_warning() {
     let (directory, signer) = (tempfile::tempdir().unwrap(), signer());
     let gone = directory.path().join("gone");
     std::fs::create_dir(&gone).unwrap();
-    let settings = Settings { checkpoint_file: Some(gone.join("c.txt")), ..settings(directory.path()) };
+    let other = directory.path().join("other.txt");
+    let checkpoint_files = vec![gone.join("c.txt"), other.clone()];
+    let settings = Settings { checkpoint_files, ..settings(directory.path()) };
     let store = Store::open(settings, Arc::clone(&signer), clock()).await.unwrap();
     std::fs::remove_dir_all(&gone).unwrap();
     store.append(vec![entry(0)]).await.unwrap();
@@ -248,13 +250,49 @@ async fn a_checkpoint_file_that_cant_be_written_is_a_warning() {
     let warned = *tokio::time::timeout(LONG, warned).await.unwrap().unwrap();
     assert!(warned.is_writable());
     store.append(vec![entry(1)]).await.unwrap();
+    // The other file goes on meanwhile.
+    for _ in 0..200 {
+        if size_in(&other, &signer) == 2 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(size_in(&other, &signer), 2);
+    assert!(health.borrow().checkpoint_file.is_some());
     std::fs::create_dir(&gone).unwrap();
     let well = health.wait_for(|health| health.checkpoint_file.is_none());
     tokio::time::timeout(LONG, well).await.unwrap().unwrap();
     store.close().await;
-    let note = std::fs::read(gone.join("c.txt")).unwrap();
-    let checkpoint = crate::seal::Checkpoint::open(&note, &signer.verifier().unwrap()).unwrap();
-    assert_eq!(checkpoint.size, 2);
+    for file in [gone.join("c.txt"), other] {
+        assert_eq!(size_in(&file, &signer), 2);
+    }
+}
+
+fn size_in(file: &Path, signer: &Signer) -> u64 {
+    let note = std::fs::read(file).unwrap();
+    crate::seal::Checkpoint::open(&note, &signer.verifier().unwrap()).unwrap().size
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whichever_checkpoint_file_knows_more_keeps_the_store_closed() {
+    let (directory, ours) = (tempfile::tempdir().unwrap(), signer());
+    let path = |name: &str| directory.path().join(name);
+    let settings =
+        || Settings { checkpoint_files: ["a.txt", "b.txt"].map(path).to_vec(), ..settings(directory.path()) };
+    let store = Store::open(settings(), Arc::clone(&ours), clock()).await.unwrap();
+    store.append(vec![entry(0), entry(1)]).await.unwrap();
+    store.close().await;
+    for file in ["audit.db", "audit.db-wal", "audit.db-shm"] {
+        let _ = std::fs::remove_file(path(file));
+    }
+    for (keep, gone) in [("a.txt", "b.txt"), ("b.txt", "a.txt")] {
+        std::fs::copy(path(keep), path("kept")).unwrap();
+        let _ = std::fs::remove_file(path(gone));
+        check_refused(Store::open(settings(), Arc::clone(&ours), clock()).await, "proves 2 entries but 0");
+        assert_eq!(std::fs::read(path(keep)).unwrap(), std::fs::read(path("kept")).unwrap());
+        assert!(!path(gone).exists());
+        std::fs::copy(path("kept"), path(gone)).unwrap();
+    }
 }
 
 /// A file system of its own in memory; `None` where this process may not mount one.

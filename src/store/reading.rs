@@ -32,7 +32,11 @@ fn entry(kind: &str, n: u32, call: u32, minute: u32, members: &str) -> String {
 }
 
 fn settings(database: &std::path::Path) -> Settings {
-    Settings { database: database.to_owned(), checkpoint_file: None, append_timeout: Duration::from_secs(10) }
+    Settings {
+        database: database.to_owned(),
+        checkpoint_files: Vec::new(),
+        append_timeout: Duration::from_secs(10),
+    }
 }
 
 struct Log {

@@ -16,7 +16,7 @@ use crate::seal::{Hash, hash_from};
 /// Checkpoints that are read at once.
 const PAGE: i64 = 32;
 
-/// Entries that are read at once: together [`ENTRIES`] times [`SHORT`] bytes at most, 16 MiB.
+/// Entries that are read at once: together [`ENTRIES`] times [`SHORT`] bytes at most, 16 MiB, and as much of long ones.
 const ENTRIES: i64 = 512;
 
 /// Bytes of an entry that is read together with others; a longer one is read alone.
@@ -97,11 +97,31 @@ impl Snapshot {
     /// # Errors
     /// The table can't be read.
     pub async fn entries(&mut self, from: i64) -> Result<Vec<RawEntry>, sqlx::Error> {
-        match self.together(from).await {
-            Ok(page) if !page.is_empty() => Ok(page),
-            // A page that can't be read may begin with entries that can.
-            Ok(_) | Err(_) => self.alone(from).await,
+        // A page that can't be read may begin with entries that can.
+        let mut page = self.together(from).await.unwrap_or_default();
+        let mut bytes = 0;
+        for at in 0..page.len() {
+            let Some(RawEntry { seq, entry: None, .. }) = page.get(at) else { continue };
+            let long = match self.alone(*seq).await {
+                Err(e) if at == 0 => return Err(e),
+                // It is what the next page begins with.
+                Err(_) => {
+                    page.truncate(at);
+                    break;
+                }
+                Ok(mut long) => long.pop(),
+            };
+            let Some(long) = long else { continue };
+            bytes += long.entry.as_ref().map_or(0, Bytes::len);
+            if let Some(place) = page.get_mut(at) {
+                *place = long;
+            }
+            if bytes > MAX_ENTRY {
+                page.truncate(at + 1);
+                break;
+            }
         }
+        if page.is_empty() { self.alone(from).await } else { Ok(page) }
     }
 
     /// The entry at `seq`, else the next.
@@ -122,14 +142,16 @@ impl Snapshot {
         rows.iter().map(read).collect()
     }
 
-    /// The entries from `seq` on, up to the first that is no usual one: as one row, since a row costs a hand-over from
-    /// the connection's thread, which takes longer than to check an entry.
+    /// The entries from `seq` on, without the texts of long ones: as one row, since a row costs a hand-over from the
+    /// connection's thread, which takes longer than to check an entry.
     async fn together(&mut self, from: i64) -> Result<Vec<RawEntry>, sqlx::Error> {
+        // Of a long text nothing is read but its length.
         let page = "SELECT CAST(coalesce(group_concat(seq || ' ' || size, ' '), '') AS BLOB),
                            CAST(coalesce(group_concat(leaf, ''), '') AS BLOB),
-                           CAST(coalesce(group_concat(CASE WHEN size <= ?2 THEN entry ELSE '' END, ''), '') AS BLOB)
+                           CAST(coalesce(group_concat(entry, ''), '') AS BLOB)
                     FROM (SELECT seq, CASE WHEN octet_length(leaf) = 32 THEN CAST(leaf AS BLOB) ELSE zeroblob(32) END AS leaf,
-                                 octet_length(entry) AS size, CAST(entry AS BLOB) AS entry
+                                 octet_length(entry) AS size,
+                                 CASE WHEN octet_length(entry) <= ?2 THEN CAST(entry AS BLOB) ELSE x'' END AS entry
                           FROM entries NOT INDEXED WHERE seq >= ?1 ORDER BY seq LIMIT ?3)";
         let query = sqlx::query(page).bind(from).bind(narrow(SHORT as u64)?).bind(ENTRIES);
         let row = query.fetch_one(&mut self.connection).await?;
@@ -245,19 +267,19 @@ impl Snapshot {
     }
 }
 
-/// Cuts a page into entries, up to the first that is too long for it. A hash that is none came as zeros, which no text
-/// has.
+/// Cuts a page into entries; a long one has no text yet. A hash that is none came as zeros, which no text has.
 fn cut(places: &[u8], mut leaves: Bytes, mut texts: Bytes) -> Vec<RawEntry> {
     let numbers = std::str::from_utf8(places).unwrap_or_default().split(' ');
     let mut numbers = numbers.map_while(|number| number.parse::<i64>().ok());
-    let mut entries = Vec::with_capacity(512);
+    let mut entries = Vec::new();
     while let (Some(seq), Some(size)) = (numbers.next(), numbers.next()) {
         let size = usize::try_from(size).unwrap_or(usize::MAX);
-        if size > SHORT || leaves.len() < HASH || texts.len() < size {
+        let here = if size > SHORT { 0 } else { size };
+        if leaves.len() < HASH || texts.len() < here {
             break;
         }
-        let (leaf, entry) = (leaves.split_to(HASH), texts.split_to(size));
-        entries.push(RawEntry { seq, leaf, entry: Some(entry) });
+        let (leaf, text) = (leaves.split_to(HASH), texts.split_to(here));
+        entries.push(RawEntry { seq, leaf, entry: (size <= SHORT).then_some(text) });
     }
     entries
 }

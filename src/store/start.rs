@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
 
 use super::backend::{Backend, CommitError, State};
+use super::checkpoint_file::{Follower, Problems};
 use super::lock::{Lock, make_private};
 use super::sqlite::Sqlite;
 use super::writer::Writer;
-use super::{
-    Damage, Health, MAX_WAITING, MAX_WAITING_BYTES, OpenError, Settings, Store, StoreError, checkpoint_file,
-};
+use super::{Damage, Health, MAX_WAITING, MAX_WAITING_BYTES, OpenError, Settings, Store, StoreError};
 use crate::clock::Clock;
 use crate::seal::{self, Checkpoint, Hash, Signer, Verifier};
 
@@ -40,9 +40,8 @@ pub(super) async fn open(
         Begin::Fault(fault) => unusable(fault),
         Begin::Damage(damage) => OpenError::Disagrees(damage),
     })?;
-    if let Some(file) = &settings.checkpoint_file {
-        let known = read_checkpoint(file, &verifier)?;
-        if let Some(known) = known {
+    for file in &settings.checkpoint_files {
+        if let Some(known) = read_checkpoint(file, &verifier)? {
             check_history(&mut backend, &state, known).await.map_err(|e| match e {
                 Begin::Fault(fault) => unusable(fault),
                 Begin::Damage(damage) => OpenError::Disagrees(damage),
@@ -98,10 +97,12 @@ pub(super) fn start<B: Backend>(
     let (newest, checkpoints) = watch::channel((state.tree.size(), state.tree.root()));
     let stored = checkpoints.clone();
     let (end, done) = watch::channel(false);
-    let follower = settings
-        .checkpoint_file
-        .map(|path| checkpoint_file::follow(path, Arc::clone(&signer), checkpoints, Arc::clone(&health)))
-        .map(tokio::spawn);
+    let mut followers = JoinSet::new();
+    let problems = Arc::new(Problems::default());
+    for path in settings.checkpoint_files {
+        let to = Follower { path, signer: Arc::clone(&signer), problems: Arc::clone(&problems) };
+        followers.spawn(to.follow(checkpoints.clone(), Arc::clone(&health)));
+    }
     let writer = Writer {
         backend,
         state,
@@ -118,9 +119,7 @@ pub(super) fn start<B: Backend>(
     };
     tokio::spawn(async move {
         writer.run().await;
-        if let Some(follower) = follower {
-            let _ = follower.await;
-        }
+        while followers.join_next().await.is_some() {}
         drop(lock);
         end.send_replace(true);
     });

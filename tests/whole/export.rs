@@ -31,7 +31,7 @@ async fn an_export_that_is_killed_a_hundred_times_loses_nothing() {
     let (key, _) = generate_key("tunnelwarden/export").unwrap();
     let settings = Settings {
         database: folder.path().join("audit.db"),
-        checkpoint_file: None,
+        checkpoint_files: Vec::new(),
         append_timeout: Duration::from_secs(30),
     };
     let signer = Arc::new(Signer::new(key.expose_secret()).unwrap());

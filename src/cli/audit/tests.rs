@@ -48,7 +48,7 @@ impl Bench {
         let path = |name: &str| directory.path().join(name);
         let settings = Settings {
             database: path("audit.db"),
-            checkpoint_file: Some(path("checkpoint.txt")),
+            checkpoint_files: vec![path("checkpoint.txt")],
             append_timeout: Duration::from_secs(10),
         };
         let store = Store::open(settings, signer, clock.clone()).await.unwrap();
@@ -186,7 +186,8 @@ async fn a_verification_can_move_between_threads() {
     }
     let bench = Bench::make().await;
     let verifier = crate::seal::Verifier::new(&bench.public_key).unwrap();
-    let evidence = crate::inspect::Evidence { verifier, checkpoint: None };
+    let evidence =
+        crate::inspect::Evidence { verifier, checkpoints: Vec::new(), from: None, entries_only: false };
     let reader = check(crate::store::Reader::open(&bench.path("audit.db"))).await.unwrap();
     let mut progress = |_: u64| {};
     assert!(check(crate::inspect::verify(&reader, &evidence, &mut progress)).await.unwrap().is_sound());

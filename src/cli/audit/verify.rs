@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::source::signed_by;
 use super::{Database, unreadable};
 use crate::cli::{Env, Exit, Stop};
-use crate::inspect::{self, Bad, Evidence, Report, VerifyError, plain};
+use crate::inspect::{self, Bad, Evidence, Kept, Report, VerifyError, plain};
 use crate::seal::{EntryProof, EntryProofError, Verifier};
 
 /// Bytes of a checkpoint that are read: with many cosignatures it has a few KiB.
@@ -30,9 +30,15 @@ pub struct Verify {
     /// The public key, or the file that holds it; without it, the configured signing key's.
     #[arg(long, value_name = "FILE|KEY")]
     pub public_key: Option<String>,
-    /// A checkpoint that was kept elsewhere; without it, the configured checkpoint file.
+    /// A checkpoint that was kept elsewhere, once for each; without it, the configured checkpoint files.
     #[arg(long, value_name = "FILE")]
-    pub checkpoint: Option<PathBuf>,
+    pub checkpoint: Vec<PathBuf>,
+    /// A checkpoint up to which the record was verified before: what it covers is not read again.
+    #[arg(long, value_name = "FILE", conflicts_with = "proof")]
+    pub from: Option<PathBuf>,
+    /// Leave out the database's own check of its indexes, which takes most of the time.
+    #[arg(long, conflicts_with = "proof")]
+    pub entries_only: bool,
     /// Print the findings as JSON.
     #[arg(long)]
     pub json: bool,
@@ -110,19 +116,22 @@ fn entry(file: &Path, verifier: &Verifier, json: bool, out: &mut dyn Write) -> R
 fn evidence(verify: &Verify, env: &Env) -> Result<Evidence, Stop> {
     let named = verify.database.named(env)?;
     let verifier = verifier(verify, env)?;
-    let checkpoint = match (&verify.checkpoint, named.and_then(|named| named.checkpoint_file)) {
-        (Some(file), _) => Some(read_checkpoint(file)?),
+    let mut files = verify.checkpoint.clone();
+    if files.is_empty() && verify.database.database.is_none() {
+        files.extend(named.into_iter().flat_map(|named| named.checkpoint_files));
         // A configured file may not have been written yet, nor be there beside a copy.
-        (None, Some(file)) if verify.database.database.is_none() && file.exists() => {
-            Some(read_checkpoint(&file)?)
-        }
-        (None, _) => None,
-    };
-    Ok(Evidence { verifier, checkpoint })
+        files.retain(|file| file.exists());
+    }
+    let checkpoints = files.iter().map(|file| read_checkpoint(file)).collect::<Result<_, _>>()?;
+    let from = verify.from.as_deref().map(read_checkpoint).transpose()?;
+    // That check reads every entry, those before the begin as well.
+    let entries_only = verify.entries_only || from.is_some();
+    Ok(Evidence { verifier, checkpoints, from, entries_only })
 }
 
-fn read_checkpoint(file: &Path) -> Result<Vec<u8>, Stop> {
-    read_some(file, "checkpoint", MAX_CHECKPOINT)
+fn read_checkpoint(file: &Path) -> Result<Kept, Stop> {
+    let name = format!("the checkpoint file `{}`", file.display());
+    Ok(Kept { name, note: read_some(file, "checkpoint", MAX_CHECKPOINT)? })
 }
 
 /// A whole file, if it is not larger than any such file is.
@@ -150,7 +159,21 @@ fn write_text(report: &Report, evidence: &Evidence, path: &Path, out: &mut dyn W
             plain(evidence.verifier.origin()),
             report.root
         )?;
-        if evidence.checkpoint.is_none() {
+        if report.not_read > 0 {
+            writeln!(
+                out,
+                "the first {} were not read: their stored hashes make the root of the checkpoint that you trust; \
+                 whether their texts still have these hashes was not looked at",
+                report.not_read
+            )?;
+        }
+        if evidence.entries_only {
+            writeln!(
+                out,
+                "the indexes were not checked: what is looked up by them (lists, views) may still miss entries"
+            )?;
+        }
+        if evidence.checkpoints.is_empty() && evidence.from.is_none() {
             writeln!(
                 out,
                 "no checkpoint was given: an end that was cut off together with its head can't be noticed"

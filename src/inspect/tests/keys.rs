@@ -28,7 +28,7 @@ async fn record(entries: Vec<String>) -> (tempfile::TempDir, Reader) {
     let (key, _) = generate_key("tunnelwarden/keys").unwrap();
     let settings = Settings {
         database: directory.path().join("audit.db"),
-        checkpoint_file: None,
+        checkpoint_files: Vec::new(),
         append_timeout: Duration::from_secs(10),
     };
     let clock = ManualClock::at("2026-03-01T00:00:00Z".parse().unwrap());

@@ -18,7 +18,7 @@ async fn log() -> (tempfile::TempDir, PathBuf, crate::seal::Verifier) {
     let database = directory.path().join("log.db");
     let settings = Settings {
         database: database.clone(),
-        checkpoint_file: None,
+        checkpoint_files: Vec::new(),
         append_timeout: Duration::from_secs(10),
     };
     let store = Store::open(settings, Arc::clone(&signer), clock).await.unwrap();
@@ -34,7 +34,8 @@ async fn log() -> (tempfile::TempDir, PathBuf, crate::seal::Verifier) {
 
 async fn report(database: &Path, verifier: &crate::seal::Verifier) -> Report {
     let reader = Reader::open(database).await.unwrap();
-    let evidence = Evidence { verifier: verifier.clone(), checkpoint: None };
+    let evidence =
+        Evidence { verifier: verifier.clone(), checkpoints: Vec::new(), from: None, entries_only: false };
     let report = verify(&reader, &evidence, &mut |_| {}).await.unwrap();
     reader.close().await;
     report
@@ -58,5 +59,17 @@ async fn a_hash_of_another_length_is_its_own_entry_s_fault() {
         tamper(&database, &format!("{}{}", cut(n, longer), cut(n + 1, shorter))).await;
         let found = report(&database, &verifier).await;
         assert_eq!(found.first_bad.as_ref().map(|bad| bad.seq), Some(n), "{longer} {shorter}: {found:?}");
+    }
+}
+
+/// In the middle of a page, the entry itself is named.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_entry_that_is_damaged_is_named() {
+    for n in [97 * 3, 97 * 5, 97 * 6] {
+        let (_directory, database, verifier) = log().await;
+        let change = "UPDATE entries SET entry = replace(entry, 'xxx\"}', 'xxy\"}') WHERE seq = ";
+        tamper(&database, &format!("{change}{n}")).await;
+        let found = report(&database, &verifier).await;
+        assert_eq!(found.first_bad.as_ref().map(|bad| bad.seq), Some(n), "{found:?}");
     }
 }

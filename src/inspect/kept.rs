@@ -1,0 +1,81 @@
+//! Checkpoints that an auditor kept: what they say, and whether they are of one log with this record and each other.
+//!
+//! A checkpoint's root is made anew from the stored hashes, which takes a few dozen of them. That the entries have these
+//! hashes, the walk shows for all that it reads (`inspect::scan`). Not here: the files (`cli::audit::verify`).
+
+use super::prove::subtree;
+use super::report::{Report, VerifyError};
+use super::verify::{Evidence, Kept};
+use crate::seal::{self, Checkpoint, Hash, Tree};
+use crate::store::Snapshot;
+
+/// The good ones with their names. One that is of another log, or contradicts another, is a problem.
+pub(super) async fn read(
+    evidence: &Evidence,
+    snapshot: &mut Snapshot,
+    report: &mut Report,
+) -> Result<Vec<(Checkpoint, String)>, VerifyError> {
+    let mut good: Vec<(Checkpoint, String)> = Vec::new();
+    for Kept { name, note } in evidence.checkpoints.iter().chain(&evidence.from) {
+        let checkpoint = match Checkpoint::open_cosigned(note, &evidence.verifier) {
+            Ok(checkpoint) => checkpoint,
+            Err(e) => {
+                report.problem(format!("{name}: {e}"));
+                continue;
+            }
+        };
+        let contradicts = |(other, _): &&(Checkpoint, String)| {
+            other.size == checkpoint.size && other.root != checkpoint.root
+        };
+        if let Some((_, other)) = good.iter().find(contradicts) {
+            report.problem(format!(
+                "{name} and {other}: they prove different logs of {} entries",
+                checkpoint.size
+            ));
+        }
+        // Fewer hashes than it takes: the log was cut off, which the walk tells.
+        if root_at(snapshot, checkpoint.size).await?.is_some_and(|root| root != checkpoint.root) {
+            let size = checkpoint.size;
+            report
+                .problem(format!("{name}: the log's first {size} hashes don't make the root that it proves"));
+        }
+        good.push((checkpoint, name.clone()));
+    }
+    Ok(good)
+}
+
+/// The tree to begin with: of the entries that need not be read again, or of none.
+pub(super) async fn begin(
+    evidence: &Evidence,
+    snapshot: &mut Snapshot,
+    report: &mut Report,
+) -> Result<Tree, VerifyError> {
+    let Some(from) = &evidence.from else { return Ok(Tree::new()) };
+    // One that is no good is a problem already, and then everything is read.
+    let Ok(signed) = Checkpoint::open_cosigned(&from.note, &evidence.verifier) else {
+        return Ok(Tree::new());
+    };
+    let mut partial = Vec::new();
+    for level in (0u32..).take(Tree::levels(signed.size)) {
+        let width = Tree::width(signed.size, level) as u64;
+        let first = signed.size.checked_shr(8 * level).unwrap_or(0) - width;
+        partial.push(super::prove::hashes(snapshot, level, first, width).await?);
+    }
+    match Tree::from_partial(signed.size, partial) {
+        Ok(tree) if tree.root() == signed.root => {
+            report.not_read = signed.size;
+            Ok(tree)
+        }
+        Ok(_) | Err(_) => Ok(Tree::new()),
+    }
+}
+
+/// The root over the first `size` stored hashes; `None` where there are fewer.
+async fn root_at(snapshot: &mut Snapshot, size: u64) -> Result<Option<Hash>, VerifyError> {
+    let mut roots = Vec::new();
+    for (level, n) in seal::subtrees(size) {
+        let Some(root) = subtree(snapshot, level, n).await? else { return Ok(None) };
+        roots.push(root);
+    }
+    Ok(Some(seal::join(&roots)))
+}
