@@ -82,6 +82,7 @@ fn described() -> (Router<Arc<Desk>>, utoipa::openapi::OpenApi) {
         .routes(routes!(calls::changes))
         .routes(routes!(calls::keys))
         .routes(routes!(calls::refusals))
+        .routes(routes!(calls::findings))
         .routes(routes!(tunnels::list))
         .routes(routes!(tunnels::one))
         .routes(routes!(tunnels::history))

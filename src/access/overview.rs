@@ -34,6 +34,8 @@ pub struct Overview {
     pub keys: Vec<Object>,
     /// The newest changes: rows of the view `changes`.
     pub changes: Vec<Object>,
+    /// What went past the proxy, or is missing at the upstream: rows of the view `findings`.
+    pub findings: Vec<Object>,
     /// Calls whose outcome nobody knows yet: rows of the view `requests`.
     pub unresolved: Vec<Object>,
     /// Entries that the record has.
@@ -68,6 +70,7 @@ impl Desk {
             refusals: reader.counts(&filter, By::Refusal).await.map_err(unreadable)?,
             keys: view(View::PskEvents).await?,
             changes: view(View::Changes).await?,
+            findings: view(View::Findings).await?,
             unresolved: self.unresolved().await?,
             entries: reader.last().await.map_err(unreadable)?.map_or(0, |last| last + 1),
             budget: self.pipeline.budget.standing(),

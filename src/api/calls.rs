@@ -132,6 +132,36 @@ pub(super) struct Refused {
     policies: Option<Vec<String>>,
 }
 
+/// What the upstream's own audit logs tell and the record does not, or the other way round.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the schema of rows that the database makes")]
+pub(super) struct Finding {
+    seq: u64,
+    /// When it was found.
+    time: String,
+    /// `bypass`: a change that did not come through here; `key`: a key that nobody says to have replaced; `unknown`: a call of
+    /// ours that the upstream's logs lack.
+    what: String,
+    /// The same whenever it is found again.
+    key: String,
+    /// When it happened.
+    happened: Option<String>,
+    account: String,
+    operation: Option<String>,
+    /// `{id, name}` each.
+    #[schema(value_type = Option<Vec<Object>>)]
+    tunnels: (),
+    request_id: Option<String>,
+    subject: Option<String>,
+    /// Who it was, as the upstream names them.
+    #[schema(value_type = Option<Object>)]
+    actor: (),
+    user_agent: Option<String>,
+    cf_ray: Option<String>,
+    /// Whether it came to nothing since.
+    settled: bool,
+}
+
 /// Some rows, newest first.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Page<T: ToSchema> {
@@ -160,6 +190,10 @@ pub(super) async fn page<T: ToSchema>(
     let mut filter = asked.filter(desk.now()).map_err(Problem::bad_parameter)?;
     let taken: &[&str] = if view == View::Changes { &["field"] } else { &[] };
     asked.only(taken).map_err(Problem::bad_parameter)?;
+    let of_calls = filter.subject.is_some() || filter.team.is_some() || filter.operation.is_some();
+    if view == View::Findings && of_calls {
+        return Err(Problem::bad_query("findings are found by time and tunnel; remove the other parameters"));
+    }
     if let Some(named) = filter.tunnel.take() {
         filter.tunnel = Some(one_tunnel(desk.tunnels(reading, &named).await?.what, named)?);
     }
@@ -267,4 +301,20 @@ pub(super) async fn refusals(
     Query(asked): Query<Asked>,
 ) -> Result<Response, Problem> {
     page::<Refused>(&desk, &reading, View::Refusals, &asked).await
+}
+
+/// What went past the proxy, or is missing at the upstream, newest first. By time and tunnel only.
+#[utoipa::path(
+    get,
+    path = "/api/v1/findings",
+    operation_id = "listFindings",
+    params(Asked),
+    responses((status = 200, body = Page<Finding>), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
+)]
+pub(super) async fn findings(
+    State(desk): Shared,
+    Reader(reading): Reader,
+    Query(asked): Query<Asked>,
+) -> Result<Response, Problem> {
+    page::<Finding>(&desk, &reading, View::Findings, &asked).await
 }

@@ -164,9 +164,23 @@ pub(super) fn table(view: View, rows: &[Object], names: &Names) -> Table {
         View::PskEvents => &["Time", "Who", "Operation", "Tunnel", "Result", "Policy", "Fingerprint"],
         View::Refusals => &["Time", "Who", "Operation", "Tunnel", "Result", "Why", "Address"],
         View::TunnelHistory => &["Time", "Who", "Operation", "Tunnel", "Result", "Fields"],
+        View::Findings => &["Found", "What", "Operation", "Tunnel", "Happened", "By", "Settled"],
     };
     let cells = |row: &Object| {
         let of = |name: &str| Cell::of(&value(row, name));
+        if view == View::Findings {
+            let found = if row.get("request_id") == Some(&Json::Null) { of("time") } else { time(row) };
+            let cells = vec![
+                found,
+                of("what"),
+                of("operation"),
+                tunnel(row, names),
+                of("happened"),
+                actor(row),
+                of("settled"),
+            ];
+            return Row { cells, failed: row.get("settled") == Some(&Json::Bool(false)) };
+        }
         let mut cells = vec![time(row), who(row), of("operation"), tunnel(row, names)];
         let result = Cell::of(&result(row));
         cells.extend(match view {
@@ -174,11 +188,21 @@ pub(super) fn table(view: View, rows: &[Object], names: &Names) -> Table {
             View::Changes => vec![field(row), json(row, "before"), json(row, "after")],
             View::PskEvents => vec![result, of("policies"), of("psk")],
             View::Refusals => vec![result, of("message"), of("client_address")],
-            View::TunnelHistory => vec![result, of("fields")],
+            View::TunnelHistory | View::Findings => vec![result, of("fields")],
         });
         Row { cells, failed: failed(row) }
     };
     Table { titles, rows: rows.iter().map(cells).collect() }
+}
+
+/// Who it was, as the upstream names them; of a call of ours, who made it.
+fn actor(row: &Object) -> Cell {
+    let told = row.get("actor").and_then(Json::as_object).map(Object::iter).into_iter().flatten();
+    let words = told.map(|(name, value)| {
+        format!("{name}: {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    });
+    let words = words.collect::<Vec<_>>().join(", ");
+    if words.is_empty() { who(row) } else { Cell::of(&words) }
 }
 
 fn field(row: &Object) -> Cell {

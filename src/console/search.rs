@@ -16,12 +16,13 @@ use crate::refusal::Refusal;
 use crate::store::{Filter, View};
 
 /// What can be looked for.
-const KINDS: [(&str, &str); 6] = [
+const KINDS: [(&str, &str); 7] = [
     ("requests", "calls"),
     ("changes", "changed fields"),
     ("psk_events", "keys"),
     ("refusals", "refusals"),
     ("tunnel_history", "writes on tunnels"),
+    ("findings", "past the proxy"),
     ("entries", "entries"),
 ];
 
@@ -47,7 +48,7 @@ struct Form {
 struct Search {
     frame: Frame,
     problem: String,
-    kinds: [(&'static str, &'static str); 6],
+    kinds: [(&'static str, &'static str); 7],
     operations: Vec<&'static str>,
     entry_kinds: Vec<&'static str>,
     what: &'static str,

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use super::{plain, pretty};
-use crate::json::Json;
+use crate::json::{Json, Object};
 
 /// Characters of the column of labels.
 pub const LABEL: usize = 11;
@@ -108,9 +108,13 @@ impl Story<'_> {
     fn when(&mut self) {
         let mut when = text(self.first, "/time").unwrap_or("?").to_owned();
         if let Some(micros) = self.at("/duration_us").and_then(Json::as_i64) {
-            when.push_str(&format!(", took {}.{} ms", micros / 1000, micros / 100 % 10));
+            when.push_str(&format!(", took {}", millis(micros)));
         }
         self.line("when", &when);
+        let stages = self.at("/stages_us").and_then(Json::as_object).map(Object::iter).into_iter().flatten();
+        let stage = |(name, micros): (&str, &Json)| Some(format!("{name} {}", millis(micros.as_i64()?)));
+        let stages = stages.filter_map(stage).collect::<Vec<_>>().join(", ");
+        self.line("stages", &stages);
     }
 
     fn who(&mut self) {
@@ -266,6 +270,11 @@ impl Story<'_> {
     }
 }
 
+/// Microseconds as milliseconds, to a tenth.
+fn millis(micros: i64) -> String {
+    format!("{}.{} ms", micros / 1000, micros / 100 % 10)
+}
+
 fn named(tunnel: &Json) -> String {
     match (text(tunnel, "/name"), text(tunnel, "/id")) {
         (Some(name), Some(id)) => format!("{name} ({id})"),
@@ -330,7 +339,7 @@ before     {
 
     #[test]
     fn a_write_tells_what_was_asked_what_changed_and_what_the_upstream_said() {
-        let outcome = r#"{"kind":"outcome","request_id":"r","status":200,"sent":"yes","duration_us":9859,
+        let outcome = r#"{"kind":"outcome","request_id":"r","status":200,"sent":"yes","duration_us":9859,"stages_us":{"identify":41,"forward":9200},
             "upstream":{"status":200,"cf_ray":"ray"},"before_after_diff":[{"tunnel":"0f","patch":[
             {"op":"replace","path":"/name","value":"lyon","old":"paris"},{"op":"add","path":"/x/y","value":1},
             {"op":"remove","path":"/z","old":"\u001b[2J"}]}],"client_gone":true}"#;
@@ -342,7 +351,8 @@ changed    paris (0f)
              name: "paris" → "lyon"
              + x/y: 1
              - z: "\u001b[2J""#;
-        let expected = format!("{HEAD}, took 9.8 ms{WHO}{end}{BODIES}\nentries    7 intent, 8 outcome");
+        let took = ", took 9.8 ms\nstages     identify 0.0 ms, forward 9.2 ms";
+        let expected = format!("{HEAD}{took}{WHO}{end}{BODIES}\nentries    7 intent, 8 outcome");
         check(&[INTENT, outcome], &expected);
     }
 

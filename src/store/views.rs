@@ -38,6 +38,8 @@ pub enum View {
     Refusals,
     /// A tunnel's part in a write that ended.
     TunnelHistory,
+    /// What the upstream's own audit logs tell and the record does not, or the other way round. Found by time and tunnel.
+    Findings,
 }
 
 /// Some rows of a view.
@@ -51,8 +53,8 @@ pub struct Rows {
 
 impl View {
     /// All views.
-    pub const ALL: [Self; 5] =
-        [Self::Requests, Self::Changes, Self::PskEvents, Self::Refusals, Self::TunnelHistory];
+    pub const ALL: [Self; 6] =
+        [Self::Requests, Self::Changes, Self::PskEvents, Self::Refusals, Self::TunnelHistory, Self::Findings];
 
     /// Its name in the database.
     #[must_use]
@@ -63,6 +65,7 @@ impl View {
             Self::PskEvents => "psk_events",
             Self::Refusals => "refusals",
             Self::TunnelHistory => "tunnel_history",
+            Self::Findings => "findings",
         }
     }
 
@@ -84,6 +87,7 @@ impl View {
                 "(kind IN ('intent', 'refusal') OR kind = 'outcome' AND intent_id IS NULL)
                  AND (operation IN ('generate_psk', 'set_psks') OR instr(entry, 'redacted:psk:') > 0)",
             ),
+            Self::Findings => ("seq", "kind <> 'outcome' AND kind = 'reconciled'"),
             Self::Refusals => ("seq", "refusal IS NOT NULL"),
             Self::TunnelHistory => {
                 ("seq", "kind IN ('outcome', 'resolved', 'refusal') AND operation NOT IN ('list', 'get')")
@@ -190,7 +194,11 @@ fn object(row: &SqliteRow) -> Result<Object, sqlx::Error> {
             Json::Null
         } else if raw.type_info().name() == "INTEGER" {
             let number: i64 = row.try_get(at)?;
-            if name == "validate_only" { Json::Bool(number != 0) } else { Json::from(number) }
+            if matches!(name, "validate_only" | "settled") {
+                Json::Bool(number != 0)
+            } else {
+                Json::from(number)
+            }
         } else {
             let text: String = row.try_get(at)?;
             if is_json(name) {
@@ -206,5 +214,5 @@ fn object(row: &SqliteRow) -> Result<Object, sqlx::Error> {
 
 /// Whether a column of this name holds JSON.
 fn is_json(column: &str) -> bool {
-    matches!(column, "teams" | "roles" | "policies" | "tunnels" | "fields" | "before" | "after")
+    matches!(column, "teams" | "roles" | "policies" | "tunnels" | "fields" | "before" | "after" | "actor")
 }

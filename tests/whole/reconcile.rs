@@ -148,6 +148,17 @@ async fn serve_records_each_finding_once_and_remembers_it() {
     let shown = world.program(&["audit", "show", "--config", &world.config(), &entry]);
     let shown = String::from_utf8(shown.stdout).unwrap();
     assert!(shown.contains("generate_psk") && shown.contains("owner@example.com"), "{shown}");
+    for path in ["findings".to_owned(), format!("findings?tunnel={berlin}")] {
+        let served = world.read("security", &path).await;
+        let finding = served.json().pointer("/rows/0").cloned().unwrap();
+        assert_eq!(finding.get("what").and_then(Json::as_str), Some("bypass"), "{path}");
+        assert!(served.text().contains("owner@example.com"), "{}", served.text());
+    }
+    let cookie = format!("tunnelwarden-token={}", world.token("security"));
+    for path in ["/console", "/console/search?what=findings"] {
+        let page = world.ask(Method::GET, path, &[("cookie", &cookie)], "").await;
+        assert!(page.text().contains("owner@example.com"), "{path}: {}", page.text());
+    }
     let told = compare(&world, &[]);
     assert_eq!(told.exit, Some(4));
     assert!(!told.text("/findings/0/known_since").is_empty(), "{}", told.json);

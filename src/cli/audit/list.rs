@@ -27,7 +27,7 @@ pub struct List {
     /// The newest so many, or the oldest with --after; 0 for all.
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub limit: u32,
-    /// Rows of a view instead of entries, newest first: requests, changes, psk_events, refusals, tunnel_history.
+    /// Rows of a view instead of entries, newest first: requests, changes, psk_events, refusals, tunnel_history, findings.
     #[arg(long, value_name = "NAME", value_parser = parse_view, conflicts_with_all = ["after", "kind"])]
     pub view: Option<View>,
     /// Of changes only those of this field, such as /customer_endpoint.

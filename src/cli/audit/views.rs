@@ -27,6 +27,9 @@ const fn columns(view: View) -> &'static [&'static str] {
             &["time", "subject", "operation", "tunnel", "status", "policies", "psk", "request_id"]
         }
         View::Refusals => &["time", "subject", "operation", "status", "refusal", "message", "request_id"],
+        View::Findings => {
+            &["time", "what", "happened", "tunnels", "operation", "actor", "request_id", "settled"]
+        }
         View::TunnelHistory => {
             &["time", "subject", "operation", "name", "status", "refusal", "fields", "request_id"]
         }
