@@ -392,7 +392,7 @@ fn hostile_entries(text: &str, from: u32) -> Vec<String> {
         (from..).map(|n| uuid::Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + u128::from(n)));
     let mut ids: Vec<_> = ids.take(2 * members.len()).collect();
     let intent = ids[0];
-    let mut entry = |(kind, more): &(&str, String)| {
+    let entry = |(kind, more): &(&str, String)| {
         let (id, call) = (ids.remove(0), ids.remove(0));
         let of = if *kind == "outcome" { format!(r#","intent_id":"{intent}""#) } else { String::new() };
         let call = if matches!(*kind, "intent" | "outcome") { intent } else { call };
@@ -400,7 +400,7 @@ fn hostile_entries(text: &str, from: u32) -> Vec<String> {
             r#"{{"kind":"{kind}","id":"{id}","time":"2026-01-01T10:00:00.000000Z","request_id":"{call}",{who},{more}{of}}}"#
         )
     };
-    members.iter().map(|member| entry(member)).collect()
+    members.iter().map(entry).collect()
 }
 
 #[tokio::test]
