@@ -39,6 +39,14 @@ pub struct Cli {
     command: Command,
 }
 
+impl Cli {
+    /// Whether it only reads the record, and so is to give way to the proxy that writes it.
+    #[must_use]
+    pub const fn gives_way(&self) -> bool {
+        matches!(self.command, Command::Audit(_))
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve the API, health and metrics

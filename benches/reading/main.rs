@@ -2,7 +2,8 @@
 //!
 //! Makes a record of a million entries (or N) through the store, 2 GB below the system's temporary folder, and runs the
 //! program's own commands on it: what they take of the processor and of the clock, and the most memory that they had.
-//! Then asks each view, the audit API and the console, and calls the proxy while all of that goes on.
+//! Then asks each view, the audit API and the console, and calls the proxy while all of that goes on; with `--of WHAT`
+//! only `commands`, `views` or `pages`.
 //! In DIR the record is kept, and taken again by the next run.
 //! Figures are kept in `benches/README.md`.
 
@@ -34,6 +35,8 @@ use std::time::{Duration, Instant};
 
 use record::Record;
 
+const ALL: [&str; 3] = ["commands", "views", "pages"];
+
 #[tokio::main]
 async fn main() {
     // `cargo test --benches` runs this as well, to see that it builds.
@@ -45,6 +48,24 @@ async fn main() {
     let record = Record::of(entries, after("--folder").map(Into::into)).await;
     let bytes = std::fs::metadata(record.database()).unwrap().len();
     println!("{entries} entries, {:.0} MiB", bytes as f64 / 1_048_576.0);
+    let of = after("--of");
+    assert!(of.as_deref().is_none_or(|of| ALL.contains(&of)), "--of wants one of {ALL:?}");
+    let wanted = |what: &str| of.as_deref().is_none_or(|of| of == what);
+    if wanted("commands") {
+        commands(&record, entries);
+    }
+    if wanted("views") {
+        questions::views(&record, entries).await;
+    }
+    if wanted("pages") {
+        let world = beside::world(&record).await;
+        questions::pages(&world, entries).await;
+        beside::latency(&world, &record).await;
+    }
+}
+
+/// The program's own commands on the whole record.
+fn commands(record: &Record, entries: u64) {
     println!(
         "{:>16} {:>10} {:>12} {:>10} {:>12} {:>10}",
         "", "CPU", "entries/s", "clock", "entries/s", "memory"
@@ -52,15 +73,11 @@ async fn main() {
     let (public_key, checkpoint) = (record.public_key.as_str(), record.checkpoint_file());
     let checkpoint = checkpoint.to_str().unwrap();
     let verify = ["verify", "--public-key", public_key, "--checkpoint", checkpoint, "--entries-only"];
-    show(&record, entries, "verify", &verify[..5]);
-    show(&record, entries, "  --entries-only", &verify);
+    show(record, entries, "verify", &verify[..5]);
+    show(record, entries, "  --entries-only", &verify);
     for format in ["jsonl", "csv", "ocsf"] {
-        show(&record, entries, &format!("export {format}"), &["export", "--format", format]);
+        show(record, entries, &format!("export {format}"), &["export", "--format", format]);
     }
-    questions::views(&record, entries).await;
-    let world = beside::world(&record).await;
-    questions::pages(&world, entries).await;
-    beside::latency(&world, &record).await;
 }
 
 /// Runs a command on the record three times and prints what the quickest run took.
