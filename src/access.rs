@@ -17,7 +17,7 @@ mod places;
 mod verification;
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
@@ -69,6 +69,7 @@ pub struct Desk {
     leases: Leases,
     places: Places,
     ages: Mutex<KeyAges>,
+    prepared: Once,
     verification: Verification,
     turns: Semaphore,
 }
@@ -150,6 +151,7 @@ impl Desk {
             verifier,
             token_header,
             ages: Mutex::default(),
+            prepared: Once::new(),
             turns: Semaphore::new(AT_ONCE),
         }
     }

@@ -68,7 +68,10 @@ pub fn router(desk: Arc<Desk>) -> Router {
         let text = Arc::clone(&text);
         async move { ([(CONTENT_TYPE, "application/json")], text.to_string()) }
     };
-    router.route("/api/v1/openapi.json", axum::routing::get(serve)).with_state(desk)
+    router
+        .route("/api/v1/openapi.json", axum::routing::get(serve))
+        .route("/api/v1/{*rest}", axum::routing::any(async || Problem::not_found("see /api/v1/openapi.json")))
+        .with_state(desk)
 }
 
 /// The routes and the description that is made of them.

@@ -23,6 +23,7 @@ use axum::Router;
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
+use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::request::Parts;
 
@@ -30,7 +31,7 @@ use crate::access::{Desk, Door, Reading};
 use crate::ops::Health;
 use crate::refusal::Refusal;
 
-use frame::{failed, secured};
+use frame::{failed, message, secured};
 
 /// What pages are made of.
 #[derive(Clone, Debug)]
@@ -68,8 +69,13 @@ pub fn router(console: Console) -> Router {
             "/console/assets/icon.svg",
             get(async || asset("image/svg+xml", include_str!("console/icon.svg"))),
         )
+        .route("/console/{*rest}", get(nothing))
         .layer(axum::middleware::map_response(secured))
         .with_state(console)
+}
+
+async fn nothing() -> Response {
+    message(None, StatusCode::NOT_FOUND, "Not found", "There is no such page.")
 }
 
 fn asset(kind: &'static str, text: &'static str) -> Response {

@@ -186,8 +186,6 @@ impl Running {
             Desk::new(Arc::clone(&pipeline), reader, verifier, header, gate)
         };
         let console = Console { desk: Arc::new(desk), health: health.clone() };
-        let prepared = Arc::clone(&console.desk);
-        tokio::spawn(async move { prepared.prepare().await });
         let more = api::router(Arc::clone(&console.desk)).merge(console::router(console));
         let admin = ops::serve(config.admin.address, health, more, stopped.clone())
             .await

@@ -152,14 +152,18 @@ impl Desk {
         self.note(reading, &question, found).await
     }
 
-    /// What tunnels are called, as far as it is known without reading for it.
+    /// What tunnels are called, as far as it is known without waiting. The first reader makes it be read, and not the
+    /// start, which nobody may have to wait for.
     #[must_use]
-    pub fn names(&self, _reading: &Reading) -> BTreeMap<String, String> {
+    pub fn names(self: &Arc<Self>, _reading: &Reading) -> BTreeMap<String, String> {
+        self.prepared.call_once(|| {
+            let desk = Arc::clone(self);
+            tokio::spawn(async move { desk.prepare().await });
+        });
         self.ages.try_lock().map(|ages| ages.names()).unwrap_or_default()
     }
 
-    /// Reads what is known of tunnels and their keys, so that the first reader need not wait for it.
-    pub async fn prepare(&self) {
+    async fn prepare(&self) {
         if let Err(error) = self.ages.lock().await.follow(&self.reader).await {
             tracing::warn!(error = %error, "the record can't be read for the ages of keys");
         }

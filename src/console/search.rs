@@ -96,7 +96,12 @@ pub(super) async fn page(
             return message(Some(&reading), StatusCode::BAD_REQUEST, "This can't be looked for", &what);
         }
     };
-    let what = KINDS.iter().find(|(name, _)| *name == form.what).map_or("requests", |(name, _)| *name);
+    let known = |(name, _): &&(&str, &str)| *name == form.what || form.what.is_empty();
+    let Some(&(what, _)) = KINDS.iter().find(known) else {
+        let kinds = KINDS.map(|(name, _)| name).join(", ");
+        let detail = format!("`what` is one of {kinds}");
+        return message(Some(&reading), StatusCode::BAD_REQUEST, "This can't be looked for", &detail);
+    };
     let operations = Operation::ALL.map(Operation::name).to_vec();
     let blank = Search {
         frame: Frame::of(&reading, "/console/search", uuid::Uuid::nil()),
@@ -171,8 +176,8 @@ async fn find(console: &Console, reading: &Reading, what: &str, form: &Form) -> 
         team: some(&form.team),
         tunnel: some(&form.tunnel),
         operation: some(&form.operation),
-        field: some(&form.field).filter(|_| what == "changes"),
-        kind: some(&form.kind).filter(|_| what == "entries"),
+        field: some(&form.field),
+        kind: some(&form.kind),
         before: form.before,
         after: form.after,
         ..Asked::default()
@@ -181,6 +186,17 @@ async fn find(console: &Console, reading: &Reading, what: &str, form: &Form) -> 
     let names = desk.names(reading);
     let wrong = |(name, what): (&str, String)| No::Form(format!("{name}: {what}"));
     let filter = asked.filter(desk.now()).map_err(wrong)?;
+    let taken: &[&str] = match what {
+        "changes" => &["field"],
+        "entries" => &["kind", "after"],
+        _ => &[],
+    };
+    asked.only(taken).map_err(wrong)?;
+    let of_calls = filter.subject.is_some() || filter.team.is_some() || filter.operation.is_some();
+    if what == View::Findings.name() && of_calls {
+        let what = "what went past the proxy is found by time and tunnel; leave the other fields empty";
+        return Err(No::Form(what.to_owned()));
+    }
     let Some(view) = View::ALL.into_iter().find(|view| view.name() == what) else {
         let filter = Filter { no_heartbeats: true, ..filter };
         let told = desk.entries(reading, &asked, &filter).await?;

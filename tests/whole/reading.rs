@@ -172,6 +172,7 @@ async fn what_a_reader_sends_is_a_value_and_never_more() {
         ("calls?after=1".to_owned(), 400),
         ("calls/..%2f..%2fmetrics".to_owned(), 404),
         ("calls/%27".to_owned(), 404),
+        ("nothing/of/ours".to_owned(), 404),
         (format!("entries/{sql}"), 404),
         (format!("tunnels/{sql}/history"), 200),
     ] {
@@ -181,6 +182,21 @@ async fn what_a_reader_sends_is_a_value_and_never_more() {
             assert!(rows(&answer).is_empty(), "{path}: {}", answer.text());
         }
     }
+    let cookie = format!("tunnelwarden-token={}", world.token("security"));
+    for path in [
+        "search?what=nonsense",
+        "search?what=requests&field=%2Fpsk",
+        "search?what=changes&kind=intent",
+        "search?what=findings&subject=ann",
+        "search?limit=5",
+        "search?since=yesterday",
+    ] {
+        let answer = world.ask(Method::GET, &format!("/console/{path}"), &[("cookie", &cookie)], "").await;
+        assert_eq!(answer.status, 400, "{path}");
+        assert!(!answer.text().contains("Nothing fits"), "{path}: what can't be asked has no answer");
+    }
+    let nothing = world.ask(Method::GET, "/console/nothing", &[], "").await;
+    assert_eq!((nothing.status, nothing.header("x-content-type-options")), (404, "nosniff".to_owned()));
     // Of what nobody is called, the record has no text: it might be a secret that somebody pasted.
     assert!(world.entries().await.iter().all(|entry| !entry.raw.contains("OR 1=1")));
 }

@@ -10,7 +10,7 @@ use super::lines::Names;
 use super::which::Which;
 use super::{Database, history, unreadable};
 use crate::cli::{Env, Exit, Stop};
-use crate::inspect::{change_json, change_line, local_text, read_entry};
+use crate::inspect::{change_json, change_line, local_text, plain, read_entry};
 use crate::store::{Change, Changes, Filter, Reader};
 
 /// Entries that are looked through at once where all changes are wanted: a tenth of them changes, by a few hundred bytes each.
@@ -48,6 +48,11 @@ pub(super) async fn run(diff: &Diff, env: &Env, out: &mut (dyn Write + Send)) ->
         Some(tunnel) => history::ids(&reader, tunnel).await?.into_iter().map(Some).collect(),
         None => vec![None],
     };
+    if let Some(id) = &diff.id
+        && reader.get(id).await.map_err(|error| unreadable(&error))?.is_empty()
+    {
+        return Err(Stop::failed(format_args!("no entry has `{}` as its id or request id", plain(id))));
+    }
     let ask = |tunnel| Changes {
         which: Filter { tunnel, limit, ..which.clone() },
         call: diff.id.clone(),

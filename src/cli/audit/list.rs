@@ -24,7 +24,7 @@ pub struct List {
     /// After the entry with this id, oldest first: what was listed up to there is not listed again.
     #[arg(long, value_name = "ID")]
     pub after: Option<String>,
-    /// The newest so many, or the oldest with --after; 0 for all.
+    /// The newest so many, or the oldest with --after; 0 for all. The rows that one entry has in a view stay together.
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub limit: u32,
     /// Rows of a view instead of entries, newest first: requests, changes, psk_events, refusals, tunnel_history, findings.
