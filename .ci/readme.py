@@ -21,7 +21,7 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-KINDS = ["mermaid", "sh", "sh demo", "sh deploy", "sh deploy background", "text output"]
+KINDS = ["mermaid", "sh", "sh demo", "sh deploy", "sh deploy background", "sh deploy stopped", "text output"]
 
 # Seconds. A build may come first; nothing else takes long.
 BUILD = 1500
@@ -77,6 +77,8 @@ def script(place):
                 "done",
                 "trap 'kill -TERM %1; wait %1; cat ../background.log' EXIT",
             ]
+        elif kind.endswith("stopped"):
+            lines += ["kill -TERM %1; wait %1; trap - EXIT", text]
         else:
             lines.append(text)
     return "\n".join(lines), expected

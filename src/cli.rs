@@ -20,6 +20,8 @@ use std::sync::Arc;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use jiff::tz::TimeZone;
 
+use crate::json::Object;
+
 use crate::clock::Clock;
 
 /// An audit-logging, authenticating reverse proxy for Cloudflare's Magic IPsec tunnel API.
@@ -63,7 +65,7 @@ enum Command {
     /// Issue tokens for development, and look into tokens
     #[command(subcommand)]
     Token(token::Command),
-    /// Make the keys that a configuration names
+    /// Make the keys that a configuration names, and replace the one that signs the record
     #[command(subcommand)]
     Keys(keys::Command),
     /// Read and verify the record
@@ -81,6 +83,9 @@ Examples:
         shell: clap_complete::Shell,
     },
 }
+
+/// Characters of a user's name that are recorded: more than Linux takes.
+const MAX_NAME: usize = 64;
 
 /// What the outside gives to a command: the environment comes in here and nowhere else.
 #[derive(Debug)]
@@ -121,6 +126,19 @@ impl Env {
         let mut vars = self.vars.clone();
         vars.insert("TZ".to_owned(), "UTC0".to_owned());
         Self { vars, clock: Arc::clone(&self.clock), terminal: self.terminal }
+    }
+
+    /// Who runs a command that changes the record: the user's number as the system knows it, and the names that the
+    /// environment has.
+    fn operator(&self) -> Object {
+        let mut operator = Object::new();
+        operator.set("uid", u64::from(rustix::process::getuid().as_raw()));
+        for (member, var) in [("user", "USER"), ("sudo_user", "SUDO_USER")] {
+            if let Some(name) = self.vars.get(var) {
+                operator.set(member, name.chars().take(MAX_NAME).collect::<String>());
+            }
+        }
+        operator
     }
 
     /// Whether an output is colored: on a terminal that can, unless `NO_COLOR` says no (<https://no-color.org>).
@@ -210,7 +228,7 @@ pub async fn run(cli: Cli, env: &Env, out: &mut (dyn Write + Send), errors: &mut
         Command::Emulator(args) => emulator::run(args, env, out).await,
         Command::Policy(command) => policy::run(&command, env, out),
         Command::Token(command) => token::run(command, env, out).await,
-        Command::Keys(command) => keys::run(&command, env, out),
+        Command::Keys(command) => keys::run(&command, env, out).await,
         Command::Audit(args) => audit::run(&args, env, out, errors).await,
         Command::Healthcheck(args) => healthcheck::run(&args, env).await,
         Command::Completions { shell } => completions(shell, out),

@@ -36,6 +36,8 @@
 //! | `read` | `audit_read` | `{door, what?, id?, filter?, depth?, covers_until?}`: by which way what was asked, how deep, and until when this entry tells of the same question |
 //! | `policy_digest`, `policy_digest_before` | `reloaded` | of the policy text now and before |
 //! | `expected` | intents | for each tunnel, what tells later whether the call came about: `{tunnel?, name?, before?, after?, key_before?, replaces_key}`, `before` and `after` as `ETag`s |
+//! | `old_key`, `new_key` | `key_rotated` | public keys: this entry is the last that the old one signs, the new one signs what follows |
+//! | `operator` | `key_rotated`, `archived` | `{uid, user?, sudo_user?}`: who ran the command, the names as their environment has them |
 //! | `findings`, `settled` | `reconciled` | what is new: array of `{what, key, account, ...}` (`reconcile::finding`), and keys of findings that came to nothing |
 //! | `accounts` | `reconciled` | what was compared: array of `{account, since, until, keys_until, keys_unread?, rows, changes, ours, by_intent, failed, holes}` |
 //!
@@ -70,11 +72,15 @@ pub enum Kind {
     Heartbeat,
     /// The record was compared with the upstream's own audit logs.
     Reconciled,
+    /// Another key signs the log from here on.
+    KeyRotated,
+    /// Bodies of old entries were moved out into an archive.
+    Archived,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Intent,
         Self::Outcome,
         Self::Refusal,
@@ -85,6 +91,8 @@ impl Kind {
         Self::Reloaded,
         Self::Heartbeat,
         Self::Reconciled,
+        Self::KeyRotated,
+        Self::Archived,
     ];
 
     /// The name in the record.
@@ -101,6 +109,8 @@ impl Kind {
             Self::Reloaded => "reloaded",
             Self::Heartbeat => "heartbeat",
             Self::Reconciled => "reconciled",
+            Self::KeyRotated => "key_rotated",
+            Self::Archived => "archived",
         }
     }
 }

@@ -8,6 +8,7 @@ mod changes;
 mod csv;
 mod history;
 mod kept;
+mod keys;
 mod local;
 mod metadata;
 mod notes;

@@ -11,6 +11,7 @@ mod checkpoint;
 mod entry_proof;
 mod key;
 mod proof;
+mod succession;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -20,6 +21,7 @@ pub use checkpoint::{Checkpoint, NoteError};
 pub use entry_proof::{EntryProof, EntryProofError};
 pub use key::{KeyError, Signer, Verifier, generate_key};
 pub use proof::{Proof, ProofError, check_consistency, check_inclusion, prove_consistency, prove_inclusion};
+pub use succession::{Rotation, Succession, SuccessionError};
 pub use tlog_tiles::Hash;
 pub use tree::{Misfit, TILE, Tile, Tree, join, perfect_root, subtrees};
 

@@ -7,6 +7,7 @@ mod check;
 mod keys;
 mod reconcile;
 mod reload;
+mod rotate;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,6 +41,7 @@ use crate::store::{Reader, Settings, Store};
 pub use check::{Findings, check};
 pub use keys::{Made, fingerprinter, make_keys, public_file};
 pub use reconcile::reconciler;
+pub use rotate::{Rotated, rotate_key};
 
 /// A running proxy.
 #[derive(Debug)]

@@ -31,6 +31,7 @@ mod place;
 mod reader;
 #[cfg(test)]
 mod reading;
+mod rotate;
 mod schema;
 mod snapshot;
 mod sqlite;
@@ -50,6 +51,7 @@ pub use check::{check, check_record};
 pub use error::{Damage, OpenError, StoreError};
 pub use filter::{Activity, By, Count, Filter, Row};
 pub use reader::{ReadError, Reader};
+pub use rotate::rotate;
 pub use snapshot::{RawCheckpoint, RawEntry, RawHead, RawTile, Snapshot};
 pub use views::{Rows, View};
 

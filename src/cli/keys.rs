@@ -1,11 +1,11 @@
-//! `tunnelwarden keys generate`: makes the keys that a configuration names and that don't exist yet.
+//! `tunnelwarden keys`: makes the keys that a configuration names and that don't exist yet, and replaces the one that
+//! signs the record.
 
 use std::io::Write;
 
-use crate::config;
-use crate::service::{Made, make_keys};
-
 use super::{ConfigFile, Env, Exit, Stop};
+use crate::config::{self, Config};
+use crate::service::{Made, make_keys, rotate_key};
 
 /// What can be done with keys.
 #[derive(clap::Subcommand, Debug)]
@@ -14,15 +14,25 @@ pub enum Command {
     #[command(after_help = "Examples:
   tunnelwarden keys generate --config tunnelwarden.toml")]
     Generate(ConfigFile),
+    /// Replace the key that signs the record: stop `serve` first; if this is cut short, run it again
+    #[command(after_help = "Examples:
+  tunnelwarden keys rotate --config tunnelwarden.toml")]
+    Rotate(ConfigFile),
 }
 
 /// Runs it.
 ///
 /// # Errors
-/// What keeps a key from being made.
-pub fn run(command: &Command, env: &Env, out: &mut dyn Write) -> Result<Exit, Stop> {
-    let Command::Generate(file) = command;
-    let config = config::load(&file.config, &env.vars).map_err(Stop::usage)?;
+/// What keeps a key from being made or replaced.
+pub async fn run(command: &Command, env: &Env, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
+    let load = |file: &ConfigFile| config::load(&file.config, &env.vars).map_err(Stop::usage);
+    match command {
+        Command::Generate(file) => generate(&load(file)?, out),
+        Command::Rotate(file) => rotate(&load(file)?, env, out).await,
+    }
+}
+
+fn generate(config: &Config, out: &mut dyn Write) -> Result<Exit, Stop> {
     for made in make_keys(&config.audit).map_err(Stop::failed)? {
         match made {
             Made::New(path) => writeln!(out, "made   {}", path.display())?,
@@ -30,5 +40,19 @@ pub fn run(command: &Command, env: &Env, out: &mut dyn Write) -> Result<Exit, St
             Made::Public(path) => writeln!(out, "public {}: give this to whoever verifies", path.display())?,
         }
     }
+    Ok(Exit::Good)
+}
+
+async fn rotate(config: &Config, env: &Env, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
+    let rotated = rotate_key(&config.audit, env.clock.clone(), env.operator()).await.map_err(Stop::failed)?;
+    writeln!(
+        out,
+        "the old key signs the first {} entries of the record, a new one all behind them\n\
+         public {}: give this to whoever verifies\n\
+         public {}: for proofs from before; the old private key is gone",
+        rotated.size,
+        rotated.public.display(),
+        rotated.old_public.display()
+    )?;
     Ok(Exit::Good)
 }

@@ -6,18 +6,19 @@
 use super::prove::subtree;
 use super::report::{Report, VerifyError};
 use super::verify::{Evidence, Kept};
-use crate::seal::{self, Checkpoint, Hash, Tree};
+use crate::seal::{self, Checkpoint, Hash, Succession, Tree};
 use crate::store::Snapshot;
 
 /// The good ones with their names. One that is of another log, or contradicts another, is a problem.
 pub(super) async fn read(
     evidence: &Evidence,
+    succession: &Succession,
     snapshot: &mut Snapshot,
     report: &mut Report,
 ) -> Result<Vec<(Checkpoint, String)>, VerifyError> {
     let mut good: Vec<(Checkpoint, String)> = Vec::new();
     for Kept { name, note } in evidence.checkpoints.iter().chain(&evidence.from) {
-        let checkpoint = match Checkpoint::open_cosigned(note, &evidence.verifier) {
+        let checkpoint = match succession.open_kept(note) {
             Ok(checkpoint) => checkpoint,
             Err(e) => {
                 report.problem(format!("{name}: {e}"));
@@ -47,12 +48,13 @@ pub(super) async fn read(
 /// The tree to begin with: of the entries that need not be read again, or of none.
 pub(super) async fn begin(
     evidence: &Evidence,
+    succession: &Succession,
     snapshot: &mut Snapshot,
     report: &mut Report,
 ) -> Result<Tree, VerifyError> {
     let Some(from) = &evidence.from else { return Ok(Tree::new()) };
     // One that is no good is a problem already, and then everything is read.
-    let Ok(signed) = Checkpoint::open_cosigned(&from.note, &evidence.verifier) else {
+    let Ok(signed) = succession.open_kept(&from.note) else {
         return Ok(Tree::new());
     };
     let mut partial = Vec::new();

@@ -5,7 +5,7 @@
 use crate::json::{Json, Object};
 
 /// Members that stay as they are.
-const WHOLE: [&str; 45] = [
+const WHOLE: [&str; 48] = [
     "kind",
     "id",
     "time",
@@ -51,6 +51,9 @@ const WHOLE: [&str; 45] = [
     "findings",
     "settled",
     "accounts",
+    "old_key",
+    "new_key",
+    "operator",
 ];
 
 /// Members of which only these members stay: a digest would let somebody try what the body was.

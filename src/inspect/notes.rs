@@ -3,16 +3,18 @@
 //! Signature, number and order are checked as they are read, and the chain over all of them is made, which the
 //! signed head must name. Not here: whether their roots are right (`inspect::scan`).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::Report;
 use super::report::{VerifyError, found};
-use crate::seal::{Chain, Checkpoint, Verifier};
+use crate::seal::{Chain, Checkpoint, Succession};
 use crate::store::{RawCheckpoint, Snapshot};
 
 /// The walk over the checkpoints.
 pub(super) struct Notes {
-    verifier: Verifier,
+    succession: Succession,
+    /// Sizes at which a key ended and over which no good checkpoint was met.
+    owed: BTreeSet<u64>,
     chain: Chain,
     last: u64,
     /// Where to read on; `None` behind the last.
@@ -21,8 +23,9 @@ pub(super) struct Notes {
 }
 
 impl Notes {
-    pub(super) const fn new(verifier: Verifier) -> Self {
-        Self { verifier, chain: Chain::new(), last: 0, from: Some(i64::MIN), ahead: VecDeque::new() }
+    pub(super) fn new(succession: Succession) -> Self {
+        let owed = succession.ends().collect();
+        Self { succession, owed, chain: Chain::new(), last: 0, from: Some(i64::MIN), ahead: VecDeque::new() }
     }
 
     /// The good checkpoints up to this size, with their numbers.
@@ -57,6 +60,11 @@ impl Notes {
         while self.read(snapshot, report).await? {
             self.ahead.clear();
         }
+        for size in &self.owed {
+            let line =
+                format!("no checkpoint of the key that was replaced there is over the first {size} entries");
+            report.damaged(size.saturating_sub(1), line);
+        }
         Ok(self.chain)
     }
 
@@ -82,14 +90,16 @@ impl Notes {
             report.damaged(first, format!("{place}: number {} was expected", self.chain.count));
         }
         self.chain.push(&stored.note);
-        match Checkpoint::open(&stored.note, &self.verifier) {
+        let size = u64::try_from(stored.size).unwrap_or(0);
+        match self.succession.open_stored(&stored.note, size) {
             Err(e) => report.damaged(first, format!("{place}: {e}")),
-            Ok(signed) if u64::try_from(stored.size) != Ok(signed.size) || signed.chain.is_some() => {
+            Ok(signed) if size != signed.size || signed.chain.is_some() => {
                 report.damaged(first, format!("{place}: its note is over {} entries", signed.size));
             }
             Ok(signed) if signed.size <= self.last => report.damaged(first, format!("{place}: out of order")),
             Ok(signed) => {
                 self.last = signed.size;
+                self.owed.remove(&signed.size);
                 report.checkpoints += 1;
                 self.ahead.push_back((signed, stored.n));
             }

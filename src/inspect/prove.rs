@@ -11,7 +11,7 @@ use tlog_tiles::{HashReader, split_stored_hash_index};
 use super::VerifyError;
 use super::report::found;
 use crate::inspect::Report;
-use crate::seal::{self, Checkpoint, EntryProof, EntryProofError, Hash, TILE, Verifier};
+use crate::seal::{self, Checkpoint, EntryProof, EntryProofError, Hash, NoteError, Proof, TILE, Verifier};
 use crate::store::{Reader, Snapshot};
 
 /// Why there is no proof.
@@ -49,23 +49,48 @@ async fn gather(snapshot: &mut Snapshot, verifier: &Verifier, seq: u64) -> Resul
         let stored = page.into_iter().next().filter(|stored| stored.seq == at).ok_or_else(missing)?;
         stored.entry.and_then(|text| String::from_utf8(text.into()).ok()).ok_or_else(missing)?
     };
-    let note = match read(snapshot.checkpoint_over(at).await)?.flatten() {
-        Some(note) => note,
-        None => read(snapshot.heads().await)?.unwrap_or_default().pop().ok_or_else(missing)?.note,
-    };
     let unproven = |e| ProveError::Unproven(seq, EntryProofError::Checkpoint(e));
-    let size = Checkpoint::open(&note, verifier).map_err(unproven)?.size;
+    let (note, signed) = cover(snapshot, verifier, at).await?.ok_or_else(missing)?;
+    let size = signed.map_err(unproven)?.size;
+    let proof = way(snapshot, size, seq).await?.ok_or_else(missing)?;
+    let checkpoint = String::from_utf8(note).map_err(|_| missing())?;
+    Ok(EntryProof { entry, index: seq, proof, checkpoint })
+}
+
+/// The oldest stored checkpoint of this key over an entry, else the head; and what it says.
+async fn cover(
+    snapshot: &mut Snapshot,
+    verifier: &Verifier,
+    at: i64,
+) -> Result<Option<(Vec<u8>, Result<Checkpoint, NoteError>)>, VerifyError> {
+    // An entry from before a change of key is covered by those behind it, too.
+    let ends = read(snapshot.rotations().await)?.unwrap_or_default().into_iter().map(|stored| stored.seq);
+    for from in [at].into_iter().chain(ends.filter(|end| *end > at).map(|end| end + 1)) {
+        let Some(note) = read(snapshot.checkpoint_over(from).await)?.flatten() else { break };
+        let signed = Checkpoint::open(&note, verifier);
+        if signed != Err(NoteError::Signature) {
+            return Ok(Some((note, signed)));
+        }
+    }
+    let head = read(snapshot.heads().await)?.unwrap_or_default().pop();
+    Ok(head.map(|head| {
+        let signed = Checkpoint::open(&head.note, verifier);
+        (head.note, signed)
+    }))
+}
+
+/// The hashes beside an entry's way up to the root of the first `size`; `None` where one is not there.
+pub(super) async fn way(snapshot: &mut Snapshot, size: u64, seq: u64) -> Result<Option<Proof>, VerifyError> {
     // Asked once to learn which hashes are needed, then again with these.
     let wanted = Wanted::default();
     let _ = seal::prove_inclusion(size, seq, &wanted);
     let mut known = HashMap::new();
     for index in wanted.0.into_inner() {
         let (level, n) = split_stored_hash_index(index);
-        known.insert(index, subtree(snapshot, u32::from(level), n).await?.ok_or_else(missing)?);
+        let Some(hash) = subtree(snapshot, u32::from(level), n).await? else { return Ok(None) };
+        known.insert(index, hash);
     }
-    let proof = seal::prove_inclusion(size, seq, &Known(known)).map_err(|_| missing())?;
-    let checkpoint = String::from_utf8(note).map_err(|_| missing())?;
-    Ok(EntryProof { entry, index: seq, proof, checkpoint })
+    Ok(seal::prove_inclusion(size, seq, &Known(known)).ok())
 }
 
 /// What a read found; nothing where the database is damaged there.

@@ -33,6 +33,9 @@ pub struct Report {
     pub root: String,
     /// Checkpoints with a good signature.
     pub checkpoints: u64,
+    /// The public keys that signed the log, oldest first, each with the number of entries up to which it did; the newest
+    /// has none.
+    pub keys: Vec<(String, Option<u64>)>,
     /// The first bad entry.
     pub first_bad: Option<Bad>,
     /// The first entry that damaged evidence (a checkpoint, the head) was to prove. It may be proven by another
@@ -70,6 +73,7 @@ impl Report {
         object.set("indexes_checked", self.indexes_checked);
         object.set("root", self.root.clone());
         object.set("good_checkpoints", self.checkpoints);
+        object.set("keys", self.keys.iter().map(key_json).collect::<Vec<_>>());
         object.set("first_bad_entry", self.first_bad.as_ref().map(Bad::to_json));
         object.set("first_entry_in_doubt", self.first_in_doubt.as_ref().map(Bad::to_json));
         object.set("problems", self.problems.clone());
@@ -105,6 +109,13 @@ impl Bad {
         object.set("what", self.what.clone());
         object
     }
+}
+
+fn key_json((key, until): &(String, Option<u64>)) -> Object {
+    let mut object = Object::new();
+    object.set("public_key", key.clone());
+    object.set("until", *until);
+    object
 }
 
 /// Separates damage, which goes to the report, from a database that can't be read now.

@@ -5,6 +5,8 @@
 //! together with its hashes shows at the next signed root; then the first entry is named that no good signature
 //! covers. Not here: signatures, schema (`inspect::verify`).
 
+use std::collections::VecDeque;
+
 use super::notes::Notes;
 use super::report::found;
 use super::{Bad, ENTRY_DEPTH, Report, VerifyError, read_entry};
@@ -16,14 +18,26 @@ use crate::store::{MAX_ENTRY, RawEntry, RawTile, Snapshot};
 /// Entries between two reports of progress.
 const PROGRESS_EVERY: u64 = 8192;
 
+/// What the entries are compared with beside their own hashes.
+pub(super) struct Signed {
+    pub(super) head: Option<Checkpoint>,
+    /// The hashes of the unfinished tile; `None` where they are gone with the head.
+    pub(super) edge: Option<Vec<u8>>,
+    /// Checkpoints that were kept elsewhere, with their names.
+    pub(super) kept: Vec<(Checkpoint, String)>,
+    /// The entries that name another signing key, as their index found them.
+    pub(super) rotations: Vec<RawEntry>,
+}
+
 pub(super) struct Scan<'a> {
     snapshot: &'a mut Snapshot,
     report: &'a mut Report,
     notes: &'a mut Notes,
     head: Option<Checkpoint>,
-    /// The hashes of the unfinished tile; `None` where they are gone with the head.
     edge: Option<Vec<u8>>,
     kept: Vec<(Checkpoint, String)>,
+    /// The entries that name another signing key and are still to come.
+    rotations: VecDeque<RawEntry>,
     tree: Tree,
     /// The hashes that the present tile is said to have.
     tile: Option<Vec<Hash>>,
@@ -38,13 +52,27 @@ impl<'a> Scan<'a> {
         snapshot: &'a mut Snapshot,
         report: &'a mut Report,
         notes: &'a mut Notes,
-        head: Option<Checkpoint>,
-        edge: Option<Vec<u8>>,
-        kept: Vec<(Checkpoint, String)>,
+        signed: Signed,
         tree: Tree,
     ) -> Self {
         let proven = tree.size();
-        Self { snapshot, report, notes, head, edge, kept, tree, tile: None, rows: Vec::new(), proven }
+        let Signed { head, edge, kept, rotations } = signed;
+        // Those before were confirmed without being read again.
+        let behind = |found: &RawEntry| u64::try_from(found.seq).map_or(true, |seq| seq >= proven);
+        let rotations = rotations.into_iter().filter(behind).collect();
+        Self {
+            snapshot,
+            report,
+            notes,
+            head,
+            edge,
+            kept,
+            rotations,
+            tree,
+            tile: None,
+            rows: Vec::new(),
+            proven,
+        }
     }
 
     /// Walks to the end or to the first bad entry; the number of entries that a good signature covers.
@@ -133,14 +161,32 @@ impl<'a> Scan<'a> {
             self.bad(seq, id(), "the tree has another hash in its place: it was replaced, moved or damaged");
             return Ok(false);
         }
-        if let Err(what) = check_form(text) {
-            self.bad(seq, id(), what);
-            return Ok(false);
+        match check_form(text) {
+            Ok(kind) if !self.is_known(kind, stored) => {
+                let what =
+                    "it names another signing key, or should, and the index of such entries says otherwise";
+                self.bad(seq, id(), what);
+                return Ok(false);
+            }
+            Ok(_) => {}
+            Err(what) => {
+                self.bad(seq, id(), what);
+                return Ok(false);
+            }
         }
         for tile in self.tree.push(leaf) {
             self.check_tile(&tile).await?;
         }
         if self.is_between_roots() { Ok(true) } else { self.check_roots().await }
+    }
+
+    /// Whether the index of entries that name another key told the truth of this one.
+    fn is_known(&mut self, kind: Kind, stored: &RawEntry) -> bool {
+        let told = self.rotations.pop_front_if(|next| next.seq == stored.seq);
+        match told {
+            Some(told) => kind == Kind::KeyRotated && told.entry == stored.entry,
+            None => kind != Kind::KeyRotated,
+        }
     }
 
     /// Whether no root was signed at this size, as is known without reading on.
@@ -266,7 +312,7 @@ pub(super) fn id_of(text: &[u8]) -> Option<String> {
 const MEMBERS: [&str; 4] = ["kind", "id", "request_id", "time"];
 
 /// Whether a text has the form of an entry. What skimming can't tell, the strict reader does.
-fn check_form(text: &[u8]) -> Result<(), String> {
+fn check_form(text: &[u8]) -> Result<Kind, String> {
     if let Some([Some(kind), Some(id), Some(request_id), Some(time)]) =
         json::skim(text, ENTRY_DEPTH, &MEMBERS)
     {
@@ -280,12 +326,11 @@ fn check_form(text: &[u8]) -> Result<(), String> {
     check_members(member("kind")?, member("id")?, member("request_id")?, member("time")?)
 }
 
-fn check_members(kind: &str, id: &str, request_id: &str, time: &str) -> Result<(), String> {
-    if !Kind::ALL.iter().any(|known| known.name() == kind) {
-        return Err("its `kind` is none that is written".to_owned());
-    }
+fn check_members(kind: &str, id: &str, request_id: &str, time: &str) -> Result<Kind, String> {
+    let known = Kind::ALL.into_iter().find(|known| known.name() == kind);
+    let kind = known.ok_or("its `kind` is none that is written")?;
     for (name, text) in [("id", id), ("request_id", request_id)] {
         text.parse::<uuid::Uuid>().map_err(|_| format!("its `{name}` is no UUID"))?;
     }
-    time.parse::<jiff::Timestamp>().map(|_| ()).map_err(|_| "its `time` is no time".to_owned())
+    time.parse::<jiff::Timestamp>().map(|_| kind).map_err(|_| "its `time` is no time".to_owned())
 }

@@ -11,6 +11,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 mod damages;
 mod keys;
 mod pages;
+mod rotation;
 mod trusted;
 
 use super::*;
@@ -87,8 +88,13 @@ impl Log {
     async fn verify(&self, path: &Path, checkpoint: bool) -> Report {
         let checkpoints =
             if checkpoint { vec![kept("the checkpoint file", &self.checkpoint)] } else { Vec::new() };
-        let evidence =
-            Evidence { verifier: self.verifier.clone(), checkpoints, from: None, entries_only: false };
+        let evidence = Evidence {
+            key: self.verifier.clone(),
+            other_keys: Vec::new(),
+            checkpoints,
+            from: None,
+            entries_only: false,
+        };
         let reader = Reader::open(path).await.unwrap();
         let report = verify(&reader, &evidence, &mut |_| {}).await.unwrap();
         reader.close().await;
@@ -250,7 +256,8 @@ async fn a_cut_end_shows_by_the_checkpoint_only_and_a_wrong_key_shows_always() {
 
     let key = generate_key("tunnelwarden/test").unwrap().1;
     let evidence = Evidence {
-        verifier: crate::seal::Verifier::new(&key).unwrap(),
+        key: crate::seal::Verifier::new(&key).unwrap(),
+        other_keys: Vec::new(),
         checkpoints: Vec::new(),
         from: None,
         entries_only: false,
@@ -274,8 +281,13 @@ async fn whatever_byte_of_the_file_changes_no_changed_entry_passes() {
             let _ = std::fs::remove_file(format!("{}{file}", path.display()));
         }
         let checkpoints = vec![kept("the checkpoint file", &log.checkpoint)];
-        let evidence =
-            Evidence { verifier: log.verifier.clone(), checkpoints, from: None, entries_only: false };
+        let evidence = Evidence {
+            key: log.verifier.clone(),
+            other_keys: Vec::new(),
+            checkpoints,
+            from: None,
+            entries_only: false,
+        };
         let Ok(reader) = Reader::open(&path).await else {
             found += 1;
             continue;

@@ -6,17 +6,21 @@
 //! once from the front, so memory does not grow with it. Not here: the walk over the entries (`inspect::scan`).
 
 use super::kept;
+use super::keys::{self, Keys};
 use super::notes::Notes;
 use super::report::{Report, VerifyError, found};
-use super::scan::{Scan, id_of};
-use crate::seal::{Checkpoint, Verifier};
+use super::scan::{Scan, Signed, id_of};
+use crate::seal::{Checkpoint, Succession, Verifier};
 use crate::store::{Reader, Snapshot};
 
 /// What a record is checked against.
 #[derive(Debug)]
 pub struct Evidence {
-    /// The key that signs its checkpoints.
-    pub verifier: Verifier,
+    /// A public key that is trusted: it must have signed some of the log, and other keys follow from it by what the log
+    /// says. With the newest one, nothing that an older one signed later counts.
+    pub key: Verifier,
+    /// More that must have signed some of it.
+    pub other_keys: Vec<Verifier>,
     /// Checkpoints that were kept elsewhere: each must be of this log.
     pub checkpoints: Vec<Kept>,
     /// A checkpoint that was verified before: entries that it covers are not read again.
@@ -68,12 +72,15 @@ async fn prove(
     let mut snapshot = reader.snapshot().await?;
     let mut report = Report::default();
     check_schema(&mut snapshot, &mut report).await?;
-    let kept = kept::read(evidence, &mut snapshot, &mut report).await?;
-    let begin = kept::begin(evidence, &mut snapshot, &mut report).await?;
-    let (head, edge) = check_head(&mut snapshot, evidence, &mut report).await?;
-    let mut notes = Notes::new(evidence.verifier.clone());
+    let Keys { succession, rotations } = keys::read(evidence, &mut snapshot, &mut report).await?;
+    let kept = kept::read(evidence, &succession, &mut snapshot, &mut report).await?;
+    let begin = kept::begin(evidence, &succession, &mut snapshot, &mut report).await?;
+    keys::check_before(&rotations, &begin, &mut snapshot, &mut report).await?;
+    let (head, edge) = check_head(&mut snapshot, &succession, &mut report).await?;
+    let mut notes = Notes::new(succession);
     let known = kept.len();
-    let scan = Scan::new(&mut snapshot, &mut report, &mut notes, head, edge, kept, begin);
+    let signed = Signed { head, edge, kept, rotations };
+    let scan = Scan::new(&mut snapshot, &mut report, &mut notes, signed, begin);
     let proven = scan.run(progress).await?;
     let chain = notes.rest(&mut snapshot, &mut report).await?;
     if let Some(expected) = head.and_then(|head| head.chain)
@@ -121,7 +128,7 @@ async fn check_schema(snapshot: &mut Snapshot, report: &mut Report) -> Result<()
 /// The signed head and the edge beside it.
 async fn check_head(
     snapshot: &mut Snapshot,
-    evidence: &Evidence,
+    succession: &Succession,
     report: &mut Report,
 ) -> Result<(Option<Checkpoint>, Option<Vec<u8>>), VerifyError> {
     let heads = found(snapshot.heads().await, "the head", report)?.unwrap_or_default();
@@ -129,7 +136,7 @@ async fn check_head(
         report.problem(format!("the head: {} rows where there is to be one", heads.len()));
         return Ok((None, None));
     };
-    match Checkpoint::open(&head.note, &evidence.verifier) {
+    match succession.open_head(&head.note) {
         Ok(signed) if signed.chain.is_some() => return Ok((Some(signed), Some(head.edge.clone()))),
         Ok(_) => report.problem("the head: another checkpoint stands in its place"),
         Err(e) => report.problem(format!("the head: {e}")),

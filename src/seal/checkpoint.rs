@@ -31,6 +31,9 @@ pub enum NoteError {
     /// Signed, but for another log.
     #[error("a checkpoint of another log")]
     Origin,
+    /// Signed by a key that signed the log at another time.
+    #[error("signed by a key that was not in use at {0} entries")]
+    OutOfUse(u64),
     /// The key refused to sign.
     #[error("the signing key gave no signature")]
     Signing,

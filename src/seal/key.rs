@@ -93,11 +93,18 @@ impl Signer {
 #[derive(Clone)]
 pub struct Verifier {
     inner: StandardVerifier,
+    text: String,
+}
+
+impl PartialEq for Verifier {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
 }
 
 impl std::fmt::Debug for Verifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Verifier({}+{:08x})", self.inner.name(), self.inner.key_id())
+        write!(f, "Verifier({}+{})", self.inner.name(), self.id())
     }
 }
 
@@ -113,13 +120,25 @@ impl Verifier {
         }
         let inner = StandardVerifier::new(text).map_err(|_| KeyError::Public)?;
         check_name(inner.name())?;
-        Ok(Self { inner })
+        Ok(Self { inner, text: text.to_owned() })
     }
 
     /// The log's origin: the key's name.
     #[must_use]
     pub fn origin(&self) -> &str {
         self.inner.name()
+    }
+
+    /// The key's text.
+    #[must_use]
+    pub fn public_key(&self) -> &str {
+        &self.text
+    }
+
+    /// Eight hexadecimal digits that tell it from other keys of the log: what a note's signature names it by.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("{:08x}", self.inner.key_id())
     }
 
     pub(super) fn inner(&self) -> StandardVerifier {

@@ -34,9 +34,12 @@ pub enum Made {
 
 /// The key that signs checkpoints.
 pub(super) fn signer(audit: &Audit) -> Result<Arc<Signer>, String> {
-    let text = read(&audit.signing_key_file)?;
-    let signer = Signer::new(text.expose_secret());
-    signer.map(Arc::new).map_err(|e| format!("`{}`: {e}", audit.signing_key_file.display()))
+    read_signer(&audit.signing_key_file).map(Arc::new)
+}
+
+pub(super) fn read_signer(file: &Path) -> Result<Signer, String> {
+    let text = read(file)?;
+    Signer::new(text.expose_secret()).map_err(|e| format!("`{}`: {e}", file.display()))
 }
 
 /// The key of fingerprints.
@@ -98,15 +101,26 @@ pub fn public_file(signing_key_file: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Where the next signing key lies until the log is signed by it.
+pub(super) fn next_file(signing_key_file: &Path) -> PathBuf {
+    let mut name = signing_key_file.as_os_str().to_owned();
+    name.push(".next");
+    PathBuf::from(name)
+}
+
+pub(super) fn exists(path: &Path) -> Result<bool, String> {
+    path.try_exists().map_err(|e| format!("`{}`: {e}", path.display()))
+}
+
 fn make(path: &Path, new: impl FnOnce() -> Result<SecretString, String>) -> Result<Made, String> {
-    if path.try_exists().map_err(|e| format!("`{}`: {e}", path.display()))? {
+    if exists(path)? {
         return Ok(Made::Kept(path.to_owned()));
     }
     write(path, new()?.expose_secret(), 0o600, false)?;
     Ok(Made::New(path.to_owned()))
 }
 
-fn write(path: &Path, text: &str, mode: u32, replace: bool) -> Result<(), String> {
+pub(super) fn write(path: &Path, text: &str, mode: u32, replace: bool) -> Result<(), String> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).mode(mode);
     if replace {

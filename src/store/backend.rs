@@ -71,6 +71,8 @@ pub(crate) struct Stored {
     pub(crate) checkpoints: (u64, u64),
     /// The entries of the unfinished tile of level 0.
     pub(crate) tail: Vec<Row>,
+    /// The public key that the last rotation names: the log is signed by it from there on.
+    pub(crate) rotated_to: Option<String>,
     /// From level 1 up: the roots of the tiles below that make up this level's unfinished tile.
     pub(crate) roots: Vec<Vec<Hash>>,
 }
@@ -89,6 +91,9 @@ pub(crate) struct State {
 impl State {
     /// Checks what is stored against its signature and takes it as the end of the log.
     pub(crate) fn of(stored: Stored, verifier: &Verifier) -> Result<Self, Damage> {
+        if stored.rotated_to.is_some_and(|key| key != verifier.public_key()) {
+            return Err(Damage::Rotated);
+        }
         let Some(head) = stored.head else {
             let empty = Self { tree: Tree::new(), chain: Chain::new(), checkpointed: 0, note: None };
             return if stored.size == 0 { Ok(empty) } else { Err(Damage::NoHead) };

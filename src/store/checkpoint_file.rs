@@ -79,7 +79,8 @@ async fn gone(mut newest: watch::Receiver<(u64, Hash)>) {
     while newest.changed().await.is_ok() {}
 }
 
-async fn write(path: &Path, signer: &Signer, size: u64, root: Hash) -> io::Result<()> {
+/// Replaces a file by the checkpoint over so many entries.
+pub(super) async fn write(path: &Path, signer: &Signer, size: u64, root: Hash) -> io::Result<()> {
     let note = Checkpoint { size, root, chain: None }.sign(signer).map_err(io::Error::other)?;
     let path = path.to_owned();
     tokio::task::spawn_blocking(move || replace(&path, note.as_bytes())).await.map_err(io::Error::other)?

@@ -35,7 +35,8 @@ impl Backend for Memory {
         });
         let last = held.checkpoints.last().map_or(0, |checkpoint| checkpoint.1);
         let checkpoints = (held.checkpoints.len() as u64, last);
-        Ok(Stored { head: held.head.clone(), size, checkpoints, tail, roots: roots.collect() })
+        let roots = roots.collect();
+        Ok(Stored { head: held.head.clone(), size, checkpoints, tail, rotated_to: None, roots })
     }
 
     async fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {

@@ -147,6 +147,12 @@ pub enum Damage {
         "the head is not signed by this key; use the key that this log began with, or give a path where no database is yet"
     )]
     Signature,
+    /// The log says that another key signs it now.
+    #[error(
+        "the log's signing key was replaced by another one: use the key that `keys rotate` made, or finish it with \
+         `tunnelwarden keys rotate`"
+    )]
+    Rotated,
     /// More or fewer entries than the head says.
     #[error("the head covers {head} entries but {stored} are stored; run `tunnelwarden audit verify`")]
     Size {

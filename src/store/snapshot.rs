@@ -25,6 +25,13 @@ const SHORT: usize = 32 << 10;
 /// Bytes of a hash.
 const HASH: usize = 32;
 
+/// Rotations of the signing key that are read: one a day for ten years.
+const MAX_ROTATIONS: i64 = 4096;
+
+pub(super) const ROTATIONS: &str = "
+    SELECT seq, CAST(leaf AS BLOB), CASE WHEN octet_length(entry) <= ?1 THEN CAST(entry AS BLOB) END
+    FROM entries INDEXED BY entries_kind WHERE kind <> 'outcome' AND kind = 'key_rotated' ORDER BY seq LIMIT ?2";
+
 /// Problems that the database's own check reports at most.
 const MAX_PROBLEMS: &str = "PRAGMA integrity_check(20)";
 
@@ -134,12 +141,7 @@ impl Snapshot {
                    FROM entries NOT INDEXED WHERE seq >= ?1 ORDER BY seq LIMIT 1";
         let most = i64::try_from(MAX_ENTRY).unwrap_or(i64::MAX);
         let query = sqlx::query(one).bind(from).bind(most);
-        let rows = query.fetch_all(&mut self.connection).await?;
-        let read = |row: &SqliteRow| {
-            let (leaf, entry): (Vec<u8>, Option<Vec<u8>>) = (row.try_get(1)?, row.try_get(2)?);
-            Ok(RawEntry { seq: row.try_get(0)?, leaf: leaf.into(), entry: entry.map(Bytes::from) })
-        };
-        rows.iter().map(read).collect()
+        read_entries(&query.fetch_all(&mut self.connection).await?)
     }
 
     /// The entries from `seq` on, without the texts of long ones: as one row, since a row costs a hand-over from the
@@ -193,6 +195,15 @@ impl Snapshot {
             Ok(RawCheckpoint { n: row.try_get(0)?, size: row.try_get(1)?, note: row.try_get(2)? })
         };
         rows.iter().map(read).collect()
+    }
+
+    /// The entries that name another signing key, in order, by their index: a damaged one may hide some.
+    ///
+    /// # Errors
+    /// They can't be read.
+    pub async fn rotations(&mut self) -> Result<Vec<RawEntry>, sqlx::Error> {
+        let query = sqlx::query(ROTATIONS).bind(narrow(SHORT as u64)?).bind(MAX_ROTATIONS);
+        read_entries(&query.fetch_all(&mut self.connection).await?)
     }
 
     /// The oldest checkpoint that covers the entry at `seq`.
@@ -265,6 +276,14 @@ impl Snapshot {
             StoreError::Corrupt | StoreError::Foreign | StoreError::Invalid => None,
         }
     }
+}
+
+fn read_entries(rows: &[SqliteRow]) -> Result<Vec<RawEntry>, sqlx::Error> {
+    let read = |row: &SqliteRow| {
+        let (leaf, entry): (Vec<u8>, Option<Vec<u8>>) = (row.try_get(1)?, row.try_get(2)?);
+        Ok(RawEntry { seq: row.try_get(0)?, leaf: leaf.into(), entry: entry.map(Bytes::from) })
+    };
+    rows.iter().map(read).collect()
 }
 
 /// Cuts a page into entries; a long one has no text yet. A hash that is none came as zeros, which no text has.

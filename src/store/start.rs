@@ -33,19 +33,12 @@ pub(super) async fn open(
     // Half of the time for another writer to finish, the other half for us.
     let mut backend = Sqlite::new(settings.database.clone(), settings.append_timeout / 2);
     backend.prepare().await?;
-    let path = settings.database.display().to_string();
-    let unusable = |fault| OpenError::Unusable { path: path.clone(), fault };
+    let failed = |begin: Begin| begin.of(&settings.database);
     let verifier = signer.verifier().map_err(|_| OpenError::Disagrees(Damage::Signature))?;
-    let state = begin(&mut backend, &signer, &verifier).await.map_err(|e| match e {
-        Begin::Fault(fault) => unusable(fault),
-        Begin::Damage(damage) => OpenError::Disagrees(damage),
-    })?;
+    let state = begin(&mut backend, &signer, &verifier).await.map_err(failed)?;
     for file in &settings.checkpoint_files {
-        if let Some(known) = read_checkpoint(file, &verifier)? {
-            check_history(&mut backend, &state, known).await.map_err(|e| match e {
-                Begin::Fault(fault) => unusable(fault),
-                Begin::Damage(damage) => OpenError::Disagrees(damage),
-            })?;
+        if let Some(known) = read_checkpoint(file, &[&verifier])? {
+            check_history(&mut backend, &state, known).await.map_err(failed)?;
         }
     }
     Ok(start(backend, state, settings, signer, verifier, clock, Some(lock)))
@@ -61,6 +54,16 @@ pub(super) enum Begin {
 impl From<StoreError> for Begin {
     fn from(fault: StoreError) -> Self {
         Self::Fault(fault)
+    }
+}
+
+impl Begin {
+    /// The same of the database at this path.
+    pub(super) fn of(self, database: &Path) -> OpenError {
+        match self {
+            Self::Fault(fault) => OpenError::Unusable { path: database.display().to_string(), fault },
+            Self::Damage(damage) => OpenError::Disagrees(damage),
+        }
     }
 }
 
@@ -134,8 +137,8 @@ pub(super) fn start<B: Backend>(
     }
 }
 
-/// What the checkpoint file proves so far; `None` where there is none, or an empty one.
-fn read_checkpoint(path: &Path, verifier: &Verifier) -> Result<Option<Checkpoint>, OpenError> {
+/// What the checkpoint file, signed by one of these keys, proves so far; `None` where there is none, or an empty one.
+pub(super) fn read_checkpoint(path: &Path, keys: &[&Verifier]) -> Result<Option<Checkpoint>, OpenError> {
     let failed = |source| {
         let path = path.display().to_string();
         OpenError::File { doing: "read the checkpoint file", path, source }
@@ -151,13 +154,17 @@ fn read_checkpoint(path: &Path, verifier: &Verifier) -> Result<Option<Checkpoint
     if note.is_empty() {
         return Ok(None);
     }
-    let known = Checkpoint::open_cosigned(&note, verifier);
-    known.map(Some).map_err(|_| OpenError::Disagrees(Damage::CheckpointFile))
+    let known = keys.iter().find_map(|key| Checkpoint::open_cosigned(&note, key).ok());
+    known.map(Some).ok_or(OpenError::Disagrees(Damage::CheckpointFile))
 }
 
 /// Checks that the stored log begins with the one that `known` proves: it is about to be overwritten, and may be
 /// the only trace of an end that was cut off.
-async fn check_history(backend: &mut Sqlite, state: &State, known: Checkpoint) -> Result<(), Begin> {
+pub(super) async fn check_history(
+    backend: &mut Sqlite,
+    state: &State,
+    known: Checkpoint,
+) -> Result<(), Begin> {
     let stored = state.tree.size();
     if known.size > stored {
         return Err(Begin::Damage(Damage::CutOff { file: known.size, stored }));

@@ -31,6 +31,7 @@ mod reading;
 mod reconcile;
 mod refusals;
 mod reload;
+mod rotation;
 mod shapes;
 mod store_faults;
 mod tail;

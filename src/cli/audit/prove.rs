@@ -26,7 +26,7 @@ pub struct Prove {
 }
 
 pub(super) async fn run(prove: &Prove, env: &Env, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
-    let verifier = signed_by(prove.public_key.as_deref(), &prove.database, env)?;
+    let verifier = signed_by(prove.public_key.as_slice(), &prove.database, env)?.0;
     let reader = prove.database.open(env).await?;
     let rows = reader.get(&prove.id).await.map_err(|error| unreadable(&error))?;
     let row = chosen(&rows, &prove.id)?;

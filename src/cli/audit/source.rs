@@ -41,12 +41,18 @@ impl Database {
     }
 }
 
-/// The key that signs the record: as it is given, else that of the configured signing key.
-pub(super) fn signed_by(given: Option<&str>, database: &Database, env: &Env) -> Result<Verifier, Stop> {
+/// The keys that sign the record: one and more, as they are given, else that of the configured signing key.
+pub(super) fn signed_by(
+    given: &[String],
+    database: &Database,
+    env: &Env,
+) -> Result<(Verifier, Vec<Verifier>), Stop> {
     match (given, database.named(env)?) {
-        (Some(key), _) => public_key(key),
-        (None, Some(named)) => public_half(&named.signing_key_file),
-        (None, None) => Err(Stop::usage("give --public-key or --config")),
+        ([first, more @ ..], _) => {
+            Ok((public_key(first)?, more.iter().map(|key| public_key(key)).collect::<Result<_, _>>()?))
+        }
+        ([], Some(named)) => Ok((public_half(&named.signing_key_file)?, Vec::new())),
+        ([], None) => Err(Stop::usage("give --public-key or --config")),
     }
 }
 

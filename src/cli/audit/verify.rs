@@ -7,7 +7,7 @@ use super::source::signed_by;
 use super::{Database, unreadable};
 use crate::cli::{Env, Exit, Stop};
 use crate::inspect::{self, Bad, Evidence, Kept, Report, VerifyError, plain};
-use crate::seal::{EntryProof, EntryProofError, Verifier};
+use crate::seal::{EntryProof, EntryProofError, NoteError, Verifier};
 
 /// Bytes of a checkpoint that are read: with many cosignatures it has a few KiB.
 const MAX_CHECKPOINT: u64 = 64 << 10;
@@ -27,9 +27,10 @@ pub struct Verify {
     /// A proof of one entry, as `audit prove` writes it, to be checked in place of a record.
     #[arg(value_name = "PROOF", conflicts_with_all = ["database", "checkpoint"])]
     pub proof: Option<PathBuf>,
-    /// The public key, or the file that holds it; without it, the configured signing key's.
+    /// The public key, or the file that holds it, once for each; without it, the configured signing key's. After a change of
+    /// key give the new one: then nothing counts that the old one signed later.
     #[arg(long, value_name = "FILE|KEY")]
-    pub public_key: Option<String>,
+    pub public_key: Vec<String>,
     /// A checkpoint that was kept elsewhere, once for each; without it, the configured checkpoint files.
     #[arg(long, value_name = "FILE")]
     pub checkpoint: Vec<PathBuf>,
@@ -51,7 +52,8 @@ pub(super) async fn run(
     errors: &mut (dyn Write + Send),
 ) -> Result<Exit, Stop> {
     if let Some(file) = &verify.proof {
-        return entry(file, &verifier(verify, env)?, verify.json, out);
+        let (key, others) = signed_by(&verify.public_key, &verify.database, env)?;
+        return entry(file, &[vec![key], others].concat(), verify.json, out);
     }
     // The checkpoint is read before the database: one that is written meanwhile covers no less.
     let evidence = evidence(verify, env)?;
@@ -79,26 +81,30 @@ pub(super) async fn run(
     Ok(if report.is_sound() { Exit::Good } else { Exit::Tampered })
 }
 
-/// The key to check with.
-fn verifier(verify: &Verify, env: &Env) -> Result<Verifier, Stop> {
-    signed_by(verify.public_key.as_deref(), &verify.database, env)
-}
-
-/// Checks a proof of one entry, which needs nothing but itself and the key.
-fn entry(file: &Path, verifier: &Verifier, json: bool, out: &mut dyn Write) -> Result<Exit, Stop> {
+/// Checks a proof of one entry, which needs nothing but itself and one of the keys.
+fn entry(file: &Path, keys: &[Verifier], json: bool, out: &mut dyn Write) -> Result<Exit, Stop> {
     let proof = read_some(file, "proof", MAX_PROOF)?;
     let read = std::str::from_utf8(&proof).map_err(|_| EntryProofError::Malformed).and_then(EntryProof::read);
-    let checked = read.and_then(|proof| proof.verify(verifier).map(|checkpoint| (proof, checkpoint)));
+    let checked = read.and_then(|proof| {
+        let mut tried = Err(EntryProofError::Malformed);
+        for key in keys {
+            tried = proof.verify(key).map(|checkpoint| (key, checkpoint));
+            if !matches!(tried, Err(EntryProofError::Checkpoint(NoteError::Signature))) {
+                break;
+            }
+        }
+        tried.map(|(key, checkpoint)| (proof, key, checkpoint))
+    });
     match checked {
-        Ok((proof, _)) if json => writeln!(out, "{}", proof.entry)?,
-        Ok((proof, checkpoint)) => {
+        Ok((proof, ..)) if json => writeln!(out, "{}", proof.entry)?,
+        Ok((proof, key, checkpoint)) => {
             let entry = inspect::read_entry(proof.entry.as_bytes())
                 .map_err(|e| Stop::failed(format_args!("the proven entry can't be read: {e}")))?;
             writeln!(
                 out,
                 "good: entry {} stands in the log of `{}`, under a checkpoint over {} entries",
                 proof.index,
-                plain(verifier.origin()),
+                plain(key.origin()),
                 checkpoint.size
             )?;
             write!(out, "{}", inspect::pretty(&entry))?;
@@ -115,7 +121,7 @@ fn entry(file: &Path, verifier: &Verifier, json: bool, out: &mut dyn Write) -> R
 /// What to check against.
 fn evidence(verify: &Verify, env: &Env) -> Result<Evidence, Stop> {
     let named = verify.database.named(env)?;
-    let verifier = verifier(verify, env)?;
+    let (key, other_keys) = signed_by(&verify.public_key, &verify.database, env)?;
     let mut files = verify.checkpoint.clone();
     if files.is_empty() && verify.database.database.is_none() {
         files.extend(named.into_iter().flat_map(|named| named.checkpoint_files));
@@ -126,7 +132,7 @@ fn evidence(verify: &Verify, env: &Env) -> Result<Evidence, Stop> {
     let from = verify.from.as_deref().map(read_checkpoint).transpose()?;
     // That check reads every entry, those before the begin as well.
     let entries_only = verify.entries_only || from.is_some();
-    Ok(Evidence { verifier, checkpoints, from, entries_only })
+    Ok(Evidence { key, other_keys, checkpoints, from, entries_only })
 }
 
 fn read_checkpoint(file: &Path) -> Result<Kept, Stop> {
@@ -156,9 +162,14 @@ fn write_text(report: &Report, evidence: &Evidence, path: &Path, out: &mut dyn W
             "good: {} entries and {} checkpoints of `{}` are as they were recorded\nroot {}",
             report.good,
             report.checkpoints,
-            plain(evidence.verifier.origin()),
+            plain(evidence.key.origin()),
             report.root
         )?;
+        for (key, until) in &report.keys {
+            if let Some(until) = until {
+                writeln!(out, "the key {} signed the first {until}, no more", plain(key))?;
+            }
+        }
         if report.not_read > 0 {
             writeln!(
                 out,

@@ -34,8 +34,13 @@ async fn log() -> (tempfile::TempDir, PathBuf, crate::seal::Verifier) {
 
 async fn report(database: &Path, verifier: &crate::seal::Verifier) -> Report {
     let reader = Reader::open(database).await.unwrap();
-    let evidence =
-        Evidence { verifier: verifier.clone(), checkpoints: Vec::new(), from: None, entries_only: false };
+    let evidence = Evidence {
+        key: verifier.clone(),
+        other_keys: Vec::new(),
+        checkpoints: Vec::new(),
+        from: None,
+        entries_only: false,
+    };
     let report = verify(&reader, &evidence, &mut |_| {}).await.unwrap();
     reader.close().await;
     report

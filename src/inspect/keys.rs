@@ -1,0 +1,78 @@
+//! Which keys signed the log, by the entries that name another one.
+//!
+//! Their index tells of them before the walk gets there; so what it tells is a hint, which makes the succession that
+//! signatures are checked by, and which the walk confirms entry by entry (`inspect::scan`). Trust begins with the keys
+//! that whoever verifies brought along: each must be one of the succession. An older one vouches for those behind it by
+//! its checkpoint over the entry that names the next, a newer one for those before it by all that its head covers.
+
+use super::prove::way;
+use super::read_entry;
+use super::report::{Report, VerifyError, found};
+use super::verify::Evidence;
+use crate::json::Json;
+use crate::seal::{Rotation, Succession, Tree, Verifier, check_inclusion, leaf_hash};
+use crate::store::{RawEntry, Snapshot};
+
+/// The keys, and the entries that say so.
+pub(super) struct Keys {
+    pub(super) succession: Succession,
+    pub(super) rotations: Vec<RawEntry>,
+}
+
+/// The succession that the log tells of. Where that does not hold or a given key is none of it, that is a problem.
+pub(super) async fn read(
+    evidence: &Evidence,
+    snapshot: &mut Snapshot,
+    report: &mut Report,
+) -> Result<Keys, VerifyError> {
+    let rotations = found(snapshot.rotations().await, "the index of kinds", report)?.unwrap_or_default();
+    let read: Vec<Rotation> = rotations.iter().filter_map(rotation).collect();
+    if read.len() < rotations.len() {
+        report.damaged(0, "the keys: an entry that should name another signing key names none");
+    }
+    let first = read.first().map_or(&evidence.key, |first| &first.old);
+    let mut succession = Succession::of(first.clone());
+    for next in read {
+        let seq = next.size - 1;
+        if let Err(e) = succession.push(next) {
+            report.damaged(seq, format!("the keys: the change of key that entry {seq} tells of: {e}"));
+        }
+    }
+    for given in [&evidence.key].into_iter().chain(&evidence.other_keys) {
+        if !succession.keys().any(|key| key == given) {
+            report.damaged(0, format!("the keys: nothing of this log is signed by the key {}", given.id()));
+        }
+    }
+    report.keys = succession.spans().map(|(key, until)| (key.public_key().to_owned(), until)).collect();
+    Ok(Keys { succession, rotations })
+}
+
+/// What an entry says.
+fn rotation(stored: &RawEntry) -> Option<Rotation> {
+    let entry = read_entry(stored.entry.as_deref()?).ok()?;
+    let key = |name| Verifier::new(entry.get(name).and_then(Json::as_str)?).ok();
+    let size = u64::try_from(stored.seq).ok()? + 1;
+    Some(Rotation { size, old: key("old_key")?, new: key("new_key")? })
+}
+
+/// Confirms the entries that the walk begins behind: each must be under the root that it begins with.
+pub(super) async fn check_before(
+    rotations: &[RawEntry],
+    begin: &Tree,
+    snapshot: &mut Snapshot,
+    report: &mut Report,
+) -> Result<(), VerifyError> {
+    for stored in rotations {
+        let Some(seq) = u64::try_from(stored.seq).ok().filter(|seq| *seq < begin.size()) else { continue };
+        let leaf = stored.entry.as_deref().map(leaf_hash);
+        let way = way(snapshot, begin.size(), seq).await?;
+        let proven = leaf
+            .zip(way)
+            .is_some_and(|(leaf, way)| check_inclusion(&way, begin.size(), begin.root(), seq, leaf).is_ok());
+        if !proven {
+            let what = "the keys: the entry that names another signing key is not the one that was recorded";
+            report.damaged(seq, what);
+        }
+    }
+    Ok(())
+}

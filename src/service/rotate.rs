@@ -1,0 +1,100 @@
+//! Replaces the key that signs the record, with the log's consent: the old key signs an entry that names the new one.
+//!
+//! The next key lies beside the old one until the log is signed by it, and then takes its place. The store takes the old
+//! one no more once the log names the next, and the same command goes on from wherever it stopped. Not here: what is signed when (`store::rotate`), the other key files
+//! (`service::keys`).
+
+use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::keys::{exists, next_file, public_file, read_signer, write};
+use super::why;
+use crate::clock::{Clock, Ids};
+use crate::config::Audit;
+use crate::entry::{Entry, Kind};
+use crate::json::Object;
+use crate::seal::{Signer, generate_key};
+use crate::secret::ExposeSecret as _;
+use crate::store::{self, Settings};
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Rotated {
+    /// How many entries the old key signs.
+    pub size: u64,
+    /// The new key's public half.
+    pub public: PathBuf,
+    /// The old key's public half, which proofs from before are still checked with.
+    pub old_public: PathBuf,
+}
+
+/// Replaces the signing key. `operator` is who does it, for the record.
+///
+/// # Errors
+/// What stands in the way. Nothing is lost, and the same call goes on from there.
+pub async fn rotate_key(audit: &Audit, clock: Arc<dyn Clock>, operator: Object) -> Result<Rotated, String> {
+    let file = &audit.signing_key_file;
+    let old = read_signer(file)?;
+    check_owner(file)?;
+    let next = next_file(file);
+    if !exists(&next)? {
+        let (secret, _) = generate_key(old.origin()).map_err(|e| e.to_string())?;
+        write(&next, secret.expose_secret(), 0o600, false)?;
+        sync_folder(file)?;
+    }
+    let new = read_signer(&next)?;
+    if new.origin() != old.origin() {
+        return Err(format!("`{}` is a key for another log; take it away", next.display()));
+    }
+    let settings = Settings {
+        database: audit.database.clone(),
+        checkpoint_files: audit.checkpoint_files.clone(),
+        append_timeout: audit.append_timeout,
+    };
+    let entry = entry(&old, &new, clock, operator);
+    let size = store::rotate(&settings, &old, &new, entry).await.map_err(|e| why(&e))?;
+    let public = public_file(file);
+    let old_public = old_public_file(file, &old)?;
+    write(&old_public, old.public_key(), 0o644, true)?;
+    write(&public, new.public_key(), 0o644, true)?;
+    std::fs::rename(&next, file).map_err(|e| format!("`{}` can't be put in place: {e}", next.display()))?;
+    sync_folder(file)?;
+    Ok(Rotated { size, public, old_public })
+}
+
+fn entry(old: &Signer, new: &Signer, clock: Arc<dyn Clock>, operator: Object) -> String {
+    let mut members = Object::new();
+    members.set("old_key", old.public_key());
+    members.set("new_key", new.public_key());
+    members.set("operator", operator);
+    let time = clock.now();
+    let id = Ids::new(clock).next();
+    Entry { kind: Kind::KeyRotated, id, time, request_id: id, members }.into_json().to_string()
+}
+
+/// A key that another user makes is one that the service can't read.
+fn check_owner(file: &Path) -> Result<(), String> {
+    let about = std::fs::metadata(file).map_err(|e| format!("`{}`: {e}", file.display()))?;
+    let me = rustix::process::geteuid().as_raw();
+    if about.uid() == me {
+        return Ok(());
+    }
+    let (owner, shown) = (about.uid(), file.display());
+    Err(format!("`{shown}` belongs to user {owner} and this is user {me}; run it as its owner"))
+}
+
+/// The old public key's place: named by its id, so that those of several changes stand side by side.
+fn old_public_file(file: &Path, old: &Signer) -> Result<PathBuf, String> {
+    let id = old.verifier().map_err(|e| e.to_string())?.id();
+    let mut name = file.as_os_str().to_owned();
+    name.push(format!(".{id}.pub"));
+    Ok(PathBuf::from(name))
+}
+
+fn sync_folder(file: &Path) -> Result<(), String> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|e| format!("`{}`: {e}", folder.display()))
+}
