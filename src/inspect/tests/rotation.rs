@@ -194,8 +194,12 @@ async fn a_key_that_is_stolen_after_it_was_replaced_signs_nothing() {
     let stolen = Arc::clone(&log.signers[0]);
     let copy = log.copy("log.db");
     // The end signed anew.
-    log.forge_head(copy, &stolen).await;
-    assert!(!log.is_sound(copy, &[0]).await && !log.is_sound(copy, &[2]).await);
+    for stolen in &log.signers[..2] {
+        log.forge_head(copy, stolen).await;
+        for key in 0..3 {
+            assert!(!log.is_sound(copy, &[key]).await, "{key}");
+        }
+    }
     // A checkpoint in the time of another key.
     let copy = log.copy("log.db");
     log.add_checkpoint(copy, end(0) + 10, &stolen).await;
