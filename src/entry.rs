@@ -41,8 +41,12 @@
 //!
 //! Not here: what is secret in a body (`audit::redact`), the log (`store`), the proofs (`seal`).
 
+mod form;
+
 use jiff::Timestamp;
 use uuid::Uuid;
+
+pub use form::{FormError, check, parse, read};
 
 use crate::clock::rfc3339;
 use crate::json::{Json, Object};
