@@ -38,6 +38,7 @@
 //! | `expected` | intents | for each tunnel, what tells later whether the call came about: `{tunnel?, name?, before?, after?, key_before?, replaces_key}`, `before` and `after` as `ETag`s |
 //! | `findings`, `settled` | `reconciled` | what is new: array of `{what, key, account, ...}` (`reconcile::finding`), and keys of findings that came to nothing |
 //! | `accounts` | `reconciled` | what was compared: array of `{account, since, until, keys_until, keys_unread?, rows, changes, ours, by_intent, failed, holes}` |
+//! | `archived` | what stays of entries whose text is in an archive | `{parts, psk?, fingerprints?}`: what is no longer here, and the fingerprints that stood in it |
 //!
 //! Not here: what is secret in a body (`audit::redact`), the log (`store`), the proofs (`seal`).
 
