@@ -40,11 +40,16 @@
 //! | `operator` | `key_rotated`, `archived` | `{uid, user?, sudo_user?}`: who ran the command, the names as their environment has them |
 //! | `findings`, `settled` | `reconciled` | what is new: array of `{what, key, account, ...}` (`reconcile::finding`), and keys of findings that came to nothing |
 //! | `accounts` | `reconciled` | what was compared: array of `{account, since, until, keys_until, keys_unread?, rows, changes, ours, by_intent, failed, holes}` |
+//! | `archived` | what stays of entries whose text is in an archive | `{parts, psk?, fingerprints?}`: what is no longer here, and the fingerprints that stood in it |
 //!
 //! Not here: what is secret in a body (`audit::redact`), the log (`store`), the proofs (`seal`).
 
+mod form;
+
 use jiff::Timestamp;
 use uuid::Uuid;
+
+pub use form::{FormError, check, parse, read};
 
 use crate::clock::rfc3339;
 use crate::json::{Json, Object};

@@ -26,6 +26,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
+pub use crate::entry::read as read_entry;
 pub use ages::{KeyAge, KeyAges};
 pub use changes::{change_json, change_line};
 pub use csv::{csv, csv_heading};
@@ -41,16 +42,3 @@ pub use table::{Line, Table};
 pub use text::{plain, pretty};
 pub use time::parse_time;
 pub use verify::{Evidence, Kept, verify};
-
-use crate::json;
-
-/// Levels of nesting in an entry: a body's own, and a few around it.
-const ENTRY_DEPTH: usize = 2 * json::MAX_DEPTH;
-
-/// Reads an entry's text.
-///
-/// # Errors
-/// It is not strict JSON.
-pub fn read_entry(entry: &[u8]) -> Result<json::Json, json::Error> {
-    json::read(entry, ENTRY_DEPTH)
-}

@@ -8,6 +8,7 @@
 
 mod chain;
 mod checkpoint;
+mod edge;
 mod entry_proof;
 mod key;
 mod proof;
@@ -18,6 +19,7 @@ mod tree;
 
 pub use chain::Chain;
 pub use checkpoint::{Checkpoint, NoteError};
+pub use edge::Edge;
 pub use entry_proof::{EntryProof, EntryProofError};
 pub use key::{KeyError, Signer, Verifier, generate_key};
 pub use proof::{Proof, ProofError, check_consistency, check_inclusion, prove_consistency, prove_inclusion};

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules in their order. One may name only those above it, and itself.
-const ORDER: [&str; 31] = [
+const ORDER: [&str; 32] = [
     // values
     "clock",
     "secret",
@@ -19,6 +19,7 @@ const ORDER: [&str; 31] = [
     "measure",
     // evidence
     "seal",
+    "archive",
     // edges
     "store",
     "config",
@@ -51,8 +52,8 @@ const ORDER: [&str; 31] = [
 const EMULATOR_KNOWS: [&str; 5] = ["clock", "secret", "json", "operation", "emulator"];
 
 /// Reading can't write: it may know these of the product.
-const INSPECT_KNOWS: [&str; 9] =
-    ["clock", "secret", "json", "operation", "entry", "seal", "store", "config", "inspect"];
+const INSPECT_KNOWS: [&str; 10] =
+    ["clock", "secret", "json", "operation", "entry", "seal", "archive", "store", "config", "inspect"];
 
 fn sources() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

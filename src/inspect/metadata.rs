@@ -57,7 +57,8 @@ const WHOLE: [&str; 48] = [
 ];
 
 /// Members of which only these members stay: a digest would let somebody try what the body was.
-const PARTS: [(&str, &[&str]); 2] = [("request", &["size"]), ("response", &["size", "content_type"])];
+const PARTS: [(&str, &[&str]); 3] =
+    [("request", &["size"]), ("response", &["size", "content_type"]), ("archived", &["parts"])];
 
 /// The same for lists.
 const LISTS: [(&str, &[&str]); 1] = [("results", &["tunnel", "applied"])];
@@ -123,7 +124,8 @@ mod tests {
             "response":{"size":2,"digest":"SECRET","body":"SECRET"},"state_before":[{"a":"SECRET"}],"expected":[{"a":"SECRET"}],
             "evidence":["SECRET"],"results":[{"tunnel":"t","applied":true,"reason":"SECRET","psk":"SECRET"}],
             "before_after_diff":[{"tunnel":"t","patch":[{"op":"replace","path":"/name","old":"SECRET","value":"SECRET"}]}],
-            "request_response_diff":[{"op":"add","path":"/x","value":"SECRET"}]}"#;
+            "request_response_diff":[{"op":"add","path":"/x","value":"SECRET"}],
+            "archived":{"parts":["request.body"],"psk":[{"psk":"SECRET"}],"fingerprints":["SECRET"]}}"#;
         let shown = metadata(&read_entry(entry).unwrap()).to_string();
         assert_eq!(
             shown,
@@ -131,7 +133,7 @@ mod tests {
                 r#"{"kind":"outcome","id":"i","status":200,"request":{"size":1},"response":{"size":2},"#,
                 r#""results":[{"tunnel":"t","applied":true}],"#,
                 r#""before_after_diff":[{"tunnel":"t","patch":[{"op":"replace","path":"/name"}]}],"#,
-                r#""request_response_diff":[{"op":"add","path":"/x"}]}"#
+                r#""request_response_diff":[{"op":"add","path":"/x"}],"archived":{"parts":["request.body"]}}"#
             )
         );
     }

@@ -9,9 +9,8 @@ use std::collections::VecDeque;
 
 use super::notes::Notes;
 use super::report::found;
-use super::{Bad, ENTRY_DEPTH, Report, VerifyError, read_entry};
-use crate::entry::Kind;
-use crate::json::{self, Json};
+use super::{Bad, Report, VerifyError, read_entry};
+use crate::entry::{self, Kind};
 use crate::seal::{self, Checkpoint, Hash, TILE, Tile, Tree};
 use crate::store::{MAX_ENTRY, RawEntry, RawTile, Snapshot};
 
@@ -161,7 +160,7 @@ impl<'a> Scan<'a> {
             self.bad(seq, id(), "the tree has another hash in its place: it was replaced, moved or damaged");
             return Ok(false);
         }
-        match check_form(text) {
+        match entry::check(text) {
             Ok(kind) if !self.is_known(kind, stored) => {
                 let what =
                     "it names another signing key, or should, and the index of such entries says otherwise";
@@ -170,7 +169,7 @@ impl<'a> Scan<'a> {
             }
             Ok(_) => {}
             Err(what) => {
-                self.bad(seq, id(), what);
+                self.bad(seq, id(), what.to_string());
                 return Ok(false);
             }
         }
@@ -306,31 +305,4 @@ impl<'a> Scan<'a> {
 
 pub(super) fn id_of(text: &[u8]) -> Option<String> {
     Some(read_entry(text).ok()?.get("id")?.as_str()?.to_owned())
-}
-
-/// Members that every entry has.
-const MEMBERS: [&str; 4] = ["kind", "id", "request_id", "time"];
-
-/// Whether a text has the form of an entry. What skimming can't tell, the strict reader does.
-fn check_form(text: &[u8]) -> Result<Kind, String> {
-    if let Some([Some(kind), Some(id), Some(request_id), Some(time)]) =
-        json::skim(text, ENTRY_DEPTH, &MEMBERS)
-    {
-        return check_members(kind, id, request_id, time);
-    }
-    let entry = read_entry(text).map_err(|e| format!("it is not strict JSON: {e}"))?;
-    let member = |name: &str| {
-        let text = entry.get(name).and_then(Json::as_str);
-        text.ok_or_else(|| format!("it has no `{name}`"))
-    };
-    check_members(member("kind")?, member("id")?, member("request_id")?, member("time")?)
-}
-
-fn check_members(kind: &str, id: &str, request_id: &str, time: &str) -> Result<Kind, String> {
-    let known = Kind::ALL.into_iter().find(|known| known.name() == kind);
-    let kind = known.ok_or("its `kind` is none that is written")?;
-    for (name, text) in [("id", id), ("request_id", request_id)] {
-        text.parse::<uuid::Uuid>().map_err(|_| format!("its `{name}` is no UUID"))?;
-    }
-    time.parse::<jiff::Timestamp>().map(|_| kind).map_err(|_| "its `time` is no time".to_owned())
 }

@@ -125,6 +125,25 @@ fn a_tree_put_together_from_its_unfinished_tiles_goes_on_the_same() {
 }
 
 #[test]
+fn an_edge_goes_on_from_any_size_to_the_roots_of_the_whole_tree() {
+    for from in 0..40u64 {
+        let hashes = Levels::of(from);
+        let root = |(level, n): (u32, u64)| hashes.0[level as usize][usize::try_from(n).unwrap()];
+        let mut edge = Edge::new(from, subtrees(from).into_iter().map(root).collect()).unwrap();
+        let mut tree = Tree::new();
+        (0..from).for_each(|n| drop(tree.push(leaf(n))));
+        for n in from..300 {
+            assert_eq!((edge.size(), edge.root()), (n, tree.root()), "from {from}");
+            edge.push(leaf(n));
+            let _ = tree.push(leaf(n));
+        }
+    }
+    assert_eq!(Edge::default().root(), Tree::new().root());
+    assert!(Edge::new(3, vec![leaf(0)]).is_err());
+    assert!(Edge::new(0, vec![leaf(0)]).is_err());
+}
+
+#[test]
 fn a_checkpoint_is_read_back_as_it_was_signed() {
     let signer = signer();
     let verifier = signer.verifier().unwrap();
