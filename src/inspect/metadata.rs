@@ -125,7 +125,7 @@ mod tests {
             "evidence":["SECRET"],"results":[{"tunnel":"t","applied":true,"reason":"SECRET","psk":"SECRET"}],
             "before_after_diff":[{"tunnel":"t","patch":[{"op":"replace","path":"/name","old":"SECRET","value":"SECRET"}]}],
             "request_response_diff":[{"op":"add","path":"/x","value":"SECRET"}],
-            "archived":{"parts":["request.body"],"psk":[{"psk":"SECRET"}],"fingerprints":["SECRET"]}}"#;
+            "archived":{"parts":["request.body"],"novel":"SECRET"}}"#;
         let shown = metadata(&read_entry(entry).unwrap()).to_string();
         assert_eq!(
             shown,
