@@ -40,7 +40,8 @@
 //! | `operator` | `key_rotated`, `archived` | `{uid, user?, sudo_user?}`: who ran the command, the names as their environment has them |
 //! | `findings`, `settled` | `reconciled` | what is new: array of `{what, key, account, ...}` (`reconcile::finding`), and keys of findings that came to nothing |
 //! | `accounts` | `reconciled` | what was compared: array of `{account, since, until, keys_until, keys_unread?, rows, changes, ours, by_intent, failed, holes}` |
-//! | `archived` | what stays of entries whose text is in an archive | `{parts, psk?, fingerprints?}`: what is no longer here, and the fingerprints that stood in it |
+//! | `from`, `to`, `before`, `file`, `stubs` | `archived` | `seq`s of the first entry whose parts are in the archive and of the first behind them, before which time they are, `{name, sha256, bytes}`, and the root of the tree over what stays of them |
+//! | `archived` | what stays of entries whose text is in an archive | `{parts}`: what is no longer here, or not whole |
 //!
 //! Not here: what is secret in a body (`audit::redact`), the log (`store`), the proofs (`seal`).
 

@@ -4,6 +4,7 @@
 //! (`cli::audit`), how entries are stored (`store`).
 
 mod ages;
+mod archives;
 mod changes;
 mod csv;
 mod history;
@@ -31,11 +32,12 @@ pub use ages::{KeyAge, KeyAges};
 pub use changes::{change_json, change_line};
 pub use csv::{csv, csv_heading};
 pub use history::{Moment, moment};
+pub use kept::archive_begin;
 pub use local::{local, local_text, localized, seconds};
 pub use metadata::metadata;
 pub use ocsf::ocsf;
 pub use prove::{ProveError, prove};
-pub use report::{Bad, Report, VerifyError};
+pub use report::{Archived, Bad, Report, VerifyError};
 pub use secret::{Handled, Holder, Known, Told, find_secret, place};
 pub use story::{LABEL, story, story_lines};
 pub use table::{Line, Table};

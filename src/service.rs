@@ -2,6 +2,7 @@
 //!
 //! `serve`, `demo` and the tests start the same thing. Not here: what the parts do.
 
+mod archive;
 mod certificate;
 mod check;
 mod keys;
@@ -38,6 +39,7 @@ use crate::resolve::Resolver;
 use crate::state::States;
 use crate::store::{Reader, Settings, Store};
 
+pub use archive::{Outcome, Wanted, archive};
 pub use check::{Findings, check};
 pub use keys::{Made, fingerprinter, make_keys, public_file};
 pub use reconcile::reconciler;

@@ -36,6 +36,7 @@ mod schema;
 mod snapshot;
 mod sqlite;
 mod start;
+mod stubs;
 mod views;
 mod writer;
 
@@ -53,6 +54,7 @@ pub use filter::{Activity, By, Count, Filter, Row};
 pub use reader::{ReadError, Reader};
 pub use rotate::rotate;
 pub use snapshot::{RawCheckpoint, RawEntry, RawHead, RawTile, Snapshot};
+pub use stubs::{compact, put_stubs};
 pub use views::{Rows, View};
 
 use crate::clock::Clock;

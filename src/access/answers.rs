@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::asked::{Asked, Known, MAX_TEXT, Question};
 use super::{Desk, Reading, Shown, Told, VerificationState};
 use crate::authorize::Depth;
-use crate::inspect::{self, KeyAge, metadata, read_entry};
+use crate::inspect::{self, KeyAge, ProveError, metadata, read_entry};
 use crate::json::{Json, Object};
 use crate::refusal::Refusal;
 use crate::seal::EntryProof;
@@ -201,8 +201,13 @@ impl Desk {
         };
         let proof = match rows.iter().find(has_id) {
             None => None,
-            Some(row) => match inspect::prove(&self.reader, &self.verifier, row.seq).await {
+            Some(row) => match inspect::prove(&self.reader, &self.verifier, row.seq, None).await {
                 Ok(proof) => Some(proof),
+                Err(ProveError::Archived(_)) => {
+                    return Err(Refusal::AuditUnavailable {
+                        why: "parts of this entry were archived; prove it with `audit prove --archive`",
+                    });
+                }
                 Err(error) => {
                     tracing::error!(error = %error, "an entry can't be proven");
                     return Err(Refusal::AuditUnavailable {

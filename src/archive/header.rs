@@ -144,9 +144,6 @@ impl Said {
             Json::Null | Json::Bool(_) | Json::String(_) | Json::Array(_) | Json::Object(_) => None,
         };
         let root = |text: &Json| hash_from(&BASE64.decode(text.as_str()?.as_bytes()).ok()?);
-        if text("archive") != Some(FORM) {
-            return None;
-        }
         Some(Self {
             origin: text("origin")?.to_owned(),
             from: number("from")?,

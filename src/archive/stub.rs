@@ -11,6 +11,7 @@
 
 use std::borrow::Cow;
 
+use super::MAX_ENTRY;
 use crate::entry::{self, FormError};
 use crate::json::{Json, Object};
 
@@ -59,7 +60,9 @@ pub fn stub(text: &str) -> Result<Cow<'_, str>, StubError> {
         (None, true) => Ok(Cow::Borrowed(text)),
         (None, false) => {
             entry.set(ARCHIVED, Object::from_iter([("parts", Json::Array(gone))]));
-            Ok(Cow::Owned(Json::Object(entry).to_text()))
+            let stub = Json::Object(entry).to_text();
+            // That something is gone can take more room than it took.
+            Ok(if stub.len() > MAX_ENTRY { Cow::Borrowed(text) } else { Cow::Owned(stub) })
         }
         (Some(said), true) if is_archived(said) => Ok(Cow::Borrowed(text)),
         (Some(_), _) => Err(StubError::Archived),

@@ -1,8 +1,10 @@
-//! `tunnelwarden audit list | tail | stats | show | history | diff | export | psk-age | reconcile | find-secret | prove | verify`: the record, read and proven.
+//! `tunnelwarden audit list | tail | stats | show | history | diff | export | psk-age | reconcile | find-secret | prove | verify | archive`: the
+//! record, read and proven, and what is old moved out.
 //!
 //! Each takes its database from the configuration or from a flag: an outside auditor has a copy of the file, a
 //! checkpoint and a public key, and no configuration. Not here: what is looked for and how (`inspect`).
 
+mod archive;
 mod color;
 mod cursor;
 mod diff;
@@ -30,6 +32,7 @@ use std::io::Write;
 use super::{Env, Exit, Stop};
 use crate::store::{ReadError, StoreError};
 
+pub use archive::Archive;
 pub use diff::Diff;
 pub use export::{Export, Format};
 pub use find_secret::FindSecret;
@@ -144,6 +147,16 @@ The secret is never taken from the arguments, where others can see it. It is com
 key of fingerprints is needed: who has the record alone can't ask. Of calls whose bodies are not kept (`audit.bodies`) only
 the keys that they replaced are known.")]
     FindSecret(FindSecret),
+    /// Move the bodies of old entries out of the record into a file that verifies by itself; stop `serve` first.
+    #[command(after_help = "\
+Examples:
+  tunnelwarden audit archive --config tunnelwarden.toml --before 2026-01-01 --to 2025.archive.gz
+  tunnelwarden audit verify 2025.archive.gz --public-key audit.pub
+  zcat 2025.archive.gz | tail -n +2 | jq .request.body
+
+The record verifies as before and says what was archived, when and by whom. Who did what, what changed, and what tells of
+keys stays in it. If it is cut short, run it again, with another name if the file is there.")]
+    Archive(Archive),
     /// Prove that no entry was changed, dropped, added or reordered; exit code 3 where one was.
     #[command(after_help = "\
 Examples:
@@ -183,6 +196,7 @@ pub async fn run(
         Command::Stats(stats) => stats::run(stats, env, out).await,
         Command::Tail(tail) => tail::run(tail, env, out).await,
         Command::Prove(prove) => prove::run(prove, env, out).await,
+        Command::Archive(asked) => archive::run(asked, env, out, errors).await,
         Command::Verify(verify) => verify::run(verify, env, out, errors).await,
     }
 }

@@ -3,11 +3,12 @@
 //! A checkpoint's root is made anew from the stored hashes, which takes a few dozen of them. That the entries have these
 //! hashes, the walk shows for all that it reads (`inspect::scan`). Not here: the files (`cli::audit::verify`).
 
+use super::keys;
 use super::prove::subtree;
 use super::report::{Report, VerifyError};
 use super::verify::{Evidence, Kept};
-use crate::seal::{self, Checkpoint, Hash, Succession, Tree};
-use crate::store::Snapshot;
+use crate::seal::{self, Checkpoint, Hash, Succession, Tree, Verifier};
+use crate::store::{Reader, Snapshot};
 
 /// The good ones with their names. One that is of another log, or contradicts another, is a problem.
 pub(super) async fn read(
@@ -74,10 +75,40 @@ pub(super) async fn begin(
 
 /// The root over the first `size` stored hashes; `None` where there are fewer.
 async fn root_at(snapshot: &mut Snapshot, size: u64) -> Result<Option<Hash>, VerifyError> {
+    Ok(roots(snapshot, size).await?.map(|roots| seal::join(&roots)))
+}
+
+/// The roots of the perfect subtrees over the first `size` stored hashes, largest first; `None` where there are fewer.
+async fn roots(snapshot: &mut Snapshot, size: u64) -> Result<Option<Vec<Hash>>, VerifyError> {
     let mut roots = Vec::new();
     for (level, n) in seal::subtrees(size) {
         let Some(root) = subtree(snapshot, level, n).await? else { return Ok(None) };
         roots.push(root);
     }
-    Ok(Some(seal::join(&roots)))
+    Ok(Some(roots))
+}
+
+/// What an archive from entry `from` on begins with: the roots of the perfect subtrees over all before it, largest
+/// first, and the keys that signed the log, newest last. They are as stored, and proven by what is made of them.
+///
+/// # Errors
+/// The record can't be read, or has fewer entries.
+pub async fn archive_begin(
+    reader: &Reader,
+    key: &Verifier,
+    from: u64,
+) -> Result<Option<(Vec<Hash>, Vec<Verifier>)>, VerifyError> {
+    let mut snapshot = reader.snapshot().await?;
+    let mut report = Report::default();
+    let evidence = Evidence {
+        key: key.clone(),
+        other_keys: Vec::new(),
+        checkpoints: Vec::new(),
+        from: None,
+        entries_only: true,
+    };
+    let keys = keys::read(&evidence, &mut snapshot, &mut report).await?;
+    let roots = roots(&mut snapshot, from).await?;
+    snapshot.end().await;
+    Ok(roots.map(|roots| (roots, keys.succession.keys().cloned().collect())))
 }

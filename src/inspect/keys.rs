@@ -9,14 +9,15 @@ use super::prove::way;
 use super::read_entry;
 use super::report::{Report, VerifyError, found};
 use super::verify::Evidence;
+use crate::entry::Kind;
 use crate::json::Json;
 use crate::seal::{Rotation, Succession, Tree, Verifier, check_inclusion, leaf_hash};
 use crate::store::{RawEntry, Snapshot};
 
-/// The keys, and the entries that say so.
+/// The keys, and the entries that tell of them and of archives.
 pub(super) struct Keys {
     pub(super) succession: Succession,
-    pub(super) rotations: Vec<RawEntry>,
+    pub(super) marks: Vec<RawEntry>,
 }
 
 /// The succession that the log tells of. Where that does not hold or a given key is none of it, that is a problem.
@@ -25,8 +26,10 @@ pub(super) async fn read(
     snapshot: &mut Snapshot,
     report: &mut Report,
 ) -> Result<Keys, VerifyError> {
-    let rotations = found(snapshot.rotations().await, "the index of kinds", report)?.unwrap_or_default();
-    let read: Vec<Rotation> = rotations.iter().filter_map(rotation).collect();
+    let marks = found(snapshot.marks().await, "the index of kinds", report)?.unwrap_or_default();
+    let rotations: Vec<(&RawEntry, Json)> = of_kind(&marks, Kind::KeyRotated).collect();
+    let read: Vec<Rotation> =
+        rotations.iter().filter_map(|(stored, entry)| rotation(stored, entry)).collect();
     if read.len() < rotations.len() {
         report.damaged(0, "the keys: an entry that should name another signing key names none");
     }
@@ -44,12 +47,20 @@ pub(super) async fn read(
         }
     }
     report.keys = succession.spans().map(|(key, until)| (key.public_key().to_owned(), until)).collect();
-    Ok(Keys { succession, rotations })
+    Ok(Keys { succession, marks })
+}
+
+/// The entries of a kind among these, read. What can't be read is named when the walk comes to it.
+pub(super) fn of_kind(marks: &[RawEntry], kind: Kind) -> impl Iterator<Item = (&RawEntry, Json)> {
+    let read = |stored: &'_ RawEntry| read_entry(stored.entry.as_deref()?).ok();
+    marks
+        .iter()
+        .filter_map(move |stored| Some((stored, read(stored)?)))
+        .filter(move |(_, entry)| entry.get("kind").and_then(Json::as_str) == Some(kind.name()))
 }
 
 /// What an entry says.
-fn rotation(stored: &RawEntry) -> Option<Rotation> {
-    let entry = read_entry(stored.entry.as_deref()?).ok()?;
+fn rotation(stored: &RawEntry, entry: &Json) -> Option<Rotation> {
     let key = |name| Verifier::new(entry.get(name).and_then(Json::as_str)?).ok();
     let size = u64::try_from(stored.seq).ok()? + 1;
     Some(Rotation { size, old: key("old_key")?, new: key("new_key")? })
@@ -57,12 +68,12 @@ fn rotation(stored: &RawEntry) -> Option<Rotation> {
 
 /// Confirms the entries that the walk begins behind: each must be under the root that it begins with.
 pub(super) async fn check_before(
-    rotations: &[RawEntry],
+    marks: &[RawEntry],
     begin: &Tree,
     snapshot: &mut Snapshot,
     report: &mut Report,
 ) -> Result<(), VerifyError> {
-    for stored in rotations {
+    for stored in marks {
         let Some(seq) = u64::try_from(stored.seq).ok().filter(|seq| *seq < begin.size()) else { continue };
         let leaf = stored.entry.as_deref().map(leaf_hash);
         let way = way(snapshot, begin.size(), seq).await?;
@@ -70,7 +81,7 @@ pub(super) async fn check_before(
             .zip(way)
             .is_some_and(|(leaf, way)| check_inclusion(&way, begin.size(), begin.root(), seq, leaf).is_ok());
         if !proven {
-            let what = "the keys: the entry that names another signing key is not the one that was recorded";
+            let what = "an entry that names another signing key or tells of an archive is not the one that was recorded";
             report.damaged(seq, what);
         }
     }

@@ -5,7 +5,7 @@
 use crate::json::{Json, Object};
 
 /// Members that stay as they are.
-const WHOLE: [&str; 48] = [
+const WHOLE: [&str; 53] = [
     "kind",
     "id",
     "time",
@@ -54,6 +54,11 @@ const WHOLE: [&str; 48] = [
     "old_key",
     "new_key",
     "operator",
+    "from",
+    "to",
+    "before",
+    "file",
+    "stubs",
 ];
 
 /// Members of which only these members stay: a digest would let somebody try what the body was.

@@ -9,8 +9,12 @@ use std::collections::HashMap;
 use tlog_tiles::{HashReader, split_stored_hash_index};
 
 use super::VerifyError;
+use super::keys::of_kind;
 use super::report::found;
+use crate::archive::stub;
+use crate::entry::Kind;
 use crate::inspect::Report;
+use crate::seal::leaf_hash;
 use crate::seal::{self, Checkpoint, EntryProof, EntryProofError, Hash, NoteError, Proof, TILE, Verifier};
 use crate::store::{Reader, Snapshot};
 
@@ -23,31 +27,51 @@ pub enum ProveError {
     /// The record proves nothing of the kind.
     #[error("the record does not prove entry {0}: {1}; run `tunnelwarden audit verify`")]
     Unproven(u64, EntryProofError),
+    /// Parts of it are in an archive, and no text of it was given.
+    #[error("parts of entry {0} were archived; give the archive that has it with --archive")]
+    Archived(u64),
     /// What should be stored is not, or is no hash.
     #[error("the record has not what proves entry {0}; run `tunnelwarden audit verify`")]
     Missing(u64),
 }
 
-/// Proves the entry at `seq`, by the oldest stored checkpoint that covers it, else by the head.
+/// Proves the entry at `seq`, by the oldest stored checkpoint of this key that covers it, else by the head. Its text is
+/// the one that is given, of an entry that was archived, else the stored one.
 ///
 /// # Errors
 /// See [`ProveError`].
-pub async fn prove(reader: &Reader, verifier: &Verifier, seq: u64) -> Result<EntryProof, ProveError> {
+pub async fn prove(
+    reader: &Reader,
+    verifier: &Verifier,
+    seq: u64,
+    archived: Option<String>,
+) -> Result<EntryProof, ProveError> {
     let mut snapshot = reader.snapshot().await.map_err(VerifyError::from)?;
-    let proven = gather(&mut snapshot, verifier, seq).await;
+    let proven = gather(&mut snapshot, verifier, seq, archived).await;
     snapshot.end().await;
     let proven = proven?;
     proven.verify(verifier).map_err(|e| ProveError::Unproven(seq, e))?;
     Ok(proven)
 }
 
-async fn gather(snapshot: &mut Snapshot, verifier: &Verifier, seq: u64) -> Result<EntryProof, ProveError> {
+async fn gather(
+    snapshot: &mut Snapshot,
+    verifier: &Verifier,
+    seq: u64,
+    archived: Option<String>,
+) -> Result<EntryProof, ProveError> {
     let missing = || ProveError::Missing(seq);
     let at = i64::try_from(seq).map_err(|_| missing())?;
     let entry = {
         let page = read(snapshot.alone(at).await)?.unwrap_or_default();
         let stored = page.into_iter().next().filter(|stored| stored.seq == at).ok_or_else(missing)?;
-        stored.entry.and_then(|text| String::from_utf8(text.into()).ok()).ok_or_else(missing)?
+        let text = stored.entry.and_then(|text| String::from_utf8(text.into()).ok()).ok_or_else(missing)?;
+        let is_whole = *stored.leaf == leaf_hash(text.as_bytes()).0;
+        match archived {
+            Some(text) => text,
+            None if !is_whole && is_stub(&text) => return Err(ProveError::Archived(seq)),
+            None => text,
+        }
     };
     let unproven = |e| ProveError::Unproven(seq, EntryProofError::Checkpoint(e));
     let (note, signed) = cover(snapshot, verifier, at).await?.ok_or_else(missing)?;
@@ -57,6 +81,11 @@ async fn gather(snapshot: &mut Snapshot, verifier: &Verifier, seq: u64) -> Resul
     Ok(EntryProof { entry, index: seq, proof, checkpoint })
 }
 
+/// Whether a text is what stays of an archived entry.
+fn is_stub(text: &str) -> bool {
+    stub(text).is_ok_and(|stub| stub == text)
+}
+
 /// The oldest stored checkpoint of this key over an entry, else the head; and what it says.
 async fn cover(
     snapshot: &mut Snapshot,
@@ -64,7 +93,8 @@ async fn cover(
     at: i64,
 ) -> Result<Option<(Vec<u8>, Result<Checkpoint, NoteError>)>, VerifyError> {
     // An entry from before a change of key is covered by those behind it, too.
-    let ends = read(snapshot.rotations().await)?.unwrap_or_default().into_iter().map(|stored| stored.seq);
+    let marks = read(snapshot.marks().await)?.unwrap_or_default();
+    let ends = of_kind(&marks, Kind::KeyRotated).map(|(stored, _)| stored.seq);
     for from in [at].into_iter().chain(ends.filter(|end| *end > at).map(|end| end + 1)) {
         let Some(note) = read(snapshot.checkpoint_over(from).await)?.flatten() else { break };
         let signed = Checkpoint::open(&note, verifier);

@@ -2,6 +2,8 @@
 //!
 //! Not here: the verification (`inspect::verify`).
 
+use std::ops::Range;
+
 use crate::json::{Json, Object};
 use crate::store::{ReadError, Snapshot, StoreError};
 
@@ -17,6 +19,33 @@ pub struct Bad {
     pub id: Option<String>,
     /// What is wrong.
     pub what: String,
+}
+
+/// What the log says of an archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Archived {
+    /// The entries of which parts are there, and no longer here.
+    pub entries: Range<u64>,
+    /// When it was made.
+    pub time: String,
+    /// The entry that says so, as JSON: by whom, and which file.
+    pub told: Json,
+    /// Whether what stays here of these entries was checked: not, where the verification began behind the first of them.
+    pub checked: bool,
+}
+
+impl Archived {
+    fn to_json(&self) -> Object {
+        let mut object = Object::new();
+        object.set("from", self.entries.start);
+        object.set("to", self.entries.end);
+        object.set("time", self.time.clone());
+        for name in ["id", "file", "operator"] {
+            object.set(name, self.told.get(name).cloned());
+        }
+        object.set("checked", self.checked);
+        object
+    }
 }
 
 /// What a verification found.
@@ -36,6 +65,8 @@ pub struct Report {
     /// The public keys that signed the log, oldest first, each with the number of entries up to which it did; the newest
     /// has none.
     pub keys: Vec<(String, Option<u64>)>,
+    /// The archives that the log tells of, oldest first.
+    pub archives: Vec<Archived>,
     /// The first bad entry.
     pub first_bad: Option<Bad>,
     /// The first entry that damaged evidence (a checkpoint, the head) was to prove. It may be proven by another
@@ -74,6 +105,7 @@ impl Report {
         object.set("root", self.root.clone());
         object.set("good_checkpoints", self.checkpoints);
         object.set("keys", self.keys.iter().map(key_json).collect::<Vec<_>>());
+        object.set("archives", self.archives.iter().map(Archived::to_json).collect::<Vec<_>>());
         object.set("first_bad_entry", self.first_bad.as_ref().map(Bad::to_json));
         object.set("first_entry_in_doubt", self.first_in_doubt.as_ref().map(Bad::to_json));
         object.set("problems", self.problems.clone());

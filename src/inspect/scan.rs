@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 
+use super::archives::Archives;
 use super::notes::Notes;
 use super::report::found;
 use super::{Bad, Report, VerifyError, read_entry};
@@ -24,8 +25,9 @@ pub(super) struct Signed {
     pub(super) edge: Option<Vec<u8>>,
     /// Checkpoints that were kept elsewhere, with their names.
     pub(super) kept: Vec<(Checkpoint, String)>,
-    /// The entries that name another signing key, as their index found them.
-    pub(super) rotations: Vec<RawEntry>,
+    /// The entries that tell how others are to be checked, as their index found them.
+    pub(super) marks: Vec<RawEntry>,
+    pub(super) archives: Archives,
 }
 
 pub(super) struct Scan<'a> {
@@ -35,8 +37,9 @@ pub(super) struct Scan<'a> {
     head: Option<Checkpoint>,
     edge: Option<Vec<u8>>,
     kept: Vec<(Checkpoint, String)>,
-    /// The entries that name another signing key and are still to come.
-    rotations: VecDeque<RawEntry>,
+    /// The entries that tell how others are to be checked and are still to come.
+    marks: VecDeque<RawEntry>,
+    archives: Archives,
     tree: Tree,
     /// The hashes that the present tile is said to have.
     tile: Option<Vec<Hash>>,
@@ -55,10 +58,10 @@ impl<'a> Scan<'a> {
         tree: Tree,
     ) -> Self {
         let proven = tree.size();
-        let Signed { head, edge, kept, rotations } = signed;
+        let Signed { head, edge, kept, marks, archives } = signed;
         // Those before were confirmed without being read again.
         let behind = |found: &RawEntry| u64::try_from(found.seq).map_or(true, |seq| seq >= proven);
-        let rotations = rotations.into_iter().filter(behind).collect();
+        let marks = marks.into_iter().filter(behind).collect();
         Self {
             snapshot,
             report,
@@ -66,7 +69,8 @@ impl<'a> Scan<'a> {
             head,
             edge,
             kept,
-            rotations,
+            marks,
+            archives,
             tree,
             tile: None,
             rows: Vec::new(),
@@ -145,11 +149,10 @@ impl<'a> Scan<'a> {
             self.bad(seq, id(), format!("it has more than {MAX_ENTRY} characters"));
             return Ok(false);
         };
-        let leaf = seal::leaf_hash(text);
-        if *stored.leaf != leaf.0 {
+        let Some(leaf) = self.leaf(seq, stored, text) else {
             self.bad(seq, id(), "its text does not have the hash that is stored beside it");
             return Ok(false);
-        }
+        };
         if seq.is_multiple_of(256) {
             self.tile = self.tile_at(seq / 256).await?;
         }
@@ -161,10 +164,13 @@ impl<'a> Scan<'a> {
             return Ok(false);
         }
         match entry::check(text) {
-            Ok(kind) if !self.is_known(kind, stored) => {
-                let what =
-                    "it names another signing key, or should, and the index of such entries says otherwise";
-                self.bad(seq, id(), what);
+            // What stays of an archived entry proves nothing of others: it is in the tree by its leaf alone.
+            Ok(kind) if !self.is_known(kind, stored) || is_mark(kind) && seal::leaf_hash(text) != leaf => {
+                self.bad(
+                    seq,
+                    id(),
+                    "it tells how others are to be checked, and its index has another one for it",
+                );
                 return Ok(false);
             }
             Ok(_) => {}
@@ -173,18 +179,31 @@ impl<'a> Scan<'a> {
                 return Ok(false);
             }
         }
+        if let Err((first, what)) = self.archives.take(seq, text) {
+            self.bad(first, None, what);
+            return Ok(false);
+        }
         for tile in self.tree.push(leaf) {
             self.check_tile(&tile).await?;
         }
         if self.is_between_roots() { Ok(true) } else { self.check_roots().await }
     }
 
-    /// Whether the index of entries that name another key told the truth of this one.
+    /// The entry's hash: its text's, or where that is what stays of an archived entry, the one beside it.
+    fn leaf(&self, seq: u64, stored: &RawEntry, text: &[u8]) -> Option<Hash> {
+        let leaf = seal::leaf_hash(text);
+        if *stored.leaf == leaf.0 {
+            return Some(leaf);
+        }
+        seal::hash_from(&stored.leaf).filter(|_| self.archives.have(seq, text))
+    }
+
+    /// Whether the index of entries that tell how others are to be checked told the truth of this one.
     fn is_known(&mut self, kind: Kind, stored: &RawEntry) -> bool {
-        let told = self.rotations.pop_front_if(|next| next.seq == stored.seq);
+        let told = self.marks.pop_front_if(|next| next.seq == stored.seq);
         match told {
-            Some(told) => kind == Kind::KeyRotated && told.entry == stored.entry,
-            None => kind != Kind::KeyRotated,
+            Some(told) => is_mark(kind) && told.entry == stored.entry,
+            None => !is_mark(kind),
         }
     }
 
@@ -301,6 +320,11 @@ impl<'a> Scan<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether entries of a kind tell how others are to be checked: by which key, or against an archive.
+const fn is_mark(kind: Kind) -> bool {
+    matches!(kind, Kind::KeyRotated | Kind::Archived)
 }
 
 pub(super) fn id_of(text: &[u8]) -> Option<String> {

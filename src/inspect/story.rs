@@ -255,6 +255,13 @@ impl Story<'_> {
     }
 
     fn bodies(&mut self) {
+        let parts = list(self.at("/archived/parts"));
+        if !parts.is_empty() {
+            self.line(
+                "archived",
+                &format!("of {parts} only what tells of keys is still here; the rest is in an archive"),
+            );
+        }
         let bodies = [("asked", "/request/body"), ("before", "/state_before"), ("answer", "/response/body")];
         for (label, pointer) in bodies {
             match self.at(pointer).cloned() {

@@ -312,7 +312,7 @@ async fn each_entry_is_proven_in_the_full_tile_and_behind_it() {
     let reader = Reader::open(&log.directory.path().join("log.db")).await.unwrap();
     let covered = crate::seal::Checkpoint::open(&log.checkpoint, &log.verifier).unwrap().size;
     for seq in 0..ENTRIES {
-        let proof = prove(&reader, &log.verifier, seq).await.unwrap();
+        let proof = prove(&reader, &log.verifier, seq, None).await.unwrap();
         assert_eq!((proof.index, proof.entry.as_str()), (seq, entry(seq).as_str()));
         let read = crate::seal::EntryProof::read(&proof.to_text()).unwrap();
         let checkpoint = read.verify(&log.verifier).unwrap();
@@ -321,6 +321,6 @@ async fn each_entry_is_proven_in_the_full_tile_and_behind_it() {
         let moved = crate::seal::EntryProof { index: seq ^ 1, ..read };
         assert!(moved.verify(&log.verifier).is_err(), "{seq}");
     }
-    assert!(matches!(prove(&reader, &log.verifier, ENTRIES).await, Err(ProveError::Missing(ENTRIES))));
+    assert!(matches!(prove(&reader, &log.verifier, ENTRIES, None).await, Err(ProveError::Missing(ENTRIES))));
     reader.close().await;
 }

@@ -5,6 +5,7 @@
 //! signatures must be the key's, and the schema and the indexes must be as this version makes them. The log is read
 //! once from the front, so memory does not grow with it. Not here: the walk over the entries (`inspect::scan`).
 
+use super::archives;
 use super::kept;
 use super::keys::{self, Keys};
 use super::notes::Notes;
@@ -72,14 +73,15 @@ async fn prove(
     let mut snapshot = reader.snapshot().await?;
     let mut report = Report::default();
     check_schema(&mut snapshot, &mut report).await?;
-    let Keys { succession, rotations } = keys::read(evidence, &mut snapshot, &mut report).await?;
+    let Keys { succession, marks } = keys::read(evidence, &mut snapshot, &mut report).await?;
     let kept = kept::read(evidence, &succession, &mut snapshot, &mut report).await?;
     let begin = kept::begin(evidence, &succession, &mut snapshot, &mut report).await?;
-    keys::check_before(&rotations, &begin, &mut snapshot, &mut report).await?;
+    keys::check_before(&marks, &begin, &mut snapshot, &mut report).await?;
     let (head, edge) = check_head(&mut snapshot, &succession, &mut report).await?;
     let mut notes = Notes::new(succession);
     let known = kept.len();
-    let signed = Signed { head, edge, kept, rotations };
+    let archives = archives::read(&marks, &begin, &mut report);
+    let signed = Signed { head, edge, kept, marks, archives };
     let scan = Scan::new(&mut snapshot, &mut report, &mut notes, signed, begin);
     let proven = scan.run(progress).await?;
     let chain = notes.rest(&mut snapshot, &mut report).await?;

@@ -93,7 +93,8 @@ fn old_public_file(file: &Path, old: &Signer) -> Result<PathBuf, String> {
     Ok(PathBuf::from(name))
 }
 
-fn sync_folder(file: &Path) -> Result<(), String> {
+/// Brings what was done with a file's name to the disk.
+pub(super) fn sync_folder(file: &Path) -> Result<(), String> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
     synced.map_err(|e| format!("`{}`: {e}", folder.display()))

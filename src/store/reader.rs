@@ -2,6 +2,7 @@
 //!
 //! Opened with `mode=ro`. Not here: what an analyst sees of it (`inspect`), the way to write (`store::writer`).
 
+mod archived;
 mod calls;
 
 use std::path::{Path, PathBuf};

@@ -25,12 +25,13 @@ const SHORT: usize = 32 << 10;
 /// Bytes of a hash.
 const HASH: usize = 32;
 
-/// Rotations of the signing key that are read: one a day for ten years.
-const MAX_ROTATIONS: i64 = 4096;
+/// Changes of key and archives that are read: one a day for ten years.
+const MAX_MARKS: i64 = 4096;
 
-pub(super) const ROTATIONS: &str = "
+pub(super) const MARKS: &str = "
     SELECT seq, CAST(leaf AS BLOB), CASE WHEN octet_length(entry) <= ?1 THEN CAST(entry AS BLOB) END
-    FROM entries INDEXED BY entries_kind WHERE kind <> 'outcome' AND kind = 'key_rotated' ORDER BY seq LIMIT ?2";
+    FROM entries INDEXED BY entries_kind
+    WHERE kind <> 'outcome' AND kind IN ('key_rotated', 'archived') ORDER BY seq LIMIT ?2";
 
 /// Problems that the database's own check reports at most.
 const MAX_PROBLEMS: &str = "PRAGMA integrity_check(20)";
@@ -197,12 +198,13 @@ impl Snapshot {
         rows.iter().map(read).collect()
     }
 
-    /// The entries that name another signing key, in order, by their index: a damaged one may hide some.
+    /// The entries that tell how others are to be checked, in order: those that name another signing key, and those that
+    /// tell of an archive. By their index: a damaged one may hide some.
     ///
     /// # Errors
     /// They can't be read.
-    pub async fn rotations(&mut self) -> Result<Vec<RawEntry>, sqlx::Error> {
-        let query = sqlx::query(ROTATIONS).bind(narrow(SHORT as u64)?).bind(MAX_ROTATIONS);
+    pub async fn marks(&mut self) -> Result<Vec<RawEntry>, sqlx::Error> {
+        let query = sqlx::query(MARKS).bind(narrow(SHORT as u64)?).bind(MAX_MARKS);
         read_entries(&query.fetch_all(&mut self.connection).await?)
     }
 

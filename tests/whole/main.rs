@@ -10,6 +10,7 @@
     reason = "a test stops at the first thing that is wrong"
 )]
 
+mod archive;
 mod blanking;
 mod canary;
 mod check;

@@ -1,12 +1,14 @@
 //! `audit prove`: one entry with all that proves it, for somebody who has nothing but the public key.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::source::signed_by;
 use super::{Database, unreadable};
+use crate::archive;
 use crate::cli::{Env, Exit, Stop};
 use crate::inspect::{self, ProveError, VerifyError, plain, read_entry};
+use crate::seal::Verifier;
 use crate::store::Row;
 
 /// Proves an entry.
@@ -15,26 +17,33 @@ pub struct Prove {
     /// Which record.
     #[command(flatten)]
     pub database: Database,
-    /// The public key, or the file that holds it; without it, the configured signing key's.
+    /// The public key, or the file that holds it; without it, the configured signing key's. With --archive also older
+    /// ones, by which that may be signed.
     #[arg(long, value_name = "FILE|KEY")]
-    pub public_key: Option<String>,
+    pub public_key: Vec<String>,
     /// The entry's id, or the request id of a call that has one entry.
     pub id: String,
+    /// The archive that has the entry, if it was archived.
+    #[arg(long, value_name = "FILE")]
+    pub archive: Option<PathBuf>,
     /// Where to write the proof; to standard output otherwise.
     #[arg(long, value_name = "FILE")]
     pub to: Option<PathBuf>,
 }
 
 pub(super) async fn run(prove: &Prove, env: &Env, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
-    let verifier = signed_by(prove.public_key.as_slice(), &prove.database, env)?.0;
+    let (verifier, others) = signed_by(&prove.public_key, &prove.database, env)?;
+    let keys = [vec![verifier.clone()], others].concat();
     let reader = prove.database.open(env).await?;
     let rows = reader.get(&prove.id).await.map_err(|error| unreadable(&error))?;
     let row = chosen(&rows, &prove.id)?;
-    let proven = inspect::prove(&reader, &verifier, row.seq).await;
+    let text = prove.archive.as_deref().map(|file| archived(file, &keys, row.seq)).transpose()?;
+    let proven = inspect::prove(&reader, &verifier, row.seq, text).await;
     reader.close().await;
     let proof = proven.map_err(|error| match error {
         ProveError::Read(VerifyError::Open(error)) => unreadable(&error),
         ProveError::Read(error) => Stop::failed(error),
+        error @ ProveError::Archived(_) => Stop::usage(error),
         error @ (ProveError::Unproven(..) | ProveError::Missing(_)) => {
             Stop { exit: Exit::Tampered, what: error.to_string() }
         }
@@ -54,6 +63,20 @@ pub(super) async fn run(prove: &Prove, env: &Env, out: &mut (dyn Write + Send)) 
         plain(verifier.origin())
     )?;
     Ok(Exit::Good)
+}
+
+/// The text of an entry, out of the archive that has it.
+fn archived(file: &Path, keys: &[Verifier], seq: u64) -> Result<String, Stop> {
+    let shown = plain(&file.display().to_string());
+    let failed = |e: &dyn std::fmt::Display| Stop::usage(format_args!("the archive `{shown}`: {e}"));
+    let input = std::fs::File::open(file).map_err(|e| failed(&e))?;
+    let mut archive = archive::Reader::open(std::io::BufReader::new(input), keys).map_err(|e| failed(&e))?;
+    while let Some((at, text)) = archive.next_entry().map_err(|e| failed(&e))? {
+        if at == seq {
+            return Ok(text.to_owned());
+        }
+    }
+    Err(failed(&format_args!("it does not have entry {seq}")))
 }
 
 /// The entry with this id, else the only one of the call.

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::source::signed_by;
 use super::{Database, unreadable};
+use crate::archive;
 use crate::cli::{Env, Exit, Stop};
-use crate::inspect::{self, Bad, Evidence, Kept, Report, VerifyError, plain};
+use crate::inspect::{self, Archived, Bad, Evidence, Kept, Report, VerifyError, plain};
+use crate::json::{Json, Object};
 use crate::seal::{EntryProof, EntryProofError, NoteError, Verifier};
 
 /// Bytes of a checkpoint that are read: with many cosignatures it has a few KiB.
@@ -14,6 +16,9 @@ const MAX_CHECKPOINT: u64 = 64 << 10;
 
 /// Bytes of a proof that are read: the largest entry, in Base64, and a few hashes.
 const MAX_PROOF: u64 = 32 << 20;
+
+/// How gzip begins (RFC 1952 section 2.3.1).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// To its beginning, and what stands there goes.
 const CLEAR_LINE: &str = "\r\u{1b}[K";
@@ -24,8 +29,8 @@ pub struct Verify {
     /// Which record.
     #[command(flatten)]
     pub database: Database,
-    /// A proof of one entry, as `audit prove` writes it, to be checked in place of a record.
-    #[arg(value_name = "PROOF", conflicts_with_all = ["database", "checkpoint"])]
+    /// A proof of one entry, as `audit prove` writes it, or an archive, to be checked in place of a record.
+    #[arg(value_name = "PROOF|ARCHIVE", conflicts_with_all = ["database", "checkpoint"])]
     pub proof: Option<PathBuf>,
     /// The public key, or the file that holds it, once for each; without it, the configured signing key's. After a change of
     /// key give the new one: then nothing counts that the old one signed later.
@@ -53,7 +58,12 @@ pub(super) async fn run(
 ) -> Result<Exit, Stop> {
     if let Some(file) = &verify.proof {
         let (key, others) = signed_by(&verify.public_key, &verify.database, env)?;
-        return entry(file, &[vec![key], others].concat(), verify.json, out);
+        let keys = [vec![key], others].concat();
+        return if is_gzip(file) {
+            archive(file, &keys, verify.json, out)
+        } else {
+            entry(file, &keys, verify.json, out)
+        };
     }
     // The checkpoint is read before the database: one that is written meanwhile covers no less.
     let evidence = evidence(verify, env)?;
@@ -118,6 +128,50 @@ fn entry(file: &Path, keys: &[Verifier], json: bool, out: &mut dyn Write) -> Res
     Ok(Exit::Good)
 }
 
+/// Whether a file begins as an archive does; a proof is text.
+fn is_gzip(file: &Path) -> bool {
+    use std::io::Read as _;
+    let mut begin = [0; 2];
+    std::fs::File::open(file).is_ok_and(|mut file| file.read_exact(&mut begin).is_ok()) && begin == GZIP
+}
+
+/// Checks an archive, which needs nothing but itself and one of the keys.
+fn archive(file: &Path, keys: &[Verifier], json: bool, out: &mut dyn Write) -> Result<Exit, Stop> {
+    let shown = file.display();
+    let input = std::fs::File::open(file)
+        .map_err(|e| Stop::usage(format_args!("can't read the archive `{shown}`: {e}")))?;
+    let read = archive::Reader::open(std::io::BufReader::new(input), keys).and_then(archive::Reader::finish);
+    let proven = match read {
+        Ok(proven) => proven,
+        Err(e) => {
+            let more = std::error::Error::source(&e).map_or_else(String::new, |e| format!(": {e}"));
+            writeln!(out, "NOT PROVEN: `{}`: {}", plain(&shown.to_string()), plain(&format!("{e}{more}")))?;
+            return Ok(Exit::Tampered);
+        }
+    };
+    let (from, to) = (proven.header.from(), proven.header.to());
+    if json {
+        let mut object = Object::new();
+        object.set("origin", proven.header.origin());
+        object.set("from", from);
+        object.set("to", to);
+        object.set("root", proven.header.checkpoint().root.to_string());
+        object.set("sha256", proven.sha256);
+        object.set("bytes", proven.bytes);
+        writeln!(out, "{}", Json::Object(object))?;
+    } else {
+        writeln!(
+            out,
+            "good: entries {from} to {} of `{}` are as they were recorded, under a checkpoint over {to} entries\n\
+             sha256 {}",
+            to - 1,
+            plain(proven.header.origin()),
+            proven.sha256
+        )?;
+    }
+    Ok(Exit::Good)
+}
+
 /// What to check against.
 fn evidence(verify: &Verify, env: &Env) -> Result<Evidence, Stop> {
     let named = verify.database.named(env)?;
@@ -170,6 +224,9 @@ fn write_text(report: &Report, evidence: &Evidence, path: &Path, out: &mut dyn W
                 writeln!(out, "the key {} signed the first {until}, no more", plain(key))?;
             }
         }
+        for archived in &report.archives {
+            writeln!(out, "{}", plain(&archive_line(archived)))?;
+        }
         if report.not_read > 0 {
             writeln!(
                 out,
@@ -207,6 +264,23 @@ fn write_text(report: &Report, evidence: &Evidence, path: &Path, out: &mut dyn W
         writeln!(out, "also: {}", plain(problem))?;
     }
     Ok(())
+}
+
+/// What was archived, when, by whom, and where to.
+fn archive_line(archived: &Archived) -> String {
+    let text = |pointer: &str| archived.told.pointer(pointer).and_then(Json::as_str);
+    let uid = archived.told.pointer("/operator/uid").and_then(Json::as_i64);
+    let user = text("/operator/user").map_or_else(String::new, |user| format!(" ({user})"));
+    let checked = if archived.checked { "" } else { "; what stays of them here was not checked" };
+    format!(
+        "of the entries {} to {} the bodies were archived at {} by user {}{user} into `{}`, sha256 {}{checked}",
+        archived.entries.start,
+        archived.entries.end - 1,
+        archived.time,
+        uid.map_or_else(|| "?".to_owned(), |uid| uid.to_string()),
+        text("/file/name").unwrap_or("?"),
+        text("/file/sha256").unwrap_or("?"),
+    )
 }
 
 fn id(entry: &Bad) -> String {

@@ -43,7 +43,7 @@ impl Rotated {
             log.files.push(std::fs::read(log.path("checkpoint.txt")).unwrap());
             if key == 0 {
                 let reader = Reader::open(&log.path("log.db")).await.unwrap();
-                log.proof = prove(&reader, &signer.verifier().unwrap(), 5).await.ok();
+                log.proof = prove(&reader, &signer.verifier().unwrap(), 5, None).await.ok();
                 reader.close().await;
                 std::fs::copy(log.path("log.db"), log.path("before.db")).unwrap();
             }
@@ -167,13 +167,13 @@ async fn what_verified_before_a_change_of_key_verifies_after_it() {
     let reader = Reader::open(&log.path("log.db")).await.unwrap();
     for (n, seqs) in [(0, [0, 5, end(0)]), (1, [5, end(0) + 1, end(1)]), (2, [5, end(1) + 1, end(2) - 1])] {
         for seq in seqs {
-            let proof = prove(&reader, &log.key(n), seq).await.unwrap();
+            let proof = prove(&reader, &log.key(n), seq, None).await.unwrap();
             proof.verify(&log.key(n)).unwrap();
             assert!(proof.verify(&log.key((n + 1) % 3)).is_err(), "{n} {seq}");
         }
     }
     // What an old key never covered, it does not prove.
-    assert!(prove(&reader, &log.key(0), end(0) + 1).await.is_err());
+    assert!(prove(&reader, &log.key(0), end(0) + 1, None).await.is_err());
     reader.close().await;
 }
 
@@ -340,7 +340,7 @@ async fn an_entry_that_was_changed_is_found_in_the_time_of_each_key() {
         }
     }
     let reader = Reader::open(&log.path("copy.db")).await.unwrap();
-    assert!(prove(&reader, &log.key(2), end(1) + 10).await.is_err());
+    assert!(prove(&reader, &log.key(2), end(1) + 10, None).await.is_err());
     reader.close().await;
     let mut proof = log.proof.clone().unwrap();
     proof.entry = proof.entry.replace("s5", "s6");

@@ -1,0 +1,109 @@
+//! Entries of which parts were moved into an archive: what stays here of them, held against the entry that says so.
+//!
+//! Of such an entry the leaf hash is still in the tree, so that it was there and where is proven as before; that its whole
+//! text is the one that was recorded, only the archive proves. What stays here has a hash of its own, and the entry that
+//! tells of the archive has the root over all of these. Not here: the walk (`inspect::scan`), the file (`archive`).
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use super::keys::of_kind;
+use super::report::{Archived, Report};
+use crate::archive::{StubError, stub};
+use crate::entry::Kind;
+use crate::json::Json;
+use crate::seal::{Edge, Hash, Tree, leaf_hash};
+use crate::store::RawEntry;
+
+/// An archive that the walk still comes to.
+#[derive(Debug)]
+struct Archive {
+    entries: Range<u64>,
+    /// The `seq` of the entry that tells of it.
+    told_by: u64,
+    /// The root over what stays.
+    root: Hash,
+}
+
+/// The walk over what stays of archived entries.
+#[derive(Debug, Default)]
+pub(super) struct Archives {
+    ahead: VecDeque<Archive>,
+    /// Over what stays of the first of these, as far as the walk is.
+    stubs: Option<Edge>,
+}
+
+/// The archives that the log tells of, behind where the walk begins. Each must go on where the one before it ended.
+pub(super) fn read(marks: &[RawEntry], begin: &Tree, report: &mut Report) -> Archives {
+    let (mut ahead, mut end) = (VecDeque::new(), 0);
+    for (stored, entry) in of_kind(marks, Kind::Archived) {
+        let seq = u64::try_from(stored.seq).unwrap_or(u64::MAX);
+        let Some(archive) = archive(seq, &entry).filter(|archive| archive.entries.start == end) else {
+            report.damaged(
+                seq,
+                format!("the archives: entry {seq} does not tell of one that goes on from {end}"),
+            );
+            continue;
+        };
+        end = archive.entries.end;
+        let time = entry.get("time").and_then(Json::as_str).unwrap_or_default().to_owned();
+        let checked = archive.entries.start >= begin.size();
+        report.archives.push(Archived { entries: archive.entries.clone(), time, told: entry, checked });
+        if archive.entries.end > begin.size() {
+            ahead.push_back(archive);
+        }
+    }
+    Archives { ahead, stubs: None }
+}
+
+/// What an entry tells of, if that can be.
+fn archive(seq: u64, entry: &Json) -> Option<Archive> {
+    let number = |name| u64::try_from(entry.get(name)?.as_i64()?).ok();
+    let entries = number("from")?..number("to")?;
+    let root = Hash::parse_hash(entry.get("stubs")?.as_str()?).ok()?;
+    (!entries.is_empty() && entries.end <= seq).then_some(Archive { entries, told_by: seq, root })
+}
+
+impl Archives {
+    /// Whether a text is what may stay of the entry in this place.
+    pub(super) fn have(&self, seq: u64, text: &[u8]) -> bool {
+        let here = self.ahead.front().is_some_and(|archive| archive.entries.contains(&seq));
+        here && std::str::from_utf8(text).is_ok_and(|text| stub(text).is_ok_and(|stub| stub == text))
+    }
+
+    /// Takes in what stays of the entry, if it was archived. Once all of an archive's entries were seen, what is wrong with
+    /// them, and the first of them.
+    pub(super) fn take(&mut self, seq: u64, text: &[u8]) -> Result<(), (u64, String)> {
+        let Some(archive) = self.ahead.front() else { return Ok(()) };
+        if !archive.entries.contains(&seq) {
+            return Ok(());
+        }
+        if seq == archive.entries.start {
+            self.stubs = Some(Edge::default());
+        }
+        // None where the walk began behind the first of them.
+        if let Some(stubs) = &mut self.stubs {
+            let read = std::str::from_utf8(text).map_err(|_| StubError::Utf8).and_then(stub);
+            let stays = read.map_err(|e| (seq, e.to_string()))?;
+            stubs.push(leaf_hash(stays.as_bytes()));
+        }
+        if seq + 1 < archive.entries.end {
+            return Ok(());
+        }
+        let root = self.stubs.take().map(|stubs| stubs.root());
+        let Archive { entries, told_by, root: expected } = archive;
+        let result = match root {
+            Some(root) if root != *expected => {
+                let (first, last) = (entries.start, entries.end - 1);
+                let what = format!(
+                    "what stays here of the archived entries {first} to {last} is not what entry {told_by} tells: the \
+                     first that was changed is among them"
+                );
+                Err((first, what))
+            }
+            Some(_) | None => Ok(()),
+        };
+        self.ahead.pop_front();
+        result
+    }
+}

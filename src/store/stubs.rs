@@ -1,0 +1,131 @@
+//! Puts into the record what stays of entries that were archived, in place of their texts.
+//!
+//! The one change of an entry that there is. Each text is held against its leaf hash before it goes, the leaf hash
+//! stays, and the tables' own guard is out of the way for one transaction only. Not here: what stays (`archive::stub`), that an archive has the rest and an entry says so
+//! (`service::archive`).
+
+use std::ops::Range;
+use std::path::Path;
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
+
+use super::fault::classify;
+use super::lock::Lock;
+use super::sqlite::{narrow, options, unsigned};
+use super::{Damage, OpenError, Settings, schema};
+use crate::archive::stub;
+use crate::seal::leaf_hash;
+
+/// Bytes of entries that are changed in one transaction, at least: with the largest entry it is a little more.
+const PIECE: usize = 4 << 20;
+
+/// The guard that is out of the way meanwhile.
+const GUARD: &str = "SELECT sql FROM sqlite_schema WHERE type = 'trigger' AND name = 'entries_no_update'";
+
+/// Puts stubs in place of these entries; those that are there already stay. `done` is told after each piece how many
+/// entries it was. Cut short, it goes on where it stopped when it is called again.
+///
+/// # Errors
+/// The log is in use or can't be written, or an entry is not the one that was recorded.
+pub async fn put_stubs(
+    settings: &Settings,
+    range: Range<u64>,
+    done: &mut (dyn FnMut(u64) + Send),
+) -> Result<(), OpenError> {
+    let _lock = Lock::take(&settings.database)?;
+    let failed = |e: sqlx::Error| {
+        let path = settings.database.display().to_string();
+        OpenError::Unusable { path, fault: classify(&e) }
+    };
+    let mut connection = connect(settings).await.map_err(failed)?;
+    schema::check(&mut connection).await?;
+    let mut next = range.start;
+    while next < range.end {
+        let piece = read(&mut connection, next..range.end).await.map_err(failed)?;
+        let Some((last, ..)) = piece.last() else { break };
+        let last = *last;
+        let mut stubs = Vec::new();
+        for (seq, leaf, text) in piece {
+            if leaf_hash(text.as_bytes()).0.as_slice() != leaf {
+                // What stays of an entry has another hash; anything else that has was not recorded.
+                let is_stub = stub(&text).is_ok_and(|stub| stub == text);
+                if !is_stub {
+                    return Err(OpenError::Disagrees(Damage::Entry(seq)));
+                }
+            } else {
+                let left = stub(&text).map_err(|_| OpenError::Disagrees(Damage::Entry(seq)))?;
+                if left != text {
+                    stubs.push((seq, left.into_owned()));
+                }
+            }
+        }
+        put(&mut connection, &stubs).await.map_err(failed)?;
+        done(last + 1 - next);
+        next = last + 1;
+    }
+    connection.close().await.map_err(failed)
+}
+
+async fn connect(settings: &Settings) -> Result<SqliteConnection, sqlx::Error> {
+    let options = options(&settings.database).create_if_missing(false);
+    options.busy_timeout(settings.append_timeout).connect().await
+}
+
+/// Writes the database anew: the file gets smaller by what was replaced, and what was replaced is nowhere in it, as it is
+/// before in the gaps of pages.
+///
+/// # Errors
+/// The log is in use, or there is no room for a second one beside it.
+pub async fn compact(settings: &Settings) -> Result<(), OpenError> {
+    let _lock = Lock::take(&settings.database)?;
+    let written = async {
+        let mut connection = connect(settings).await?;
+        // Where the second one is put together: in memory it may not fit, and it stays in the folder of the first.
+        let folder = settings.database.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new(".")).display().to_string().replace('\'', "''");
+        let place = format!("PRAGMA temp_store = FILE; PRAGMA temp_store_directory = '{folder}'");
+        sqlx::raw_sql(AssertSqlSafe(place)).execute(&mut connection).await?;
+        sqlx::query("VACUUM").execute(&mut connection).await?;
+        // The log of the database has pages as they were before.
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await?;
+        connection.close().await
+    };
+    written.await.map_err(|e: sqlx::Error| {
+        let path = settings.database.display().to_string();
+        OpenError::Unusable { path, fault: classify(&e) }
+    })
+}
+
+type Stored = (u64, Vec<u8>, String);
+
+/// The next few entries with their hashes.
+async fn read(connection: &mut SqliteConnection, range: Range<u64>) -> Result<Vec<Stored>, sqlx::Error> {
+    use futures_util::TryStreamExt as _;
+    let query = "SELECT seq, leaf, entry FROM entries NOT INDEXED WHERE seq >= ? AND seq < ? ORDER BY seq";
+    let query = sqlx::query(query).bind(narrow(range.start)?).bind(narrow(range.end)?);
+    let mut rows = query.fetch(connection);
+    let (mut piece, mut bytes) = (Vec::new(), 0);
+    while bytes < PIECE {
+        let Some(row) = rows.try_next().await? else { break };
+        let stored: Stored = (unsigned(row.try_get(0)?)?, row.try_get(1)?, row.try_get(2)?);
+        bytes += stored.2.len();
+        piece.push(stored);
+    }
+    Ok(piece)
+}
+
+async fn put(connection: &mut SqliteConnection, stubs: &[(u64, String)]) -> Result<(), sqlx::Error> {
+    if stubs.is_empty() {
+        return Ok(());
+    }
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let guard: String = sqlx::query(GUARD).fetch_one(&mut *transaction).await?.try_get(0)?;
+    sqlx::query("DROP TRIGGER entries_no_update").execute(&mut *transaction).await?;
+    for (seq, stub) in stubs {
+        let query = sqlx::query("UPDATE entries SET entry = ? WHERE seq = ?");
+        query.bind(stub).bind(narrow(*seq)?).execute(&mut *transaction).await?;
+    }
+    sqlx::query(AssertSqlSafe(guard)).execute(&mut *transaction).await?;
+    transaction.commit().await
+}
