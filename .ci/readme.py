@@ -78,7 +78,8 @@ def script(place):
                 "trap 'kill -TERM %1; wait %1; cat ../background.log' EXIT",
             ]
         elif kind.endswith("stopped"):
-            lines += ["kill -TERM %1; wait %1; trap - EXIT", text]
+            # It may have been stopped by a block before.
+            lines += ["trap - EXIT", "if kill -TERM %1 2>/dev/null; then wait %1; fi", text]
         else:
             lines.append(text)
     return "\n".join(lines), expected

@@ -21,6 +21,8 @@ use super::{Activity, By, Count, Filter, Row, Snapshot, StoreError};
 use crate::clock::rfc3339;
 
 #[cfg(test)]
+pub(super) use archived::LAST_ARCHIVED;
+#[cfg(test)]
 pub(super) use calls::{ACCOUNTS_FROM, CALLS_FROM, LAST_RECONCILED, RECONCILED_FROM};
 
 /// Connections for reading: two for a console's searches, two for the process itself.

@@ -8,9 +8,11 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 use super::conformance::{clock, signer};
 use super::filter::Bounds;
 use super::reader::{
-    ACCOUNTS_FROM, AMBIGUOUS, CALLS_FROM, INTENTS_FROM, LAST_RECONCILED, MARK, NAMED, ONE_SHOT_SINCE,
-    RECONCILED_FROM, SINCE, UNTIL, WITHIN, WITHOUT_OUTCOME,
+    ACCOUNTS_FROM, AMBIGUOUS, CALLS_FROM, INTENTS_FROM, LAST_ARCHIVED, LAST_RECONCILED, MARK, NAMED,
+    ONE_SHOT_SINCE, RECONCILED_FROM, SINCE, UNTIL, WITHIN, WITHOUT_OUTCOME,
 };
+use super::snapshot::MARKS;
+use super::sqlite::LAST_ROTATION;
 use super::*;
 use crate::entry::Kind;
 use crate::operation::Operation;
@@ -225,7 +227,15 @@ async fn the_newest_mark_tells_from_where_on_intents_are_looked_for() {
 async fn neither_a_start_nor_a_comparison_reads_the_whole_log() {
     let log = Log::make().await;
     let start = [MARK, WITHOUT_OUTCOME, AMBIGUOUS, INTENTS_FROM, ONE_SHOT_SINCE];
-    for query in start.into_iter().chain([ACCOUNTS_FROM, CALLS_FROM, RECONCILED_FROM, LAST_RECONCILED]) {
+    for query in start.into_iter().chain([
+        ACCOUNTS_FROM,
+        CALLS_FROM,
+        RECONCILED_FROM,
+        LAST_RECONCILED,
+        LAST_ROTATION,
+        LAST_ARCHIVED,
+        MARKS,
+    ]) {
         let steps = log.plan(query).await;
         assert!(!steps.is_empty(), "no plan of{query}");
         for step in steps {
