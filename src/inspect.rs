@@ -41,6 +41,8 @@ pub use text::{plain, pretty};
 pub use time::parse_time;
 pub use verify::{Evidence, Kept, verify};
 
+use std::borrow::Cow;
+
 use crate::json;
 
 /// Levels of nesting in an entry: a body's own, and a few around it.
@@ -52,4 +54,12 @@ const ENTRY_DEPTH: usize = 2 * json::MAX_DEPTH;
 /// It is not strict JSON.
 pub fn read_entry(entry: &[u8]) -> Result<json::Json, json::Error> {
     json::read(entry, ENTRY_DEPTH)
+}
+
+/// An entry's text in the form in which entries are written.
+///
+/// # Errors
+/// It is not strict JSON.
+pub fn written_entry(entry: &[u8]) -> Result<Cow<'_, str>, json::Error> {
+    json::written(entry, ENTRY_DEPTH)
 }

@@ -19,22 +19,43 @@ pub fn skim<'a, const N: usize>(
     max_depth: usize,
     wanted: &[&str; N],
 ) -> Option<[Option<&'a str>; N]> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    let mut skimmer = Skimmer { text, bytes, at: 0, names: Vec::with_capacity(MAX_MEMBERS) };
     let mut found = [None; N];
-    skimmer.space();
-    if skimmer.peek()? != b'{' || max_depth == 0 {
-        return None;
-    }
-    skimmer.object(max_depth, &mut |name, value| {
+    let skimmer = whole(bytes, max_depth, &mut |name, value| {
         if let Some(at) = wanted.iter().position(|wanted| *wanted == name)
             && let Some(place) = found.get_mut(at)
         {
             *place = value;
         }
-    })?;
+    });
+    skimmer.map(|_| found)
+}
+
+/// The text that `bytes` is, if it is an object in the very form in which `json::write` writes it.
+pub(super) fn skim_written(bytes: &[u8], max_depth: usize) -> Option<&str> {
+    let skimmer = whole(bytes, max_depth, &mut |_, _| {})?;
+    // U+007F to U+009F are escaped there; in UTF-8 all but the first of them are 0xc2 and a byte below 0xa0.
+    let is_escaped =
+        |at: usize| bytes.get(at) == Some(&0x7f) || bytes.get(at + 1).is_none_or(|next| *next < 0xa0);
+    let written = skimmer.is_written && !memchr::memchr2_iter(0x7f, 0xc2, bytes).any(is_escaped);
+    written.then_some(skimmer.text)
+}
+
+/// Skims an object that is all of `bytes`.
+fn whole<'a>(
+    bytes: &'a [u8],
+    max_depth: usize,
+    found: &mut impl FnMut(&str, Option<&'a str>),
+) -> Option<Skimmer<'a>> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let names = Vec::with_capacity(MAX_MEMBERS);
+    let mut skimmer = Skimmer { text, bytes, at: 0, names, is_written: true };
     skimmer.space();
-    skimmer.peek().is_none().then_some(found)
+    if skimmer.peek()? != b'{' || max_depth == 0 {
+        return None;
+    }
+    skimmer.object(max_depth, found)?;
+    skimmer.space();
+    skimmer.peek().is_none().then_some(skimmer)
 }
 
 struct Skimmer<'a> {
@@ -43,6 +64,8 @@ struct Skimmer<'a> {
     at: usize,
     /// Names of the objects that are open, with what tells most of them apart at once.
     names: Vec<(u64, &'a str)>,
+    /// Whether there was no space outside of texts, and no escape but those that are written.
+    is_written: bool,
 }
 
 impl<'a> Skimmer<'a> {
@@ -53,6 +76,7 @@ impl<'a> Skimmer<'a> {
     fn space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
+            self.is_written = false;
         }
     }
 
@@ -202,14 +226,24 @@ impl<'a> Skimmer<'a> {
         let letter = *self.bytes.get(self.at + 1)?;
         self.at += 2;
         match letter {
-            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(()),
+            b'"' | b'\\' | b'n' | b'r' | b't' => Some(()),
+            b'/' | b'b' | b'f' => {
+                self.is_written = false;
+                Some(())
+            }
             b'u' => match self.hex4()? {
+                // Tabs and ends of lines have escapes of their own.
+                0..0x9 | 0xb | 0xc | 0xe..0x20 | 0x7f..0xa0 => Some(()),
                 0xd800..0xdc00 => {
+                    self.is_written = false;
                     self.word(b"\\u")?;
                     (0xdc00..0xe000).contains(&self.hex4()?).then_some(())
                 }
                 0xdc00..0xe000 => None,
-                _ => Some(()),
+                _ => {
+                    self.is_written = false;
+                    Some(())
+                }
             },
             _ => None,
         }
@@ -220,6 +254,7 @@ impl<'a> Skimmer<'a> {
         if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
             return None;
         }
+        self.is_written &= !digits.bytes().any(|b| b.is_ascii_uppercase());
         self.at += 4;
         u32::from_str_radix(digits, 16).ok()
     }
