@@ -6,7 +6,9 @@
 mod ages;
 mod changes;
 mod csv;
+mod form;
 mod history;
+mod indexes;
 mod kept;
 mod local;
 mod metadata;

@@ -26,6 +26,7 @@ mod fault;
 #[cfg(test)]
 mod faults;
 mod filter;
+mod index;
 mod lock;
 mod place;
 mod reader;
@@ -49,6 +50,7 @@ pub use changes::{Change, Changes};
 pub use check::{check, check_record};
 pub use error::{Damage, OpenError, StoreError};
 pub use filter::{Activity, By, Count, Filter, Row};
+pub use index::{Column, INDEXES, Index, Sum, Sums};
 pub use reader::{ReadError, Reader};
 pub use snapshot::{RawCheckpoint, RawEntry, RawHead, RawTile, Snapshot};
 pub use views::{Rows, View};

@@ -5,11 +5,11 @@
 //! together with its hashes shows at the next signed root; then the first entry is named that no good signature
 //! covers. Not here: signatures, schema (`inspect::verify`).
 
+use super::form::check_form;
+use super::indexes::{Indexes, Members};
 use super::notes::Notes;
 use super::report::found;
-use super::{Bad, ENTRY_DEPTH, Report, VerifyError, read_entry};
-use crate::entry::Kind;
-use crate::json::{self, Json};
+use super::{Bad, Report, VerifyError, read_entry};
 use crate::seal::{self, Checkpoint, Hash, TILE, Tile, Tree};
 use crate::store::{MAX_ENTRY, RawEntry, RawTile, Snapshot};
 
@@ -20,6 +20,8 @@ pub(super) struct Scan<'a> {
     snapshot: &'a mut Snapshot,
     report: &'a mut Report,
     notes: &'a mut Notes,
+    /// What the indexes ought to hold, if it is to be noted.
+    pub(super) indexes: Option<&'a mut Indexes>,
     head: Option<Checkpoint>,
     /// The hashes of the unfinished tile; `None` where they are gone with the head.
     edge: Option<Vec<u8>>,
@@ -44,7 +46,20 @@ impl<'a> Scan<'a> {
         tree: Tree,
     ) -> Self {
         let proven = tree.size();
-        Self { snapshot, report, notes, head, edge, kept, tree, tile: None, rows: Vec::new(), proven }
+        let indexes = None;
+        Self {
+            snapshot,
+            report,
+            notes,
+            indexes,
+            head,
+            edge,
+            kept,
+            tree,
+            tile: None,
+            rows: Vec::new(),
+            proven,
+        }
     }
 
     /// Walks to the end or to the first bad entry; the number of entries that a good signature covers.
@@ -133,7 +148,12 @@ impl<'a> Scan<'a> {
             self.bad(seq, id(), "the tree has another hash in its place: it was replaced, moved or damaged");
             return Ok(false);
         }
-        if let Err(what) = check_form(text) {
+        let mut note = |members: &Members<'_>| {
+            if let Some(indexes) = &mut self.indexes {
+                indexes.add(seq, members);
+            }
+        };
+        if let Err(what) = check_form(text, &mut note) {
             self.bad(seq, id(), what);
             return Ok(false);
         }
@@ -260,32 +280,4 @@ impl<'a> Scan<'a> {
 
 pub(super) fn id_of(text: &[u8]) -> Option<String> {
     Some(read_entry(text).ok()?.get("id")?.as_str()?.to_owned())
-}
-
-/// Members that every entry has.
-const MEMBERS: [&str; 4] = ["kind", "id", "request_id", "time"];
-
-/// Whether a text has the form of an entry. What skimming can't tell, the strict reader does.
-fn check_form(text: &[u8]) -> Result<(), String> {
-    if let Some([Some(kind), Some(id), Some(request_id), Some(time)]) =
-        json::skim(text, ENTRY_DEPTH, &MEMBERS)
-    {
-        return check_members(kind, id, request_id, time);
-    }
-    let entry = read_entry(text).map_err(|e| format!("it is not strict JSON: {e}"))?;
-    let member = |name: &str| {
-        let text = entry.get(name).and_then(Json::as_str);
-        text.ok_or_else(|| format!("it has no `{name}`"))
-    };
-    check_members(member("kind")?, member("id")?, member("request_id")?, member("time")?)
-}
-
-fn check_members(kind: &str, id: &str, request_id: &str, time: &str) -> Result<(), String> {
-    if !Kind::ALL.iter().any(|known| known.name() == kind) {
-        return Err("its `kind` is none that is written".to_owned());
-    }
-    for (name, text) in [("id", id), ("request_id", request_id)] {
-        text.parse::<uuid::Uuid>().map_err(|_| format!("its `{name}` is no UUID"))?;
-    }
-    time.parse::<jiff::Timestamp>().map(|_| ()).map_err(|_| "its `time` is no time".to_owned())
 }
