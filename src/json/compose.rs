@@ -62,20 +62,21 @@ impl Compose<'_> {
         self.is_empty = false;
     }
 
-    fn name(&mut self, name: &str) {
+    fn name(&mut self, name: &'static str) {
         self.next();
-        string(self.text, name);
-        self.text.push(':');
+        self.text.push('"');
+        self.text.push_str(name);
+        self.text.push_str("\":");
     }
 
-    /// A member whose name is not there yet.
-    pub fn set(&mut self, name: &str, value: impl Member) {
+    /// A member whose name is not there yet, and is a word of ours that needs no escape, as all that are given here.
+    pub fn set(&mut self, name: &'static str, value: impl Member) {
         self.name(name);
         value.write(self.text);
     }
 
     /// A member if there is such a value.
-    pub fn set_some(&mut self, name: &str, value: Option<impl Member>) {
+    pub fn set_some(&mut self, name: &'static str, value: Option<impl Member>) {
         if let Some(value) = value {
             self.set(name, value);
         }
@@ -90,13 +91,13 @@ impl Compose<'_> {
     }
 
     /// A member that is an object.
-    pub fn object(&mut self, name: &str, members: impl FnOnce(&mut Compose<'_>)) {
+    pub fn object(&mut self, name: &'static str, members: impl FnOnce(&mut Compose<'_>)) {
         self.name(name);
         compose(self.text, members);
     }
 
     /// A member that is a list.
-    pub fn list(&mut self, name: &str, items: impl FnOnce(&mut Compose<'_>)) {
+    pub fn list(&mut self, name: &'static str, items: impl FnOnce(&mut Compose<'_>)) {
         self.name(name);
         enclosed(self.text, ('[', ']'), items);
     }
