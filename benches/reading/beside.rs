@@ -31,8 +31,6 @@ pub async fn world(record: &Record) -> World {
     let key = std::fs::read(record.signing_key_file()).unwrap();
     std::fs::write(world.dir.path().join("audit-signing.key"), key).unwrap();
     std::fs::copy(record.database(), world.database()).unwrap();
-    // What is still to be written of it would be in the way of each commit.
-    std::fs::File::open(world.database()).unwrap().sync_all().unwrap();
     world.launch().await;
     world
 }
@@ -49,6 +47,8 @@ pub async fn latency(world: &World, record: &Record) {
     println!("\n{} reads a second through the proxy at {}: p50, p95, p99", RATE, collection());
     let none: &[&str] = &[];
     for beside in [none, &READERS[..1], &READERS[1..2], &READERS[2..], &READERS, none] {
+        // Whatever is still to be written to the disk, of this copy or by others, would be in the way of each commit.
+        assert!(std::process::Command::new("sync").status().unwrap().success());
         let stop = Arc::new(AtomicBool::new(false));
         let readers: Vec<_> = beside.iter().map(|what| reader(what, world, record, &stop)).collect();
         let times = paced(world, &read).await;
