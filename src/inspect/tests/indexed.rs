@@ -79,7 +79,8 @@ async fn agree(database: &Path) -> indexes::Agree {
 async fn every_index_of_the_entries_is_compared() {
     let (_directory, database, _) = log(None).await;
     let mut connection = connect(&database).await;
-    let of_schema = "SELECT name FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'entries' ORDER BY name";
+    let of_schema =
+        "SELECT name FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'entries' ORDER BY name";
     let of_schema: Vec<String> = sqlx::query_scalar(of_schema).fetch_all(&mut connection).await.unwrap();
     connection.close().await.unwrap();
     let mut compared = INDEXES.map(|index| index.name);
