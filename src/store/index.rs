@@ -1,7 +1,7 @@
 //! What an index of the entries holds, told in a few words: to be compared with what it ought to hold.
 //!
 //! An index is read as it lies, from its first entry to its last, and so fast that the database's own check, which looks
-//! each row up in each index, takes five times as long. It is told by how many it has and by a sum of keyed hashes: who
+//! each row up in each index, takes about four times as long. It is told by how many it has and by a sum of keyed hashes: who
 //! damaged the file did not know the key, which is made anew each time, so another set has another sum (but for one in 2^64).
 //! That it is in order, without which what stands in it is not found, is looked at on the way. Not here: what it ought to
 //! hold (`inspect::indexes`).
