@@ -50,7 +50,7 @@ mod form;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-pub use form::{FormError, check, parse, read};
+pub use form::{DEPTH, FormError, check_members, parse, read, written};
 
 use crate::clock::rfc3339;
 use crate::json::{Json, Object};

@@ -7,7 +7,9 @@ mod ages;
 mod archives;
 mod changes;
 mod csv;
+mod form;
 mod history;
+mod indexes;
 mod kept;
 mod keys;
 mod local;
@@ -27,7 +29,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-pub use crate::entry::read as read_entry;
+pub use crate::entry::{read as read_entry, written as written_entry};
 pub use ages::{KeyAge, KeyAges};
 pub use changes::{change_json, change_line};
 pub use csv::{csv, csv_heading};

@@ -7,20 +7,24 @@
 
 #[cfg(test)]
 pub(crate) mod arbitrary;
+mod compose;
 pub mod diff;
 #[cfg(test)]
 mod differential;
 mod read;
 mod skim;
+mod text;
 mod write;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+pub use compose::{Compose, Member, compose};
 use read::MANY_NAMES;
 pub use read::{Error, ErrorKind, read};
 pub use skim::skim;
+pub use text::{Members, Text, written};
 
 /// Depth that is accepted unless a caller says otherwise: a tunnel needs four levels, a bulk body six.
 pub const MAX_DEPTH: usize = 32;

@@ -26,8 +26,11 @@ mod fault;
 #[cfg(test)]
 mod faults;
 mod filter;
+mod index;
 mod lock;
 mod place;
+#[cfg(test)]
+mod plans;
 mod reader;
 #[cfg(test)]
 mod reading;
@@ -51,6 +54,7 @@ pub use changes::{Change, Changes};
 pub use check::{check, check_record};
 pub use error::{Damage, OpenError, StoreError};
 pub use filter::{Activity, By, Count, Filter, Row};
+pub use index::{Column, INDEXES, Index, Sum, Sums};
 pub use reader::{ReadError, Reader};
 pub use rotate::rotate;
 pub use snapshot::{RawCheckpoint, RawEntry, RawHead, RawTile, Snapshot};

@@ -35,24 +35,29 @@ pub async fn world(record: &Record) -> World {
     world
 }
 
-/// Calls at a fixed pace, alone and beside a verification, exports, and searches one after the other.
+/// What reads while the proxy is called.
+const READERS: [&str; 3] = ["verify", "export", "searches"];
+
+/// Calls at a fixed pace: alone, beside each reader, and beside a verification, exports, and searches one after the other.
 pub async fn latency(world: &World, record: &Record) {
     let body = tunnel_body("beside", 200);
     let made = world.call("admin", Method::POST, "", Some(&body)).await;
     let id = made.text_at("/result/id");
     let read = request("GET", &format!("/{id}"), &world.token("operator"), "");
-    println!("\n{} reads a second through the proxy at {}", RATE, collection());
-    let alone = paced(world, &read).await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let readers = readers(world, record, &stop);
-    let beside = paced(world, &read).await;
-    stop.store(true, Ordering::Relaxed);
-    for reader in readers {
-        reader.join().unwrap();
-    }
-    let again = paced(world, &read).await;
-    for (name, times) in [("idle", alone), ("verify, export, searches", beside), ("idle again", again)] {
+    println!("\n{} reads a second through the proxy at {}: p50, p95, p99", RATE, collection());
+    let none: &[&str] = &[];
+    for beside in [none, &READERS[..1], &READERS[1..2], &READERS[2..], &READERS, none] {
+        // Whatever is still to be written to the disk, of this copy or by others, would be in the way of each commit.
+        assert!(std::process::Command::new("sync").status().unwrap().success());
+        let stop = Arc::new(AtomicBool::new(false));
+        let readers: Vec<_> = beside.iter().map(|what| reader(what, world, record, &stop)).collect();
+        let times = paced(world, &read).await;
+        stop.store(true, Ordering::Relaxed);
+        for reader in readers {
+            reader.join().unwrap();
+        }
         let at = |share: usize| times[(times.len() * share / 100).min(times.len() - 1)];
+        let name = if beside.is_empty() { "idle".to_owned() } else { beside.join(", ") };
         println!("{name:>32} {:>9.2?} {:>9.2?} {:>9.2?}", at(50), at(95), at(99));
     }
 }
@@ -74,50 +79,57 @@ async fn paced(world: &World, request: &[u8]) -> Vec<Duration> {
     times
 }
 
-/// A verification and an export, each again and again, and searches in the console.
-fn readers(world: &World, record: &Record, stop: &Arc<AtomicBool>) -> Vec<std::thread::JoinHandle<()>> {
-    let command = |arguments: &[&str]| {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tunnelwarden"));
-        command.arg("audit").args(arguments).arg("--database").arg(world.database());
-        command.current_dir(record.folder()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        command
-    };
-    let again = |mut command: std::process::Command| {
-        let stop = Arc::clone(stop);
-        std::thread::spawn(move || {
-            while !stop.load(Ordering::Relaxed) {
-                let mut child = command.spawn().unwrap();
-                while child.try_wait().unwrap().is_none() {
-                    if stop.load(Ordering::Relaxed) {
-                        child.kill().unwrap();
-                    }
-                    std::thread::sleep(Duration::from_millis(20));
+/// A command again and again, or searches in the console.
+fn reader(what: &str, world: &World, record: &Record, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<()> {
+    match what {
+        "verify" => again(&["verify", "--public-key", &record.public_key], world, record, stop),
+        "export" => again(&["export"], world, record, stop),
+        _ => search(world, stop),
+    }
+}
+
+fn again(
+    arguments: &[&str],
+    world: &World,
+    record: &Record,
+    stop: &Arc<AtomicBool>,
+) -> std::thread::JoinHandle<()> {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tunnelwarden"));
+    command.arg("audit").args(arguments).arg("--database").arg(world.database());
+    command.current_dir(record.folder()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let stop = Arc::clone(stop);
+    std::thread::spawn(move || {
+        while !stop.load(Ordering::Relaxed) {
+            let mut child = command.spawn().unwrap();
+            while child.try_wait().unwrap().is_none() {
+                if stop.load(Ordering::Relaxed) {
+                    child.kill().unwrap();
                 }
+                std::thread::sleep(Duration::from_millis(20));
             }
-        })
-    };
-    let search = {
-        let (stop, admin) = (Arc::clone(stop), world.proxy().admin);
-        let cookie = format!("tunnelwarden-token={}", world.token("security"));
-        std::thread::spawn(move || {
-            use std::io::{Read as _, Write as _};
-            let mut n = 0;
-            while !stop.load(Ordering::Relaxed) {
-                n += 1;
-                let mut stream = std::net::TcpStream::connect(admin).unwrap();
-                let path = format!("/console/search?what=requests&subject=caller-{}%40corp.example", n % 50);
-                let head = format!(
-                    "GET {path} HTTP/1.1\r\nhost: {admin}\r\ncookie: {cookie}\r\nconnection: close\r\n\r\n"
-                );
-                stream.write_all(head.as_bytes()).unwrap();
-                let mut answer = Vec::new();
-                stream.read_to_end(&mut answer).unwrap();
-                assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer[..100]));
-                // As a person reads it.
-                std::thread::sleep(Duration::from_millis(500));
-            }
-        })
-    };
-    let key = record.public_key.clone();
-    vec![again(command(&["verify", "--public-key", &key])), again(command(&["export"])), search]
+        }
+    })
+}
+
+fn search(world: &World, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<()> {
+    let (stop, admin) = (Arc::clone(stop), world.proxy().admin);
+    let cookie = format!("tunnelwarden-token={}", world.token("security"));
+    std::thread::spawn(move || {
+        use std::io::{Read as _, Write as _};
+        let mut n = 0;
+        while !stop.load(Ordering::Relaxed) {
+            n += 1;
+            let mut stream = std::net::TcpStream::connect(admin).unwrap();
+            let path = format!("/console/search?what=requests&subject=caller-{}%40corp.example", n % 50);
+            let head = format!(
+                "GET {path} HTTP/1.1\r\nhost: {admin}\r\ncookie: {cookie}\r\nconnection: close\r\n\r\n"
+            );
+            stream.write_all(head.as_bytes()).unwrap();
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).unwrap();
+            assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer[..100]));
+            // As a person reads it.
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    })
 }

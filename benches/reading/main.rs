@@ -2,8 +2,8 @@
 //!
 //! Makes a record of a million entries (or N) through the store, 2 GB below the system's temporary folder, and runs the
 //! program's own commands on it: what they take of the processor and of the clock, and the most memory that they had.
-//! Then asks each view, the audit API and the console, and calls the proxy while all of that goes on; with `--of WHAT`
-//! only `commands`, `views` or `pages`.
+//! Then asks each view, the audit API and the console, and calls the proxy beside readers; with `--of WHAT`
+//! only `commands`, `views`, `pages` or `beside`.
 //! In DIR the record is kept, and taken again by the next run.
 //! Figures are kept in `benches/README.md`.
 
@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 
 use record::Record;
 
-const ALL: [&str; 3] = ["commands", "views", "pages"];
+const ALL: [&str; 4] = ["commands", "views", "pages", "beside"];
 
 #[tokio::main]
 async fn main() {
@@ -57,10 +57,14 @@ async fn main() {
     if wanted("views") {
         questions::views(&record, entries).await;
     }
-    if wanted("pages") {
+    if wanted("pages") || wanted("beside") {
         let world = beside::world(&record).await;
-        questions::pages(&world, entries).await;
-        beside::latency(&world, &record).await;
+        if wanted("pages") {
+            questions::pages(&world, entries).await;
+        }
+        if wanted("beside") {
+            beside::latency(&world, &record).await;
+        }
     }
 }
 

@@ -69,6 +69,13 @@ pub fn stub(text: &str) -> Result<Cow<'_, str>, StubError> {
     }
 }
 
+/// Whether a text is what stays of an entry of which something is gone.
+#[must_use]
+pub fn is_stub(text: &str) -> bool {
+    let says = || entry::parse(text.as_bytes()).is_ok_and(|entry| entry.get(ARCHIVED).is_some());
+    stub(text).is_ok_and(|stub| stub == text) && says()
+}
+
 /// Whether a member `archived` is written as here.
 fn is_archived(said: &Json) -> bool {
     let Some(parts) = said.get("parts").and_then(Json::as_array) else { return false };
@@ -105,7 +112,7 @@ fn of_keys(name: Option<&str>, value: &Json) -> Option<Json> {
             let of_member =
                 |(name, value): (&str, &Json)| Some((name.to_owned(), of_keys(Some(name), value)?));
             let left: Object = members.iter().filter_map(of_member).collect();
-            (left.len() > 0).then_some(Json::Object(left))
+            (!left.is_empty()).then_some(Json::Object(left))
         }
         Json::Null | Json::Bool(_) | Json::Number(_) => None,
     }

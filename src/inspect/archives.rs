@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::keys::of_kind;
 use super::report::{Archived, Report};
-use crate::archive::{StubError, stub};
+use crate::archive::{StubError, is_stub, stub};
 use crate::entry::Kind;
 use crate::json::Json;
 use crate::seal::{Edge, Hash, Tree, leaf_hash};
@@ -68,7 +68,7 @@ impl Archives {
     /// Whether a text is what may stay of the entry in this place.
     pub(super) fn have(&self, seq: u64, text: &[u8]) -> bool {
         let here = self.ahead.front().is_some_and(|archive| archive.entries.contains(&seq));
-        here && std::str::from_utf8(text).is_ok_and(|text| stub(text).is_ok_and(|stub| stub == text))
+        here && std::str::from_utf8(text).is_ok_and(is_stub)
     }
 
     /// Takes in what stays of the entry, if it was archived. Once all of an archive's entries were seen, what is wrong with

@@ -4,33 +4,39 @@
 //! advises (CSV Injection), and what a terminal would obey is escaped. Not here: which entries are exported
 //! (`cli::audit`).
 
-use super::plain;
-use crate::json::Json;
+use std::borrow::Cow;
+use std::fmt::Write as _;
 
-/// The columns: their titles, and where an entry has them.
+use super::plain;
+use crate::json::Text;
+
+/// The columns: their titles, and the members of an entry that they show.
 const COLUMNS: [(&str, &str); 21] = [
-    ("time", "/time"),
-    ("kind", "/kind"),
-    ("id", "/id"),
-    ("request_id", "/request_id"),
-    ("subject", "/subject"),
-    ("teams", "/teams"),
-    ("roles", "/roles"),
-    ("issuer", "/issuer"),
-    ("client_address", "/client_address"),
-    ("user_agent", "/user_agent"),
-    ("operation", "/operation"),
-    ("account", "/account"),
-    ("tunnels", "/tunnels"),
-    ("decision", "/decision"),
-    ("policies", "/policies"),
-    ("status", "/status"),
-    ("refusal", "/refusal/name"),
-    ("sent", "/sent"),
-    ("changes", "/before_after_diff"),
-    ("resolution", "/resolution"),
-    ("duration_us", "/duration_us"),
+    ("time", "time"),
+    ("kind", "kind"),
+    ("id", "id"),
+    ("request_id", "request_id"),
+    ("subject", "subject"),
+    ("teams", "teams"),
+    ("roles", "roles"),
+    ("issuer", "issuer"),
+    ("client_address", "client_address"),
+    ("user_agent", "user_agent"),
+    ("operation", "operation"),
+    ("account", "account"),
+    ("tunnels", "tunnels"),
+    ("decision", "decision"),
+    ("policies", "policies"),
+    ("status", "status"),
+    ("refusal", REFUSAL),
+    ("sent", "sent"),
+    ("changes", "before_after_diff"),
+    ("resolution", "resolution"),
+    ("duration_us", "duration_us"),
 ];
+
+/// The member of which only the name is shown.
+const REFUSAL: &str = "refusal";
 
 /// How a formula begins, also in the wide letters that some spreadsheets take for the same. Tabs and ends of lines, which some
 /// skip, are escaped before.
@@ -43,25 +49,25 @@ pub fn csv_heading() -> String {
     std::iter::once(cell("seq")).chain(titles).collect::<Vec<_>>().join(",")
 }
 
-/// An entry's row.
-#[must_use]
-pub fn csv(seq: u64, entry: &Json) -> String {
-    let mut row = String::with_capacity(1024);
-    push(&mut row, &seq.to_string());
-    for (_, pointer) in COLUMNS {
+/// An entry's row, behind what `row` holds.
+pub fn csv(row: &mut String, seq: u64, entry: Text<'_>) {
+    let members = entry.members().unwrap_or_default();
+    // Writing to a `String` does not fail.
+    let _ = write!(row, "\"{seq}\"");
+    for (_, name) in COLUMNS {
         row.push(',');
-        match entry.pointer(pointer) {
-            Some(Json::String(text)) => push(&mut row, text),
-            other => push(&mut row, &other.map_or_else(String::new, shown)),
-        }
+        let value = members.get(name);
+        let value =
+            if name == REFUSAL { value.and_then(|value| value.members()?.get("name")) } else { value };
+        push(row, &value.map_or(Cow::Borrowed(""), shown));
     }
-    row
 }
 
-/// Texts of a list one after the other, all else as JSON.
-fn shown(value: &Json) -> String {
-    let items = value.as_array().map(|items| items.iter().map(Json::as_str).collect::<Option<Vec<_>>>());
-    items.flatten().map_or_else(|| value.to_text(), |texts| texts.join(" "))
+/// What a text says, texts of a list one after the other, all else as JSON.
+fn shown(value: Text<'_>) -> Cow<'_, str> {
+    let texts = || value.items()?.into_iter().map(Text::string).collect::<Option<Vec<_>>>();
+    let shown = value.string().or_else(|| texts().map(|texts| texts.join(" ").into()));
+    shown.unwrap_or(Cow::Borrowed(value.as_str()))
 }
 
 fn cell(text: &str) -> String {
@@ -88,13 +94,14 @@ fn push(row: &mut String, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inspect::read_entry;
+    use crate::inspect::written_entry;
 
     #[test]
     fn a_row_has_a_cell_for_each_title_and_no_cell_is_a_formula() {
         let entry = r#"{"time":"t","subject":"=HYPERLINK(\"x\")","teams":["a","+b"],"user_agent":"-1\n@x",
             "tunnels":[{"id":"t1"}],"status":200}"#;
-        let row = csv(3, &read_entry(entry.as_bytes()).unwrap());
+        let mut row = String::new();
+        csv(&mut row, 3, Text::of(&written_entry(entry.as_bytes()).unwrap()));
         for cell in [
             r#""3","t","","#,
             r#","'=HYPERLINK(""x"")","#,

@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 
-use crate::json::{Json, Object};
+use crate::json::{Compose, Members, Text, compose};
 
 /// The version of the schema.
 const VERSION: &str = "1.8.0";
@@ -35,26 +35,29 @@ const MAPPED: [&str; 18] = [
     "duration_us",
 ];
 
-/// The event that an entry is.
-#[must_use]
-pub fn ocsf(seq: u64, entry: Json) -> Json {
-    let mut event = mapped(seq, &entry);
-    let rest = if let Json::Object(members) = entry { members } else { Object::new() };
-    let rest = rest.into_iter().filter(|(name, _)| !MAPPED.contains(&&**name));
-    event.set("unmapped", rest.collect::<Object>());
-    event.into()
+/// The event that an entry is, behind what `event` holds.
+pub fn ocsf(event: &mut String, seq: u64, entry: Text<'_>) {
+    let entry = entry.members().unwrap_or_default();
+    compose(event, |event| {
+        mapped(event, seq, &entry);
+        event.object("unmapped", |rest| {
+            let is_mapped = |name: Text<'_>| name.string().is_some_and(|name| MAPPED.contains(&&*name));
+            for (name, value) in entry.iter().filter(|(name, _)| !is_mapped(*name)) {
+                rest.copy(name, value);
+            }
+        });
+    });
 }
 
 /// What the class has a place for.
-fn mapped(seq: u64, entry: &Json) -> Object {
-    let text = |pointer: &str| entry.pointer(pointer).and_then(Json::as_str);
-    let number = |pointer: &str| entry.pointer(pointer).and_then(Json::as_i64);
-    let kind = text("/kind").unwrap_or("unknown");
-    let operation = text("/operation");
+fn mapped(event: &mut Compose<'_>, seq: u64, entry: &Members<'_>) {
+    let status_code = entry.get("status").and_then(Text::as_i64);
+    let (kind, operation) = (entry.string("kind"), entry.string("operation"));
+    let (kind, operation) = (kind.as_deref().unwrap_or("unknown"), operation.as_deref());
+    let refusal = entry.get("refusal").and_then(Text::members).unwrap_or_default();
     let (activity, activity_name) = activity(operation);
     let (severity, severity_name) = severity(entry, kind, operation);
-    let (status, status_name) = outcome(kind, number("/status"));
-    let mut event = Object::with_capacity(24);
+    let (status, status_name) = outcome(kind, status_code);
     event.set("category_uid", CLASS / 1000);
     event.set("category_name", "Application Activity");
     event.set("class_uid", CLASS);
@@ -62,42 +65,39 @@ fn mapped(seq: u64, entry: &Json) -> Object {
     event.set("activity_id", activity);
     event.set("activity_name", if activity == OTHER { operation.unwrap_or(kind) } else { activity_name });
     event.set("type_uid", CLASS * 100 + activity);
-    event.set("type_name", format!("API Activity: {activity_name}"));
+    event.set("type_name", &*format!("API Activity: {activity_name}"));
     event.set("severity_id", severity);
     event.set("severity", severity_name);
-    event.set("time", text("/time").map_or(0, millis));
-    event.set("message", message(entry, kind, operation));
-    event.set("metadata", metadata(seq, entry, kind));
-    event.set("actor", actor(entry));
-    event.set("api", api(entry, kind, operation));
-    event.set(
-        "src_endpoint",
-        match text("/client_address") {
-            Some(address) => one("ip", address),
-            None => one("svc_name", "tunnelwarden"),
-        },
-    );
+    event.set("time", entry.string("time").map_or(0, |time| millis(&time)));
+    event.set("message", &*message(entry, kind, operation));
+    event.object("metadata", |to| metadata(to, seq, entry, kind));
+    event.object("actor", |to| actor(to, entry));
+    event.object("api", |to| api(to, entry, &refusal, operation.unwrap_or(kind), status_code));
+    event.object("src_endpoint", |to| match text(entry, "client_address") {
+        Some(address) => to.set("ip", address),
+        None => to.set("svc_name", "tunnelwarden"),
+    });
     event.set("status_id", status);
     event.set("status", status_name);
-    if let Some(code) = number("/status") {
-        event.set("status_code", code.to_string());
-        event.set("http_response", one("code", code));
+    if let Some(code) = status_code {
+        event.set("status_code", &*code.to_string());
+        event.object("http_response", |to| to.set("code", code));
     }
-    if let Some(detail) = text("/refusal/message") {
-        event.set("status_detail", detail);
-    }
-    if let Some(micros) = number("/duration_us") {
-        event.set("duration", micros / 1000);
-    }
-    let request = http_request(entry);
-    if !request.is_empty() {
-        event.set("http_request", request);
-    }
-    let resources = resources(entry);
-    if !resources.is_empty() {
-        event.set("resources", Json::Array(resources));
-    }
-    event
+    event.set_some("status_detail", text(&refusal, "message"));
+    let micros = entry.get("duration_us").and_then(Text::as_i64);
+    event.set_some("duration", micros.map(|micros| micros / 1000));
+    http_request(event, entry);
+    resources(event, entry);
+}
+
+/// A member that is a string.
+fn text<'a>(of: &Members<'a>, name: &str) -> Option<Text<'a>> {
+    of.get(name).filter(|text| text.is_string())
+}
+
+/// The items of a member that is a list.
+fn items<'a>(of: &Members<'a>, name: &str) -> Vec<Text<'a>> {
+    of.get(name).and_then(Text::items).unwrap_or_default()
 }
 
 const OTHER: i64 = 99;
@@ -113,12 +113,11 @@ fn activity(operation: Option<&str>) -> (i64, &'static str) {
 }
 
 /// What went past the proxy is high; what nobody knows the end of, or what weakens a tunnel, is medium; what is refused, or touches a key, is low.
-fn severity(entry: &Json, kind: &str, operation: Option<&str>) -> (i64, &'static str) {
-    let weakens = entry.get("weakened").and_then(Json::as_array).is_some_and(|all| !all.is_empty());
-    let unknown = entry.get("ambiguous") == Some(&Json::Bool(true));
-    if entry.get("findings").and_then(Json::as_array).is_some_and(|all| !all.is_empty()) {
+fn severity(entry: &Members<'_>, kind: &str, operation: Option<&str>) -> (i64, &'static str) {
+    let unknown = || entry.get("ambiguous").is_some_and(|ambiguous| ambiguous.as_str() == "true");
+    if !items(entry, "findings").is_empty() {
         (4, "High")
-    } else if weakens || unknown {
+    } else if !items(entry, "weakened").is_empty() || unknown() {
         (3, "Medium")
     } else if kind == "refusal" || matches!(operation, Some("generate_psk" | "set_psks" | "delete")) {
         (2, "Low")
@@ -135,143 +134,129 @@ fn outcome(kind: &str, status: Option<i64>) -> (i64, &'static str) {
     }
 }
 
-fn message(entry: &Json, kind: &str, operation: Option<&str>) -> String {
-    let text = |name: &str| entry.get(name).and_then(Json::as_str);
+fn message(entry: &Members<'_>, kind: &str, operation: Option<&str>) -> String {
     let what = operation.unwrap_or("a request");
-    let who = text("subject").unwrap_or("somebody unknown");
-    let status = entry.get("status").map_or_else(String::new, |status| format!(" with {status}"));
+    let subject = entry.string("subject");
+    let who = subject.as_deref().unwrap_or("somebody unknown");
+    let status =
+        || entry.get("status").map_or_else(String::new, |status| format!(" with {}", status.as_str()));
     match kind {
         "intent" => format!("{who} is about to {what}"),
-        "outcome" => format!("{who}: {what} ended{status}"),
-        "refusal" => format!("{who}: {what} was refused{status}"),
-        "resolved" => format!("a lost {what} was found to be {}", text("resolution").unwrap_or("unknown")),
+        "outcome" => format!("{who}: {what} ended{}", status()),
+        "refusal" => format!("{who}: {what} was refused{}", status()),
+        "resolved" => {
+            let resolution = entry.string("resolution");
+            format!("a lost {what} was found to be {}", resolution.as_deref().unwrap_or("unknown"))
+        }
         "reconciled" => {
-            let found = entry.get("findings").and_then(Json::as_array).map_or(0, <[Json]>::len);
+            let found = items(entry, "findings").len();
             format!("tunnelwarden compared its record with the upstream's audit logs: {found} new findings")
         }
         other => format!("tunnelwarden: {other}"),
     }
 }
 
-fn metadata(seq: u64, entry: &Json, kind: &str) -> Object {
-    let mut product = Object::new();
-    product.set("name", "tunnelwarden");
-    product.set("vendor_name", "tunnelwarden");
-    product.set("version", env!("CARGO_PKG_VERSION"));
-    let mut metadata = Object::new();
-    metadata.set("version", VERSION);
-    metadata.set("product", product);
-    metadata.set("log_name", "audit");
-    metadata.set("event_code", kind);
-    metadata.set("sequence", seq);
-    for (to, from) in [("uid", "id"), ("correlation_uid", "request_id"), ("original_time", "time")] {
-        if let Some(text) = entry.get(from).and_then(Json::as_str) {
-            metadata.set(to, text);
-        }
+fn metadata(to: &mut Compose<'_>, seq: u64, entry: &Members<'_>, kind: &str) {
+    to.set("version", VERSION);
+    to.object("product", |product| {
+        product.set("name", "tunnelwarden");
+        product.set("vendor_name", "tunnelwarden");
+        product.set("version", env!("CARGO_PKG_VERSION"));
+    });
+    to.set("log_name", "audit");
+    to.set("event_code", kind);
+    to.set("sequence", seq);
+    for (name, from) in [("uid", "id"), ("correlation_uid", "request_id"), ("original_time", "time")] {
+        to.set_some(name, text(entry, from));
     }
-    metadata
 }
 
-fn actor(entry: &Json) -> Object {
-    let text = |name: &str| entry.get(name).and_then(Json::as_str);
-    let mut actor = Object::new();
-    match (text("subject"), text("client_address")) {
-        (Some(subject), _) => {
-            let mut user: Object = [("name", subject), ("uid", subject)].into_iter().collect();
-            let teams = entry.get("teams").and_then(Json::as_array).unwrap_or_default();
-            let teams = teams.iter().filter_map(Json::as_str).map(|team| one("name", team).into());
-            user.set("groups", Json::Array(teams.collect()));
-            if let Some(token) = text("jti") {
-                user.set("credential_uid", token);
-            }
-            actor.set("user", user);
-        }
+fn actor(to: &mut Compose<'_>, entry: &Members<'_>) {
+    match (text(entry, "subject"), text(entry, "client_address")) {
+        (Some(subject), _) => to.object("user", |user| {
+            user.set("name", subject);
+            user.set("uid", subject);
+            user.list("groups", |groups| {
+                for team in items(entry, "teams").into_iter().filter(|team| team.is_string()) {
+                    groups.item(|group| group.set("name", team));
+                }
+            });
+            user.set_some("credential_uid", text(entry, "jti"));
+        }),
         // Somebody called whom no token named.
-        (None, Some(_)) => actor.set("invoked_by", "unidentified"),
-        (None, None) => actor.set("app_name", "tunnelwarden"),
+        (None, Some(_)) => to.set("invoked_by", "unidentified"),
+        (None, None) => to.set("app_name", "tunnelwarden"),
     }
-    if let Some(issuer) = text("issuer") {
-        actor.set("idp", [("name", issuer), ("issuer", issuer)].into_iter().collect::<Object>());
+    if let Some(issuer) = text(entry, "issuer") {
+        to.object("idp", |idp| {
+            idp.set("name", issuer);
+            idp.set("issuer", issuer);
+        });
     }
-    if let Some(decision) = text("decision") {
-        let policies = entry.get("policies").and_then(Json::as_array).unwrap_or_default();
-        let by = |policy: &str| {
-            let mut by = one("decision", decision);
-            by.set("policy", one("uid", policy));
-            Json::from(by)
-        };
-        let mut all: Vec<Json> = policies.iter().filter_map(Json::as_str).map(by).collect();
-        if all.is_empty() {
-            all.push(one("decision", decision).into());
+    let Some(decision) = text(entry, "decision") else { return };
+    let policies = items(entry, "policies").into_iter().filter(|policy| policy.is_string());
+    let policies = policies.collect::<Vec<_>>();
+    to.list("authorizations", |all| {
+        for policy in &policies {
+            all.item(|by| {
+                by.set("decision", decision);
+                by.object("policy", |to| to.set("uid", *policy));
+            });
         }
-        actor.set("authorizations", Json::Array(all));
-    }
-    actor
-}
-
-fn api(entry: &Json, kind: &str, operation: Option<&str>) -> Object {
-    let text = |pointer: &str| entry.pointer(pointer).and_then(Json::as_str);
-    let mut api = one("operation", operation.unwrap_or(kind));
-    api.set("service", one("name", "Cloudflare Magic IPsec tunnels"));
-    api.set("version", "v4");
-    if let Some(id) = text("/request_id") {
-        api.set("request", one("uid", id));
-    }
-    let mut response = Object::new();
-    if let Some(code) = entry.get("status").and_then(Json::as_i64) {
-        response.set("code", code);
-    }
-    if let Some(name) = text("/refusal/name") {
-        response.set("error", name);
-    }
-    if let Some(message) = text("/refusal/message") {
-        response.set("error_message", message);
-    }
-    if !response.is_empty() {
-        api.set("response", response);
-    }
-    api
-}
-
-fn http_request(entry: &Json) -> Object {
-    let mut request = Object::new();
-    for (to, from) in [("http_method", "method"), ("user_agent", "user_agent")] {
-        if let Some(text) = entry.get(from).and_then(Json::as_str) {
-            request.set(to, text);
+        if policies.is_empty() {
+            all.item(|by| by.set("decision", decision));
         }
-    }
-    if let Some(path) = entry.get("path").and_then(Json::as_str) {
-        request.set("url", one("path", path));
-    }
-    request
+    });
 }
 
-fn resources(entry: &Json) -> Vec<Json> {
-    let account = entry.get("account").and_then(Json::as_str);
-    let tunnels = entry.get("tunnels").and_then(Json::as_array).unwrap_or_default();
-    let resource = |tunnel: &Json| {
-        let mut resource = one("type", "Magic IPsec tunnel");
-        for (to, from) in [("uid", "id"), ("name", "name")] {
-            if let Some(text) = tunnel.get(from).and_then(Json::as_str) {
-                resource.set(to, text);
+fn api(to: &mut Compose<'_>, entry: &Members<'_>, refusal: &Members<'_>, operation: &str, code: Option<i64>) {
+    to.set("operation", operation);
+    to.object("service", |service| service.set("name", "Cloudflare Magic IPsec tunnels"));
+    to.set("version", "v4");
+    if let Some(id) = text(entry, "request_id") {
+        to.object("request", |request| request.set("uid", id));
+    }
+    let (error, message) = (text(refusal, "name"), text(refusal, "message"));
+    if code.is_some() || error.is_some() || message.is_some() {
+        to.object("response", |response| {
+            response.set_some("code", code);
+            response.set_some("error", error);
+            response.set_some("error_message", message);
+        });
+    }
+}
+
+fn http_request(event: &mut Compose<'_>, entry: &Members<'_>) {
+    let [method, user_agent, path] = ["method", "user_agent", "path"].map(|name| text(entry, name));
+    if method.is_some() || user_agent.is_some() || path.is_some() {
+        event.object("http_request", |request| {
+            request.set_some("http_method", method);
+            request.set_some("user_agent", user_agent);
+            if let Some(path) = path {
+                request.object("url", |url| url.set("path", path));
             }
-        }
-        // A tunnel that has neither yet is no resource.
-        if resource.len() == 1 {
-            return None;
-        }
-        if let Some(account) = account {
-            resource.set("namespace", account);
-        }
-        Some(resource.into())
-    };
-    tunnels.iter().filter_map(resource).collect()
+        });
+    }
 }
 
-fn one(name: &'static str, value: impl Into<Json>) -> Object {
-    let mut object = Object::with_capacity(4);
-    object.set(name, value);
-    object
+fn resources(event: &mut Compose<'_>, entry: &Members<'_>) {
+    let tunnels = items(entry, "tunnels").into_iter().filter_map(Text::members);
+    let named = tunnels.map(|tunnel| (text(&tunnel, "id"), text(&tunnel, "name")));
+    // A tunnel that has neither yet is no resource.
+    let named = named.filter(|(id, name)| id.is_some() || name.is_some()).collect::<Vec<_>>();
+    if named.is_empty() {
+        return;
+    }
+    event.list("resources", |all| {
+        for (id, name) in named {
+            all.item(|resource| {
+                resource.set("type", "Magic IPsec tunnel");
+                resource.set_some("uid", id);
+                resource.set_some("name", name);
+                resource.set_some("namespace", text(entry, "account"));
+            });
+        }
+    });
 }
 
 fn millis(time: &str) -> i64 {
@@ -281,10 +266,13 @@ fn millis(time: &str) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inspect::read_entry;
+    use crate::inspect::{read_entry, written_entry};
+    use crate::json::Json;
 
     fn event(entry: &str) -> Json {
-        ocsf(7, read_entry(entry.as_bytes()).unwrap())
+        let mut event = String::new();
+        ocsf(&mut event, 7, Text::of(&written_entry(entry.as_bytes()).unwrap()));
+        read_entry(event.as_bytes()).unwrap()
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tlog_tiles::{HashReader, split_stored_hash_index};
 use super::VerifyError;
 use super::keys::of_kind;
 use super::report::found;
-use crate::archive::stub;
+use crate::archive::is_stub;
 use crate::entry::Kind;
 use crate::inspect::Report;
 use crate::seal::leaf_hash;
@@ -79,11 +79,6 @@ async fn gather(
     let proof = way(snapshot, size, seq).await?.ok_or_else(missing)?;
     let checkpoint = String::from_utf8(note).map_err(|_| missing())?;
     Ok(EntryProof { entry, index: seq, proof, checkpoint })
-}
-
-/// Whether a text is what stays of an archived entry.
-fn is_stub(text: &str) -> bool {
-    stub(text).is_ok_and(|stub| stub == text)
 }
 
 /// The oldest stored checkpoint of this key over an entry, else the head; and what it says.

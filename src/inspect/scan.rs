@@ -8,10 +8,12 @@
 use std::collections::VecDeque;
 
 use super::archives::Archives;
+use super::form::check_form;
+use super::indexes::{Indexes, Members};
 use super::notes::Notes;
 use super::report::found;
 use super::{Bad, Report, VerifyError, read_entry};
-use crate::entry::{self, Kind};
+use crate::entry::Kind;
 use crate::seal::{self, Checkpoint, Hash, TILE, Tile, Tree};
 use crate::store::{MAX_ENTRY, RawEntry, RawTile, Snapshot};
 
@@ -34,6 +36,8 @@ pub(super) struct Scan<'a> {
     snapshot: &'a mut Snapshot,
     report: &'a mut Report,
     notes: &'a mut Notes,
+    /// What the indexes ought to hold, if it is to be noted.
+    pub(super) indexes: Option<&'a mut Indexes>,
     head: Option<Checkpoint>,
     edge: Option<Vec<u8>>,
     kept: Vec<(Checkpoint, String)>,
@@ -62,10 +66,12 @@ impl<'a> Scan<'a> {
         // Those before were confirmed without being read again.
         let behind = |found: &RawEntry| u64::try_from(found.seq).map_or(true, |seq| seq >= proven);
         let marks = marks.into_iter().filter(behind).collect();
+        let indexes = None;
         Self {
             snapshot,
             report,
             notes,
+            indexes,
             head,
             edge,
             kept,
@@ -163,14 +169,16 @@ impl<'a> Scan<'a> {
             self.bad(seq, id(), "the tree has another hash in its place: it was replaced, moved or damaged");
             return Ok(false);
         }
-        match entry::check(text) {
+        let mut note = |members: &Members<'_>| {
+            if let Some(indexes) = &mut self.indexes {
+                indexes.add(seq, members);
+            }
+        };
+        match check_form(text, &mut note) {
             // What stays of an archived entry proves nothing of others: it is in the tree by its leaf alone.
             Ok(kind) if !self.is_known(kind, stored) || is_mark(kind) && seal::leaf_hash(text) != leaf => {
-                self.bad(
-                    seq,
-                    id(),
-                    "it tells how others are to be checked, and its index has another one for it",
-                );
+                let what = "it tells how others are to be checked, and its index has another one for it";
+                self.bad(seq, id(), what);
                 return Ok(false);
             }
             Ok(_) => {}

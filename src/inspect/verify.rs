@@ -6,6 +6,7 @@
 //! once from the front, so memory does not grow with it. Not here: the walk over the entries (`inspect::scan`).
 
 use super::archives;
+use super::indexes::{Agree, Indexes};
 use super::kept;
 use super::keys::{self, Keys};
 use super::notes::Notes;
@@ -26,7 +27,7 @@ pub struct Evidence {
     pub checkpoints: Vec<Kept>,
     /// A checkpoint that was verified before: entries that it covers are not read again.
     pub from: Option<Kept>,
-    /// Leave out the database's own check, which reads every entry again for the sake of the indexes.
+    /// Leave out the database's own check, which reads every entry again, and the indexes.
     pub entries_only: bool,
 }
 
@@ -50,26 +51,40 @@ pub async fn verify(
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<Report, VerifyError> {
     if evidence.entries_only {
-        return prove(reader, evidence, progress).await;
+        return Ok(prove(reader, evidence, None, progress).await?.0);
     }
-    // It takes three times as long as everything else, so it goes beside it.
-    let mut beside = reader.snapshot().await?;
-    let (report, lines) = tokio::join!(prove(reader, evidence, progress), beside.integrity());
+    let (mut beside, mut indexes) = (reader.snapshot().await?, Indexes::default());
+    let (report, rows) =
+        tokio::join!(prove(reader, evidence, Some(&mut indexes), progress), beside.integrity_of_rows());
     beside.end().await;
-    let mut report = report?;
+    let (mut report, agree) = report?;
     report.indexes_checked = true;
+    if report.is_sound() && agree == Agree::Yes && rows.as_ref().is_ok_and(Vec::is_empty) {
+        return Ok(report);
+    }
+    // Where anything is wrong, or could not be told, the database says it in its own words.
+    let mut whole = reader.snapshot().await?;
+    let lines = whole.integrity().await;
+    whole.end().await;
     if let Some(lines) = found(lines, "the database's own check", &mut report)? {
         lines.into_iter().for_each(|line| report.problem(format!("the database's own check: {line}")));
+    }
+    // Of an index of some entries it does not see what is too much.
+    if let Agree::No(index) = agree
+        && report.is_sound()
+    {
+        report.problem(format!("the index {index}: it holds something else than the entries make"));
     }
     Ok(report)
 }
 
-/// All but the database's own check.
+/// All but the database's own check; and whether the indexes agree, if what they ought to hold is to be noted.
 async fn prove(
     reader: &Reader,
     evidence: &Evidence,
+    mut indexes: Option<&mut Indexes>,
     progress: &mut (dyn FnMut(u64) + Send),
-) -> Result<Report, VerifyError> {
+) -> Result<(Report, Agree), VerifyError> {
     let mut snapshot = reader.snapshot().await?;
     let mut report = Report::default();
     check_schema(&mut snapshot, &mut report).await?;
@@ -82,7 +97,8 @@ async fn prove(
     let known = kept.len();
     let archives = archives::read(&marks, &begin, &mut report);
     let signed = Signed { head, edge, kept, marks, archives };
-    let scan = Scan::new(&mut snapshot, &mut report, &mut notes, signed, begin);
+    let mut scan = Scan::new(&mut snapshot, &mut report, &mut notes, signed, begin);
+    scan.indexes = indexes.as_deref_mut();
     let proven = scan.run(progress).await?;
     let chain = notes.rest(&mut snapshot, &mut report).await?;
     if let Some(expected) = head.and_then(|head| head.chain)
@@ -108,8 +124,13 @@ async fn prove(
     if let Some(doubt) = &mut report.first_in_doubt {
         doubt.id = id_at(&mut snapshot, doubt.seq).await;
     }
+    let agree = match indexes {
+        Some(indexes) if report.is_sound() => indexes.agree(&mut snapshot).await,
+        _ => Ok(Agree::Unsure),
+    };
     snapshot.end().await;
-    Ok(report)
+    // What can't be read is told by the database's own check.
+    Ok((report, agree.unwrap_or(Agree::Unsure)))
 }
 
 /// The id of an entry, where one can be read.

@@ -4,37 +4,55 @@
 //! strict reader refuses; what it is not made for (an escape in a name, an object with very many members) it leaves to
 //! that reader, as all that is wrong. Not here: what is wrong with a text (`json::read`).
 
+use super::Text;
 use super::read::{MAX_NUMBER, plain};
 
 /// Members of one object that are taken here. Each name is compared with all before it.
 const MAX_MEMBERS: usize = 64;
 
-/// The texts of the wanted members of the object that `bytes` is, nested at most `max_depth` deep; `None` for a member
-/// that is not there, or is no string without escapes.
+/// The wanted members of the object that `bytes` is, nested at most `max_depth` deep.
 ///
-/// Nothing at all where only the strict reader can tell: then ask it.
+/// Nothing at all where only the strict reader can tell, and where it is not in the form in which `json::write` writes it:
+/// then ask that reader.
 #[must_use]
 pub fn skim<'a, const N: usize>(
     bytes: &'a [u8],
     max_depth: usize,
     wanted: &[&str; N],
-) -> Option<[Option<&'a str>; N]> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    let mut skimmer = Skimmer { text, bytes, at: 0, names: Vec::with_capacity(MAX_MEMBERS) };
+) -> Option<[Option<Text<'a>>; N]> {
     let mut found = [None; N];
+    let skimmer = whole(bytes, max_depth, &mut |name, value| {
+        if let Some(at) = wanted.iter().position(|wanted| *wanted == name)
+            && let Some(place) = found.get_mut(at)
+        {
+            *place = Some(value);
+        }
+    })?;
+    skimmer.written().then_some(found)
+}
+
+/// The text that `bytes` is, if it is an object in the very form in which `json::write` writes it.
+pub(super) fn skim_written(bytes: &[u8], max_depth: usize) -> Option<&str> {
+    let skimmer = whole(bytes, max_depth, &mut |_, _| {})?;
+    skimmer.written().then_some(skimmer.text)
+}
+
+/// Skims an object that is all of `bytes`.
+fn whole<'a>(
+    bytes: &'a [u8],
+    max_depth: usize,
+    found: &mut impl FnMut(&str, Text<'a>),
+) -> Option<Skimmer<'a>> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let names = Vec::with_capacity(MAX_MEMBERS);
+    let mut skimmer = Skimmer { text, bytes, at: 0, names, is_written: true };
     skimmer.space();
     if skimmer.peek()? != b'{' || max_depth == 0 {
         return None;
     }
-    skimmer.object(max_depth, &mut |name, value| {
-        if let Some(at) = wanted.iter().position(|wanted| *wanted == name)
-            && let Some(place) = found.get_mut(at)
-        {
-            *place = value;
-        }
-    })?;
+    skimmer.object(max_depth, found)?;
     skimmer.space();
-    skimmer.peek().is_none().then_some(found)
+    skimmer.peek().is_none().then_some(skimmer)
 }
 
 struct Skimmer<'a> {
@@ -43,6 +61,8 @@ struct Skimmer<'a> {
     at: usize,
     /// Names of the objects that are open, with what tells most of them apart at once.
     names: Vec<(u64, &'a str)>,
+    /// Whether there was no space outside of texts, and no escape but those that are written.
+    is_written: bool,
 }
 
 impl<'a> Skimmer<'a> {
@@ -53,6 +73,7 @@ impl<'a> Skimmer<'a> {
     fn space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
+            self.is_written = false;
         }
     }
 
@@ -60,11 +81,20 @@ impl<'a> Skimmer<'a> {
         self.bytes.get(self.at..)?.starts_with(word).then(|| self.at += word.len())
     }
 
-    /// Skips a value; the text of one that is a string without escapes.
-    fn value(&mut self, depth: usize) -> Option<Option<&'a str>> {
+    /// Whether all of it is in the form that is written.
+    fn written(&self) -> bool {
+        // U+007F to U+009F are escaped there; in UTF-8 all but the first of them are 0xc2 and a byte below 0xa0.
+        let is_escaped = |at: usize| {
+            self.bytes.get(at) == Some(&0x7f) || self.bytes.get(at + 1).is_none_or(|next| *next < 0xa0)
+        };
+        self.is_written && !memchr::memchr2_iter(0x7f, 0xc2, self.bytes).any(is_escaped)
+    }
+
+    /// Skips a value.
+    fn value(&mut self, depth: usize) -> Option<()> {
         self.space();
         match self.peek()? {
-            b'"' => return self.string(),
+            b'"' => drop(self.string()?),
             b'-' | b'0'..=b'9' => self.number()?,
             b'{' if depth > 0 => self.object(depth, &mut |_, _| {})?,
             b'[' if depth > 0 => self.array(depth)?,
@@ -73,7 +103,7 @@ impl<'a> Skimmer<'a> {
             b'f' => self.word(b"false")?,
             _ => return None,
         }
-        Some(None)
+        Some(())
     }
 
     fn array(&mut self, depth: usize) -> Option<()> {
@@ -96,7 +126,7 @@ impl<'a> Skimmer<'a> {
         }
     }
 
-    fn object(&mut self, depth: usize, found: &mut impl FnMut(&str, Option<&'a str>)) -> Option<()> {
+    fn object(&mut self, depth: usize, found: &mut impl FnMut(&str, Text<'a>)) -> Option<()> {
         self.at += 1;
         self.space();
         if self.peek()? == b'}' {
@@ -116,7 +146,10 @@ impl<'a> Skimmer<'a> {
                 return None;
             }
             self.at += 1;
-            found(name, self.value(depth - 1)?);
+            self.space();
+            let start = self.at;
+            self.value(depth - 1)?;
+            found(name, Text::of(self.text.get(start..self.at)?));
             self.space();
             let byte = self.peek()?;
             self.at += 1;
@@ -202,14 +235,24 @@ impl<'a> Skimmer<'a> {
         let letter = *self.bytes.get(self.at + 1)?;
         self.at += 2;
         match letter {
-            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(()),
+            b'"' | b'\\' | b'n' | b'r' | b't' => Some(()),
+            b'/' | b'b' | b'f' => {
+                self.is_written = false;
+                Some(())
+            }
             b'u' => match self.hex4()? {
+                // Tabs and ends of lines have escapes of their own.
+                0..0x9 | 0xb | 0xc | 0xe..0x20 | 0x7f..0xa0 => Some(()),
                 0xd800..0xdc00 => {
+                    self.is_written = false;
                     self.word(b"\\u")?;
                     (0xdc00..0xe000).contains(&self.hex4()?).then_some(())
                 }
                 0xdc00..0xe000 => None,
-                _ => Some(()),
+                _ => {
+                    self.is_written = false;
+                    Some(())
+                }
             },
             _ => None,
         }
@@ -220,6 +263,7 @@ impl<'a> Skimmer<'a> {
         if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
             return None;
         }
+        self.is_written &= !digits.bytes().any(|b| b.is_ascii_uppercase());
         self.at += 4;
         u32::from_str_radix(digits, 16).ok()
     }
@@ -255,17 +299,17 @@ mod tests {
         let value = read(text, DEPTH).unwrap_or_else(|e| panic!("{shown}: {e}"));
         let object = value.as_object().unwrap_or_else(|| panic!("{shown}: no object"));
         for (name, found) in WANTED.iter().zip(found) {
-            let known = object.get(name).and_then(Json::as_str);
-            // One with an escape is there and is not told.
-            let escaped = shown.contains('\\');
-            assert!(found == known || (found.is_none() && escaped), "{shown}: {name}: {found:?}");
+            let known = object.get(name).map(Json::to_text);
+            assert_eq!(found.map(Text::as_str), known.as_deref(), "{shown}: {name}");
         }
         true
     }
 
-    /// Whether the strict reader takes an object, in which no name needs an escape.
+    /// Whether the strict reader takes an object, in which nothing needs an escape, as it is written.
     fn is_plain(text: &[u8]) -> bool {
-        read(text, DEPTH).is_ok_and(|value| value.as_object().is_some()) && !text.contains(&b'\\')
+        let taken = read(text, DEPTH)
+            .is_ok_and(|value| value.as_object().is_some() && value.to_text().as_bytes() == text);
+        taken && !text.contains(&b'\\')
     }
 
     proptest! {
@@ -314,7 +358,10 @@ mod tests {
             assert_eq!(skim(text.as_bytes(), DEPTH, &WANTED), None, "{text}");
         }
         assert_eq!(skim(b"{\"a\":\"\xff\"}", DEPTH, &WANTED), None);
-        assert_eq!(skim(br#"{"a":[[[[1]]]],"kind":"k"}"#, DEPTH, &WANTED), Some([None, Some("k"), None]));
+        assert_eq!(
+            skim(br#"{"a":[[[[1]]]],"kind":"k"}"#, DEPTH, &WANTED),
+            Some([Some(Text::of("[[[[1]]]]")), Some(Text::of("\"k\"")), None])
+        );
         assert_eq!(skim(br#"{"a":[[[[[1]]]]]}"#, DEPTH, &WANTED), None);
         let long = format!(r#"{{"a":{}}}"#, "9".repeat(MAX_NUMBER + 1));
         assert_eq!(skim(long.as_bytes(), DEPTH, &WANTED), None);

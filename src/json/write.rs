@@ -53,7 +53,7 @@ fn value(out: &mut String, json: &Json) {
 }
 
 /// Escapes what RFC 8259 section 7 requires, and U+007F to U+009F besides, which a terminal would obey.
-fn string(out: &mut String, text: &str) {
+pub(super) fn string(out: &mut String, text: &str) {
     out.push('"');
     let mut rest = text;
     // All that is escaped begins with one of these bytes; most texts have none of them.

@@ -85,10 +85,9 @@ async fn archive_with(
     let written = write(&store, settings, &key, &wanted, &clock, done).await;
     store.close().await;
     let (earlier, archived, held_back) = written?;
-    for range in [&earlier, &archived.as_ref().map(|proven| proven.header.from()..proven.header.to())] {
-        if let Some(range) = range {
-            put_stubs(settings, range.clone(), done).await.map_err(|e| why(&e))?;
-        }
+    let now = archived.as_ref().map(|proven| proven.header.from()..proven.header.to());
+    for range in [&earlier, &now].into_iter().flatten() {
+        put_stubs(settings, range.clone(), done).await.map_err(|e| why(&e))?;
     }
     if earlier.is_some() || archived.is_some() {
         compact(settings).await.map_err(|e| {

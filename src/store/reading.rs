@@ -6,21 +6,14 @@ use std::time::Duration;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 
 use super::conformance::{clock, signer};
-use super::filter::Bounds;
-use super::reader::{
-    ACCOUNTS_FROM, AMBIGUOUS, CALLS_FROM, INTENTS_FROM, LAST_ARCHIVED, LAST_RECONCILED, MARK, NAMED,
-    ONE_SHOT_SINCE, RECONCILED_FROM, SINCE, UNTIL, WITHIN, WITHOUT_OUTCOME,
-};
-use super::snapshot::MARKS;
-use super::sqlite::LAST_ROTATION;
 use super::*;
 use crate::entry::Kind;
 use crate::operation::Operation;
 
-const BERLIN: &str = "c4a7362d577a6c3019a474fd6f485821";
-const OSLO: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+pub(super) const BERLIN: &str = "c4a7362d577a6c3019a474fd6f485821";
+pub(super) const OSLO: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
-fn id(n: u32) -> String {
+pub(super) fn id(n: u32) -> String {
     uuid::Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + u128::from(n)).to_string()
 }
 
@@ -41,13 +34,13 @@ fn settings(database: &std::path::Path) -> Settings {
     }
 }
 
-struct Log {
+pub(super) struct Log {
     directory: tempfile::TempDir,
-    reader: Reader,
+    pub(super) reader: Reader,
 }
 
 impl Log {
-    async fn make() -> Self {
+    pub(super) async fn make() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let database = directory.path().join("audit.db");
         let settings = settings(&database);
@@ -69,7 +62,7 @@ impl Log {
     }
 
     /// The steps by which a query would be answered.
-    async fn plan(&self, query: &str) -> Vec<String> {
+    pub(super) async fn plan(&self, query: &str) -> Vec<String> {
         let path = self.directory.path().join("audit.db");
         let mut connection =
             sqlx::sqlite::SqliteConnectOptions::new().filename(path).connect().await.unwrap();
@@ -221,111 +214,6 @@ async fn the_newest_mark_tells_from_where_on_intents_are_looked_for() {
     assert_eq!(lost(4).await, [0; 0]);
     reader.close().await;
     store.close().await;
-}
-
-#[tokio::test]
-async fn neither_a_start_nor_a_comparison_reads_the_whole_log() {
-    let log = Log::make().await;
-    let start = [MARK, WITHOUT_OUTCOME, AMBIGUOUS, INTENTS_FROM, ONE_SHOT_SINCE];
-    for query in start.into_iter().chain([
-        ACCOUNTS_FROM,
-        CALLS_FROM,
-        RECONCILED_FROM,
-        LAST_RECONCILED,
-        LAST_ROTATION,
-        LAST_ARCHIVED,
-        MARKS,
-    ]) {
-        let steps = log.plan(query).await;
-        assert!(!steps.is_empty(), "no plan of{query}");
-        for step in steps {
-            let by_index = !step.starts_with("SCAN") || step.contains(" INDEX entries_");
-            assert!(by_index, "{step} of{query}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_tunnels_entries_are_found_by_its_index_and_a_page_is_not_sorted() {
-    let log = Log::make().await;
-    let of_tunnel = Filter { tunnel: Some(BERLIN.to_owned()), writes: true, ..Filter::default() };
-    let plan = log.plan(of_tunnel.query(Bounds::default()).sql().as_str()).await.join("\n");
-    for index in ["entries_tunnel ", "entries_tunnel_name", "entries_bulk"] {
-        assert!(plan.contains(index) && !plan.contains("SCAN entries"), "{plan}");
-    }
-    for view in View::ALL {
-        let plan = log.plan(view.candidates(&of_tunnel, Bounds::default()).sql().as_str()).await.join("\n");
-        let by_kind = view == View::Findings && plan.contains("entries_kind");
-        assert!(
-            (by_kind || plan.contains("entries_tunnel ")) && !plan.contains("SCAN entries"),
-            "{view:?}: {plan}"
-        );
-        let of_subject = Filter { subject: Some("ann".to_owned()), ..Filter::default() };
-        let plan = log.plan(view.candidates(&of_subject, Bounds::default()).sql().as_str()).await.join("\n");
-        assert!(
-            plan.contains("(subject=?)") || view == View::Findings && plan.contains("entries_kind"),
-            "{view:?}: {plan}"
-        );
-        assert!(!plan.contains("TEMP B-TREE"), "{view:?}: {plan}");
-        let plan = log.plan(&format!("SELECT * FROM {} WHERE seq = 5", view.name())).await.join("\n");
-        assert!(!plan.contains("SCAN entries"), "{view:?}: {plan}");
-    }
-    for query in [WITHIN, SINCE, UNTIL] {
-        let plan = log.plan(query).await.join("\n");
-        assert!(plan.contains("INDEX entries_time"), "{plan}");
-    }
-    assert!(!log.plan(NAMED).await.join("\n").contains("SCAN entries\n"));
-    let time = |text: &str| Some(text.parse().unwrap());
-    let window = Filter {
-        since: time("2026-01-01T10:00:00Z"),
-        until: time("2026-01-01T11:00:00Z"),
-        ..Filter::default()
-    };
-    let plan = log.plan(window.rows().sql().as_str()).await.join("\n");
-    assert!(!plan.contains("TEMP B-TREE"), "{plan}");
-}
-
-#[tokio::test]
-async fn changes_are_found_by_an_index_and_in_its_order() {
-    let log = Log::make().await;
-    let time = |text: &str| Some(text.parse().unwrap());
-    let hour = || Filter {
-        since: time("2026-01-01T10:00:00Z"),
-        until: time("2026-01-01T11:00:00Z"),
-        limit: Some(9),
-        ..Filter::default()
-    };
-    let of = |which: Filter| Changes { which, ..Changes::default() };
-    let call = Changes { call: Some(id(3)), ..Changes::default() };
-    let tunnel = || Filter { tunnel: Some(BERLIN.into()), ..hour() };
-    for (changes, by) in [
-        (of(hour()), "entries_time"),
-        (of(Filter { subject: Some("ann".into()), ..hour() }), "entries_subject"),
-        (of(tunnel()), "entries_tunnel"),
-        (call.clone(), "entries_request_id"),
-        (of(Filter { limit: Some(9), ..Filter::default() }), "SCAN entries"),
-    ] {
-        let plan = log.plan(changes.query().sql().as_str()).await.join("\n");
-        assert!(plan.contains(by), "{by}: {plan}");
-        let sorted = plan.contains("TEMP B-TREE");
-        assert!(!sorted || by == "entries_tunnel" || by == "entries_request_id", "{by}: {plan}");
-        let found = log.reader.changes(&changes).await.unwrap();
-        let fields: Vec<_> = found.iter().map(|change| change.field.clone().unwrap()).collect();
-        assert_eq!(fields.len(), 2, "{by}");
-    }
-    for (field, count) in [("/description", 1), ("/descr", 0), ("/replay_protection", 1)] {
-        let changes = Changes { field: Some(field.into()), ..Changes::default() };
-        assert_eq!(log.reader.changes(&changes).await.unwrap().len(), count, "{field}");
-    }
-    for none in [
-        of(Filter { kind: Some(Kind::Resolved), ..Filter::default() }),
-        of(Filter { team: Some("web".into()), ..Filter::default() }),
-        of(Filter { operation: Some(Operation::Delete), ..Filter::default() }),
-        of(Filter { tunnel: Some(OSLO.into()), ..Filter::default() }),
-        Changes { places: Some((3, 9)), ..Changes::default() },
-    ] {
-        assert!(log.reader.changes(&none).await.unwrap().is_empty(), "{none:?}");
-    }
 }
 
 #[tokio::test]

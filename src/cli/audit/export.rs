@@ -15,7 +15,8 @@ use super::progress::Progress;
 use super::which::Which;
 use super::{Database, unreadable};
 use crate::cli::{Env, Exit, Stop};
-use crate::inspect::{csv, csv_heading, ocsf, plain, read_entry};
+use crate::inspect::{csv, csv_heading, ocsf, plain, written_entry};
+use crate::json::Text;
 use crate::store::{Filter, Row};
 
 /// How often a record that has no more entries is looked at again.
@@ -56,17 +57,22 @@ pub enum Format {
 }
 
 impl Format {
-    fn line(self, row: &Row) -> Result<String, Stop> {
+    /// Writes an entry's line behind what `text` holds.
+    fn line(self, row: &Row, text: &mut String) -> Result<(), Stop> {
         if self == Self::Jsonl {
-            return Ok(row.entry.clone());
+            text.push_str(&row.entry);
+        } else {
+            let entry = written_entry(row.entry.as_bytes()).map_err(|e| {
+                Stop::failed(format_args!(
+                    "entry {} can't be read: {e}; run `tunnelwarden audit verify`",
+                    row.seq
+                ))
+            })?;
+            let write = if self == Self::Csv { csv } else { ocsf };
+            write(text, row.seq, Text::of(&entry));
         }
-        let entry = read_entry(row.entry.as_bytes()).map_err(|e| {
-            Stop::failed(format_args!(
-                "entry {} can't be read: {e}; run `tunnelwarden audit verify`",
-                row.seq
-            ))
-        })?;
-        Ok(if self == Self::Csv { csv(row.seq, &entry) } else { ocsf(row.seq, entry).to_text() })
+        text.push('\n');
+        Ok(())
     }
 }
 
@@ -112,8 +118,7 @@ pub(super) async fn run(
         after = Some(last.seq);
         let mut text = String::new();
         for row in &rows {
-            text.push_str(&export.format.line(row)?);
-            text.push('\n');
+            export.format.line(row, &mut text)?;
         }
         write(&text, to.as_mut(), out)?;
         cursor.note(last)?;

@@ -42,7 +42,7 @@ pub struct Verify {
     /// A checkpoint up to which the record was verified before: what it covers is not read again.
     #[arg(long, value_name = "FILE", conflicts_with = "proof")]
     pub from: Option<PathBuf>,
-    /// Leave out the database's own check of its indexes, which takes most of the time.
+    /// Leave out the database's own check and its indexes, which take most of the time.
     #[arg(long, conflicts_with = "proof")]
     pub entries_only: bool,
     /// Print the findings as JSON.

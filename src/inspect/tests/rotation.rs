@@ -319,7 +319,7 @@ async fn a_change_of_key_that_the_index_hides_is_found() {
             reader.close().await;
             assert!(!report.is_sound(), "{hidden} {key}");
             let bad = report.first_bad.unwrap();
-            assert!(bad.seq == end(hidden) && bad.what.contains("names another signing key"), "{bad:?}");
+            assert!(bad.seq == end(hidden) && bad.what.contains("its index has another one"), "{bad:?}");
         }
     }
 }
