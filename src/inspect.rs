@@ -34,7 +34,7 @@ pub use ages::{KeyAge, KeyAges};
 pub use changes::{change_json, change_line};
 pub use csv::{csv, csv_heading};
 pub use history::{Moment, moment};
-pub use kept::archive_begin;
+pub use kept::{is_begin_of, subtree_roots};
 pub use local::{local, local_text, localized, seconds};
 pub use metadata::metadata;
 pub use ocsf::ocsf;

@@ -56,7 +56,7 @@ pub use error::{Damage, OpenError, StoreError};
 pub use filter::{Activity, By, Count, Filter, Row};
 pub use index::{Column, INDEXES, Index, Sum, Sums};
 pub use reader::{ReadError, Reader};
-pub use rotate::rotate;
+pub use rotate::Rotation;
 pub use snapshot::{RawCheckpoint, RawEntry, RawHead, RawTile, Snapshot};
 pub use stubs::{compact, put_stubs};
 pub use views::{Rows, View};
@@ -167,6 +167,12 @@ impl Store {
     #[must_use]
     pub fn size(&self) -> u64 {
         self.newest.borrow().0
+    }
+
+    /// How many entries are stored and signed, and the root over them.
+    #[must_use]
+    pub fn newest(&self) -> (u64, Hash) {
+        *self.newest.borrow()
     }
 
     /// How the store is, now and whenever that changes.

@@ -155,7 +155,7 @@ Examples:
   zcat 2025.archive.gz | tail -n +2 | jq .request.body
 
 The record verifies as before and says what was archived, when and by whom. Who did what, what changed, and what tells of
-keys stays in it. If it is cut short, run it again, with another name if the file is there.")]
+keys stays in it. If it is cut short, run it again, with the same file: it says if that is to be ended first.")]
     Archive(Archive),
     /// Prove that no entry was changed, dropped, added or reordered; exit code 3 where one was.
     #[command(after_help = "\

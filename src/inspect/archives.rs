@@ -7,13 +7,14 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use super::kept::tree_at;
 use super::keys::of_kind;
-use super::report::{Archived, Report};
+use super::report::{Archived, Report, VerifyError};
 use crate::archive::{StubError, is_stub, stub};
 use crate::entry::Kind;
 use crate::json::Json;
 use crate::seal::{Edge, Hash, Tree, leaf_hash};
-use crate::store::RawEntry;
+use crate::store::{RawEntry, Snapshot};
 
 /// An archive that the walk still comes to.
 #[derive(Debug)]
@@ -33,27 +34,38 @@ pub(super) struct Archives {
     stubs: Option<Edge>,
 }
 
-/// The archives that the log tells of, behind where the walk begins. Each must go on where the one before it ended.
-pub(super) fn read(marks: &[RawEntry], begin: &Tree, report: &mut Report) -> Archives {
-    let (mut ahead, mut end) = (VecDeque::new(), 0);
+/// The archives that the log tells of, each of which must go on where the one before it ended; and where the walk begins.
+/// That is the trusted tree, or within an archive the begin of that, as what stays of its entries is proven together.
+pub(super) async fn read(
+    marks: &[RawEntry],
+    trusted: Tree,
+    snapshot: &mut Snapshot,
+    report: &mut Report,
+) -> Result<(Archives, Tree), VerifyError> {
+    let (mut ahead, mut end, mut begin) = (VecDeque::new(), 0, trusted);
     for (stored, entry) in of_kind(marks, Kind::Archived) {
-        let seq = u64::try_from(stored.seq).unwrap_or(u64::MAX);
-        let Some(archive) = archive(seq, &entry).filter(|archive| archive.entries.start == end) else {
-            report.damaged(
-                seq,
-                format!("the archives: entry {seq} does not tell of one that goes on from {end}"),
-            );
+        let told = u64::try_from(stored.seq).ok().and_then(|seq| archive(seq, &entry));
+        let Some(archive) = told.filter(|archive| archive.entries.start == end) else {
+            let line =
+                format!("the archives: entry {} does not tell of one that goes on from {end}", stored.seq);
+            report.damaged(0, line);
             continue;
         };
         end = archive.entries.end;
+        let size = begin.size();
+        if archive.entries.start < size && size < archive.entries.end {
+            // Its root is held against the trusted one when the walk comes there.
+            begin = tree_at(snapshot, archive.entries.start).await?.unwrap_or_default();
+        }
         let time = entry.get("time").and_then(Json::as_str).unwrap_or_default().to_owned();
         let checked = archive.entries.start >= begin.size();
-        report.archives.push(Archived { entries: archive.entries.clone(), time, told: entry, checked });
-        if archive.entries.end > begin.size() {
+        let entries = archive.entries.clone();
+        report.archives.push(Archived { entries, time, told: entry, checked, whole: 0 });
+        if checked {
             ahead.push_back(archive);
         }
     }
-    Archives { ahead, stubs: None }
+    Ok((Archives { ahead, stubs: None }, begin))
 }
 
 /// What an entry tells of, if that can be.
@@ -73,35 +85,34 @@ impl Archives {
 
     /// Takes in what stays of the entry, if it was archived. Once all of an archive's entries were seen, what is wrong with
     /// them, and the first of them.
-    pub(super) fn take(&mut self, seq: u64, text: &[u8]) -> Result<(), (u64, String)> {
+    pub(super) fn take(&mut self, seq: u64, text: &[u8], report: &mut Report) -> Result<(), (u64, String)> {
         let Some(archive) = self.ahead.front() else { return Ok(()) };
         if !archive.entries.contains(&seq) {
             return Ok(());
         }
-        if seq == archive.entries.start {
-            self.stubs = Some(Edge::default());
+        let read = std::str::from_utf8(text).map_err(|_| StubError::Utf8).and_then(stub);
+        let stays = read.map_err(|e| (seq, e.to_string()))?;
+        if stays.as_bytes() != text
+            && let Some(told) = report.archives.iter_mut().find(|told| told.entries == archive.entries)
+        {
+            told.whole += 1;
         }
-        // None where the walk began behind the first of them.
-        if let Some(stubs) = &mut self.stubs {
-            let read = std::str::from_utf8(text).map_err(|_| StubError::Utf8).and_then(stub);
-            let stays = read.map_err(|e| (seq, e.to_string()))?;
-            stubs.push(leaf_hash(stays.as_bytes()));
-        }
+        let stubs = self.stubs.get_or_insert_default();
+        stubs.push(leaf_hash(stays.as_bytes()));
         if seq + 1 < archive.entries.end {
             return Ok(());
         }
-        let root = self.stubs.take().map(|stubs| stubs.root());
+        let root = self.stubs.take().unwrap_or_default().root();
         let Archive { entries, told_by, root: expected } = archive;
-        let result = match root {
-            Some(root) if root != *expected => {
-                let (first, last) = (entries.start, entries.end - 1);
-                let what = format!(
-                    "what stays here of the archived entries {first} to {last} is not what entry {told_by} tells: the \
-                     first that was changed is among them"
-                );
-                Err((first, what))
-            }
-            Some(_) | None => Ok(()),
+        let result = if root == *expected {
+            Ok(())
+        } else {
+            let (first, last) = (entries.start, entries.end - 1);
+            let what = format!(
+                "what stays here of the archived entries {first} to {last} is not what entry {told_by} tells: the first \
+                 that was changed is among them"
+            );
+            Err((first, what))
         };
         self.ahead.pop_front();
         result

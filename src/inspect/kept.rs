@@ -3,24 +3,28 @@
 //! A checkpoint's root is made anew from the stored hashes, which takes a few dozen of them. That the entries have these
 //! hashes, the walk shows for all that it reads (`inspect::scan`). Not here: the files (`cli::audit::verify`).
 
-use super::keys;
-use super::prove::subtree;
+use super::keys::Signers;
+use super::prove::{consistency, subtree};
 use super::report::{Report, VerifyError};
 use super::verify::{Evidence, Kept};
-use crate::seal::{self, Checkpoint, Hash, Succession, Tree, Verifier};
+use crate::seal::{self, Checkpoint, Hash, Succession, Tree, check_consistency};
 use crate::store::{Reader, Snapshot};
 
 /// The good ones with their names. One that is of another log, or contradicts another, is a problem.
 pub(super) async fn read(
     evidence: &Evidence,
     succession: &Succession,
+    signed: &mut Signers,
     snapshot: &mut Snapshot,
     report: &mut Report,
 ) -> Result<Vec<(Checkpoint, String)>, VerifyError> {
     let mut good: Vec<(Checkpoint, String)> = Vec::new();
     for Kept { name, note } in evidence.checkpoints.iter().chain(&evidence.from) {
         let checkpoint = match succession.open_kept(note) {
-            Ok(checkpoint) => checkpoint,
+            Ok((checkpoint, key)) => {
+                signed.note(key);
+                checkpoint
+            }
             Err(e) => {
                 report.problem(format!("{name}: {e}"));
                 continue;
@@ -51,26 +55,25 @@ pub(super) async fn begin(
     evidence: &Evidence,
     succession: &Succession,
     snapshot: &mut Snapshot,
-    report: &mut Report,
 ) -> Result<Tree, VerifyError> {
     let Some(from) = &evidence.from else { return Ok(Tree::new()) };
     // One that is no good is a problem already, and then everything is read.
-    let Ok(signed) = succession.open_kept(&from.note) else {
+    let Ok((signed, _)) = succession.open_kept(&from.note) else {
         return Ok(Tree::new());
     };
+    let tree = tree_at(snapshot, signed.size).await?;
+    Ok(tree.filter(|tree| tree.root() == signed.root).unwrap_or_default())
+}
+
+/// The tree over the first `size` stored hashes; `None` where they make none.
+pub(super) async fn tree_at(snapshot: &mut Snapshot, size: u64) -> Result<Option<Tree>, VerifyError> {
     let mut partial = Vec::new();
-    for level in (0u32..).take(Tree::levels(signed.size)) {
-        let width = Tree::width(signed.size, level) as u64;
-        let first = signed.size.checked_shr(8 * level).unwrap_or(0) - width;
+    for level in (0u32..).take(Tree::levels(size)) {
+        let width = Tree::width(size, level) as u64;
+        let first = size.checked_shr(8 * level).unwrap_or(0) - width;
         partial.push(super::prove::hashes(snapshot, level, first, width).await?);
     }
-    match Tree::from_partial(signed.size, partial) {
-        Ok(tree) if tree.root() == signed.root => {
-            report.not_read = signed.size;
-            Ok(tree)
-        }
-        Ok(_) | Err(_) => Ok(Tree::new()),
-    }
+    Ok(Tree::from_partial(size, partial).ok())
 }
 
 /// The root over the first `size` stored hashes; `None` where there are fewer.
@@ -88,27 +91,30 @@ async fn roots(snapshot: &mut Snapshot, size: u64) -> Result<Option<Vec<Hash>>, 
     Ok(Some(roots))
 }
 
-/// What an archive from entry `from` on begins with: the roots of the perfect subtrees over all before it, largest
-/// first, and the keys that signed the log, newest last. They are as stored, and proven by what is made of them.
+/// The roots of the perfect subtrees over the entries before this one, largest first; `None` where there are fewer. They
+/// are as stored, and proven by what is made of them.
 ///
 /// # Errors
-/// The record can't be read, or has fewer entries.
-pub async fn archive_begin(
-    reader: &Reader,
-    key: &Verifier,
-    from: u64,
-) -> Result<Option<(Vec<Hash>, Vec<Verifier>)>, VerifyError> {
+/// The record can't be read.
+pub async fn subtree_roots(reader: &Reader, from: u64) -> Result<Option<Vec<Hash>>, VerifyError> {
     let mut snapshot = reader.snapshot().await?;
-    let mut report = Report::default();
-    let evidence = Evidence {
-        key: key.clone(),
-        other_keys: Vec::new(),
-        checkpoints: Vec::new(),
-        from: None,
-        entries_only: true,
-    };
-    let keys = keys::read(&evidence, &mut snapshot, &mut report).await?;
-    let roots = roots(&mut snapshot, from).await?;
+    let roots = roots(&mut snapshot, from).await;
     snapshot.end().await;
-    Ok(roots.map(|roots| (roots, keys.succession.keys().cloned().collect())))
+    roots
+}
+
+/// Whether the log of the second size and root begins with the one of the first, by a proof made of the stored hashes (RFC
+/// 6962 section 2.1.2). These need not be trusted: where they are others, there is no proof.
+///
+/// # Errors
+/// The record can't be read.
+pub async fn is_begin_of(
+    reader: &Reader,
+    (size, root): (u64, Hash),
+    (whole, whole_root): (u64, Hash),
+) -> Result<bool, VerifyError> {
+    let mut snapshot = reader.snapshot().await?;
+    let proof = consistency(&mut snapshot, size, whole).await;
+    snapshot.end().await;
+    Ok(proof?.is_some_and(|proof| check_consistency(&proof, whole, whole_root, size, root).is_ok()))
 }

@@ -2,8 +2,10 @@
 //!
 //! Their index tells of them before the walk gets there; so what it tells is a hint, which makes the succession that
 //! signatures are checked by, and which the walk confirms entry by entry (`inspect::scan`). Trust begins with the keys
-//! that whoever verifies brought along: each must be one of the succession. An older one vouches for those behind it by
+//! that whoever verifies brought along: each must have signed some of the log. An older one vouches for those behind it by
 //! its checkpoint over the entry that names the next, a newer one for those before it by all that its head covers.
+
+use std::collections::BTreeSet;
 
 use super::prove::way;
 use super::read_entry;
@@ -20,13 +22,38 @@ pub(super) struct Keys {
     pub(super) marks: Vec<RawEntry>,
 }
 
-/// The succession that the log tells of. Where that does not hold or a given key is none of it, that is a problem.
+/// Public keys by which a note was signed that is taken.
+#[derive(Debug, Default)]
+pub(super) struct Signers(BTreeSet<String>);
+
+impl Signers {
+    pub(super) fn note(&mut self, key: &Verifier) {
+        if !self.0.contains(key.public_key()) {
+            self.0.insert(key.public_key().to_owned());
+        }
+    }
+
+    /// A given key that signed nothing vouches for nothing, whoever names it.
+    pub(super) fn check(&self, evidence: &Evidence, report: &mut Report) {
+        for given in [&evidence.key].into_iter().chain(&evidence.other_keys) {
+            if !self.0.contains(given.public_key()) {
+                report
+                    .damaged(0, format!("the keys: nothing of this log is signed by the key {}", given.id()));
+            }
+        }
+    }
+}
+
+/// The succession that the log tells of. Where that does not hold, it is a problem.
 pub(super) async fn read(
     evidence: &Evidence,
     snapshot: &mut Snapshot,
     report: &mut Report,
 ) -> Result<Keys, VerifyError> {
     let marks = found(snapshot.marks().await, "the index of kinds", report)?.unwrap_or_default();
+    if marks.iter().any(|mark| mark.seq < 0) {
+        report.damaged(0, "the index of kinds: it has an entry before the first");
+    }
     let rotations: Vec<(&RawEntry, Json)> = of_kind(&marks, Kind::KeyRotated).collect();
     let read: Vec<Rotation> =
         rotations.iter().filter_map(|(stored, entry)| rotation(stored, entry)).collect();
@@ -39,11 +66,6 @@ pub(super) async fn read(
         let seq = next.size - 1;
         if let Err(e) = succession.push(next) {
             report.damaged(seq, format!("the keys: the change of key that entry {seq} tells of: {e}"));
-        }
-    }
-    for given in [&evidence.key].into_iter().chain(&evidence.other_keys) {
-        if !succession.keys().any(|key| key == given) {
-            report.damaged(0, format!("the keys: nothing of this log is signed by the key {}", given.id()));
         }
     }
     report.keys = succession.spans().map(|(key, until)| (key.public_key().to_owned(), until)).collect();

@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::Report;
+use super::keys::Signers;
 use super::report::{VerifyError, found};
 use crate::seal::{Chain, Checkpoint, Succession};
 use crate::store::{RawCheckpoint, Snapshot};
@@ -13,6 +14,7 @@ use crate::store::{RawCheckpoint, Snapshot};
 /// The walk over the checkpoints.
 pub(super) struct Notes {
     succession: Succession,
+    pub(super) signers: Signers,
     /// Sizes at which a key ended and over which no good checkpoint was met.
     owed: BTreeSet<u64>,
     chain: Chain,
@@ -23,9 +25,17 @@ pub(super) struct Notes {
 }
 
 impl Notes {
-    pub(super) fn new(succession: Succession) -> Self {
+    pub(super) fn new(succession: Succession, signers: Signers) -> Self {
         let owed = succession.ends().collect();
-        Self { succession, owed, chain: Chain::new(), last: 0, from: Some(i64::MIN), ahead: VecDeque::new() }
+        Self {
+            succession,
+            signers,
+            owed,
+            chain: Chain::new(),
+            last: 0,
+            from: Some(i64::MIN),
+            ahead: VecDeque::new(),
+        }
     }
 
     /// The good checkpoints up to this size, with their numbers.
@@ -53,7 +63,7 @@ impl Notes {
 
     /// Looks at all that are left; the chain over every one that is stored.
     pub(super) async fn rest(
-        mut self,
+        &mut self,
         snapshot: &mut Snapshot,
         report: &mut Report,
     ) -> Result<Chain, VerifyError> {
@@ -93,11 +103,14 @@ impl Notes {
         let size = u64::try_from(stored.size).unwrap_or(0);
         match self.succession.open_stored(&stored.note, size) {
             Err(e) => report.damaged(first, format!("{place}: {e}")),
-            Ok(signed) if size != signed.size || signed.chain.is_some() => {
+            Ok((signed, _)) if size != signed.size || signed.chain.is_some() => {
                 report.damaged(first, format!("{place}: its note is over {} entries", signed.size));
             }
-            Ok(signed) if signed.size <= self.last => report.damaged(first, format!("{place}: out of order")),
-            Ok(signed) => {
+            Ok((signed, _)) if signed.size <= self.last => {
+                report.damaged(first, format!("{place}: out of order"))
+            }
+            Ok((signed, key)) => {
+                self.signers.note(key);
                 self.last = signed.size;
                 self.owed.remove(&signed.size);
                 report.checkpoints += 1;

@@ -109,13 +109,30 @@ pub(super) async fn way(snapshot: &mut Snapshot, size: u64, seq: u64) -> Result<
     // Asked once to learn which hashes are needed, then again with these.
     let wanted = Wanted::default();
     let _ = seal::prove_inclusion(size, seq, &wanted);
+    let known = known(snapshot, wanted).await?;
+    Ok(known.and_then(|known| seal::prove_inclusion(size, seq, &known).ok()))
+}
+
+/// What proves that the log of the first size is the begin of that of the second; `None` where a hash is not there.
+pub(super) async fn consistency(
+    snapshot: &mut Snapshot,
+    size: u64,
+    whole: u64,
+) -> Result<Option<Proof>, VerifyError> {
+    let wanted = Wanted::default();
+    let _ = seal::prove_consistency(whole, size, &wanted);
+    let known = known(snapshot, wanted).await?;
+    Ok(known.and_then(|known| seal::prove_consistency(whole, size, &known).ok()))
+}
+
+async fn known(snapshot: &mut Snapshot, wanted: Wanted) -> Result<Option<Known>, VerifyError> {
     let mut known = HashMap::new();
     for index in wanted.0.into_inner() {
         let (level, n) = split_stored_hash_index(index);
         let Some(hash) = subtree(snapshot, u32::from(level), n).await? else { return Ok(None) };
         known.insert(index, hash);
     }
-    Ok(seal::prove_inclusion(size, seq, &Known(known)).ok())
+    Ok(Some(Known(known)))
 }
 
 /// What a read found; nothing where the database is damaged there.

@@ -30,8 +30,10 @@ pub struct Archived {
     pub time: String,
     /// The entry that says so, as JSON: by whom, and which file.
     pub told: Json,
-    /// Whether what stays here of these entries was checked: not, where the verification began behind the first of them.
+    /// Whether what stays here of these entries was checked: not, where the verification began behind them.
     pub checked: bool,
+    /// How many of them are still here as they were: the archive was cut short.
+    pub whole: u64,
 }
 
 impl Archived {
@@ -44,6 +46,7 @@ impl Archived {
             object.set(name, self.told.get(name).cloned());
         }
         object.set("checked", self.checked);
+        object.set("whole", self.whole);
         object
     }
 }

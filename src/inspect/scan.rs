@@ -187,7 +187,7 @@ impl<'a> Scan<'a> {
                 return Ok(false);
             }
         }
-        if let Err((first, what)) = self.archives.take(seq, text) {
+        if let Err((first, what)) = self.archives.take(seq, text, self.report) {
             self.bad(first, None, what);
             return Ok(false);
         }
@@ -287,6 +287,11 @@ impl<'a> Scan<'a> {
     /// Behind the last entry: is anything missing that was signed?
     async fn end(&mut self) -> Result<(), VerifyError> {
         let size = self.tree.size();
+        if let Some(mark) = self.marks.front() {
+            let line =
+                format!("the index of kinds: it has entry {}, which the walk did not come to", mark.seq);
+            self.report.damaged(0, line);
+        }
         // What was read ahead is over more entries than there are, and so would be all behind it. An empty log
         // has read nothing yet.
         self.notes.up_to(size, self.snapshot, self.report).await?;

@@ -8,7 +8,7 @@
 use super::archives;
 use super::indexes::{Agree, Indexes};
 use super::kept;
-use super::keys::{self, Keys};
+use super::keys::{self, Keys, Signers};
 use super::notes::Notes;
 use super::report::{Report, VerifyError, found};
 use super::scan::{Scan, Signed, id_of};
@@ -89,18 +89,21 @@ async fn prove(
     let mut report = Report::default();
     check_schema(&mut snapshot, &mut report).await?;
     let Keys { succession, marks } = keys::read(evidence, &mut snapshot, &mut report).await?;
-    let kept = kept::read(evidence, &succession, &mut snapshot, &mut report).await?;
-    let begin = kept::begin(evidence, &succession, &mut snapshot, &mut report).await?;
-    keys::check_before(&marks, &begin, &mut snapshot, &mut report).await?;
-    let (head, edge) = check_head(&mut snapshot, &succession, &mut report).await?;
-    let mut notes = Notes::new(succession);
+    let mut signers = Signers::default();
+    let kept = kept::read(evidence, &succession, &mut signers, &mut snapshot, &mut report).await?;
+    let trusted = kept::begin(evidence, &succession, &mut snapshot).await?;
+    keys::check_before(&marks, &trusted, &mut snapshot, &mut report).await?;
+    let (head, edge) = check_head(&mut snapshot, &succession, &mut signers, &mut report).await?;
+    let (archives, begin) = archives::read(&marks, trusted, &mut snapshot, &mut report).await?;
+    report.not_read = begin.size();
+    let mut notes = Notes::new(succession, signers);
     let known = kept.len();
-    let archives = archives::read(&marks, &begin, &mut report);
     let signed = Signed { head, edge, kept, marks, archives };
     let mut scan = Scan::new(&mut snapshot, &mut report, &mut notes, signed, begin);
     scan.indexes = indexes.as_deref_mut();
     let proven = scan.run(progress).await?;
     let chain = notes.rest(&mut snapshot, &mut report).await?;
+    notes.signers.check(evidence, &mut report);
     if let Some(expected) = head.and_then(|head| head.chain)
         && expected != chain
     {
@@ -152,6 +155,7 @@ async fn check_schema(snapshot: &mut Snapshot, report: &mut Report) -> Result<()
 async fn check_head(
     snapshot: &mut Snapshot,
     succession: &Succession,
+    signers: &mut Signers,
     report: &mut Report,
 ) -> Result<(Option<Checkpoint>, Option<Vec<u8>>), VerifyError> {
     let heads = found(snapshot.heads().await, "the head", report)?.unwrap_or_default();
@@ -160,7 +164,10 @@ async fn check_head(
         return Ok((None, None));
     };
     match succession.open_head(&head.note) {
-        Ok(signed) if signed.chain.is_some() => return Ok((Some(signed), Some(head.edge.clone()))),
+        Ok((signed, key)) if signed.chain.is_some() => {
+            signers.note(key);
+            return Ok((Some(signed), Some(head.edge.clone())));
+        }
         Ok(_) => report.problem("the head: another checkpoint stands in its place"),
         Err(e) => report.problem(format!("the head: {e}")),
     }

@@ -93,25 +93,28 @@ impl Succession {
         self.before.iter().map(|rotation| rotation.size)
     }
 
-    /// Checks a stored note over so many entries: signed by the key that was in use, alone.
+    /// Checks a stored note over so many entries: signed by the key that was in use, alone. With that key.
     ///
     /// # Errors
     /// Anything else.
-    pub fn open_stored(&self, note: &[u8], size: u64) -> Result<Checkpoint, NoteError> {
+    pub fn open_stored(&self, note: &[u8], size: u64) -> Result<(Checkpoint, &Verifier), NoteError> {
         let of_its_time = self.before.iter().find(|rotation| size <= rotation.size);
-        Checkpoint::open(note, of_its_time.map_or(&self.newest, |rotation| &rotation.old))
+        let key = of_its_time.map_or(&self.newest, |rotation| &rotation.old);
+        Checkpoint::open(note, key).map(|checkpoint| (checkpoint, key))
     }
 
     /// Checks the head: the newest key's, or where a rotation was begun and not finished, the old key's over exactly
-    /// the entries up to it.
+    /// the entries up to it. With that key.
     ///
     /// # Errors
     /// Anything else.
-    pub fn open_head(&self, note: &[u8]) -> Result<Checkpoint, NoteError> {
+    pub fn open_head(&self, note: &[u8]) -> Result<(Checkpoint, &Verifier), NoteError> {
         let newest = Checkpoint::open(note, &self.newest);
-        let (Err(NoteError::Signature), Some(last)) = (newest, self.before.last()) else { return newest };
+        let (Err(NoteError::Signature), Some(last)) = (newest, self.before.last()) else {
+            return newest.map(|checkpoint| (checkpoint, &self.newest));
+        };
         let old = Checkpoint::open(note, &last.old)?;
-        if old.size == last.size { Ok(old) } else { Err(NoteError::OutOfUse(old.size)) }
+        if old.size == last.size { Ok((old, &last.old)) } else { Err(NoteError::OutOfUse(old.size)) }
     }
 
     /// Checks a note that was kept elsewhere: others may have signed it too, and of the log's keys one that was in use
@@ -119,12 +122,12 @@ impl Succession {
     ///
     /// # Errors
     /// Anything else.
-    pub fn open_kept(&self, note: &[u8]) -> Result<Checkpoint, NoteError> {
+    pub fn open_kept(&self, note: &[u8]) -> Result<(Checkpoint, &Verifier), NoteError> {
         let (mut begin, mut result) = (0, Err(NoteError::Signature));
         for (key, end) in self.spans() {
             let end = end.unwrap_or(u64::MAX);
             match Checkpoint::open_cosigned(note, key) {
-                Ok(checkpoint) if (begin..=end).contains(&checkpoint.size) => return Ok(checkpoint),
+                Ok(checkpoint) if (begin..=end).contains(&checkpoint.size) => return Ok((checkpoint, key)),
                 Ok(checkpoint) => result = Err(NoteError::OutOfUse(checkpoint.size)),
                 Err(NoteError::Signature) => {}
                 Err(other) => return Err(other),

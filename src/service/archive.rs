@@ -5,12 +5,11 @@
 //! ```
 //!
 //! Cut short before the entry, nothing has changed but that there is a file. Cut short behind it, the record verifies
-//! with some texts still whole, and the next run ends it. Not here: the file (`archive`), the stubs' way into the
+//! with some texts still whole, and the next run ends it, given the file. Not here: the file (`archive`), the stubs' way into the
 //! tables (`store::put_stubs`).
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, BufWriter, Write as _};
-use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,8 +21,8 @@ use super::{keys, why};
 use crate::archive::{self, Header, Proven, Writer};
 use crate::clock::{Clock, Ids, rfc3339};
 use crate::config::Audit;
-use crate::entry::{self, Entry, Kind};
-use crate::inspect::archive_begin;
+use crate::entry::{Entry, Kind};
+use crate::inspect::{self, Archived, Evidence, subtree_roots};
 use crate::json::{Json, Object};
 use crate::seal::{Signer, TILE, Verifier};
 use crate::store::{Filter, Reader, Settings, Store, compact, put_stubs};
@@ -42,15 +41,15 @@ pub struct Wanted {
 /// What came of it.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Entries of an earlier run whose stubs were put in place by this one, if they were not yet.
-    pub earlier: Option<Range<u64>>,
     /// The archive, if there was anything to archive.
     pub archived: Option<Proven>,
+    /// The archive of an earlier run that was cut short, which this one ended; then nothing else was archived.
+    pub ended: Option<Proven>,
     /// What kept the archive from going as far as the time allowed, if anything did.
     pub held_back: Option<&'static str>,
 }
 
-/// Archives. `done` is told how many entries were gone through, first for the file and again for the stubs.
+/// Archives, or ends what an earlier run began. `done` is told how many entries were gone through, each a few times.
 ///
 /// # Errors
 /// What stands in the way. Nothing is lost, and the same call can be made again.
@@ -65,6 +64,7 @@ pub async fn archive(
         checkpoint_files: audit.checkpoint_files.clone(),
         append_timeout: audit.append_timeout,
     };
+    check_name(&wanted.file, [&audit.signing_key_file, &audit.fingerprint_key_file])?;
     archive_with(&settings, keys::signer(audit)?, wanted, clock, done).await
 }
 
@@ -75,7 +75,7 @@ async fn archive_with(
     clock: Arc<dyn Clock>,
     done: &mut (dyn FnMut(u64) + Send),
 ) -> Result<Outcome, String> {
-    check_target(&wanted.file)?;
+    check_name(&wanted.file, settings.checkpoint_files.iter().chain([&settings.database]))?;
     if !settings.database.try_exists().is_ok_and(|exists| exists) {
         return Err(format!("there is no record at `{}`", settings.database.display()));
     }
@@ -84,22 +84,49 @@ async fn archive_with(
     let store = Store::open(settings.clone(), signer, Arc::clone(&clock)).await.map_err(|e| why(&e))?;
     let written = write(&store, settings, &key, &wanted, &clock, done).await;
     store.close().await;
-    let (earlier, archived, held_back) = written?;
-    let now = archived.as_ref().map(|proven| proven.header.from()..proven.header.to());
-    for range in [&earlier, &now].into_iter().flatten() {
-        put_stubs(settings, range.clone(), done).await.map_err(|e| why(&e))?;
+    let Written { archived, begun, held_back, any } = written?;
+    if let Some(proven) = archived.as_ref().or(begun.as_ref()) {
+        // What is about to go from the record must be there, whatever happened since it was written.
+        let now = read_back(&wanted.file, &proven.keys)?;
+        if now != proven.of {
+            return Err(format!("`{}` does not hold what was written to it", wanted.file.display()));
+        }
+        let range = proven.of.header.from()..proven.of.header.to();
+        put_stubs(settings, range, done).await.map_err(|e| why(&e))?;
     }
-    if earlier.is_some() || archived.is_some() {
+    if any {
         compact(settings).await.map_err(|e| {
-            format!("the bodies were moved, but they may still be found in gaps of the database's file; run this again: {}", why(&e))
+            format!(
+                "the bodies were moved, but they may still be found in gaps of the database's file: {}; end what reads \
+                 the database, and run this again",
+                why(&e)
+            )
         })?;
     }
-    Ok(Outcome { earlier, archived, held_back })
+    Ok(Outcome {
+        archived: archived.map(|archived| archived.of),
+        ended: begun.map(|begun| begun.of),
+        held_back,
+    })
 }
 
-type Written = (Option<Range<u64>>, Option<Proven>, Option<&'static str>);
+/// An archive and the keys it was read with.
+struct Checked {
+    of: Proven,
+    keys: Vec<Verifier>,
+}
 
-/// Writes the file and the entry that says so.
+struct Written {
+    /// The archive that was written now.
+    archived: Option<Checked>,
+    /// The archive of an earlier run that was cut short.
+    begun: Option<Checked>,
+    held_back: Option<&'static str>,
+    /// Whether there is any archive.
+    any: bool,
+}
+
+/// Writes the file and the entry that says so, or finds the file of a run that was cut short.
 async fn write(
     store: &Store,
     settings: &Settings,
@@ -108,33 +135,67 @@ async fn write(
     clock: &Arc<dyn Clock>,
     done: &mut (dyn FnMut(u64) + Send),
 ) -> Result<Written, String> {
+    let newest = store.newest();
     let reader = Reader::open(&settings.database).await.map_err(|e| why(&e))?;
-    let earlier = last(&reader).await?;
-    let from = earlier.as_ref().map_or(0, |range| range.end);
-    let (end, held_back) = end(&reader, wanted.before, store.size()).await.map_err(|e| why(&e))?;
+    // What the record says of keys and archives is worth something only if it is whole.
+    let report = inspect::verify(&reader, &evidence(key), &mut |_| {}).await.map_err(|e| why(&e))?;
+    if !report.is_sound() {
+        return Err("the record is not as it was recorded; run `tunnelwarden audit verify`".to_owned());
+    }
+    let keys: Vec<Verifier> = report.keys.iter().filter_map(|(key, _)| Verifier::new(key).ok()).collect();
+    if let Some(begun) = report.archives.iter().find(|archive| archive.whole > 0) {
+        let of = read_begun(&wanted.file, begun, &keys)?;
+        let begun = Some(Checked { of, keys });
+        return Ok(Written { archived: None, begun, held_back: None, any: true });
+    }
+    check_target(&wanted.file)?;
+    let from = report.archives.last().map_or(0, |archive| archive.entries.end);
+    let (end, held_back) = end(&reader, wanted.before, newest.0).await.map_err(|e| why(&e))?;
     let checkpoint = reader.checkpoint_up_to(end).await.map_err(|e| why(&e))?;
     let Some((_, note)) = checkpoint.filter(|(size, _)| *size > from) else {
-        return Ok((earlier, None, held_back));
+        return Ok(Written { archived: None, begun: None, held_back, any: from > 0 });
     };
-    let begin = archive_begin(&reader, key, from).await.map_err(|e| why(&e))?;
-    let (roots, keys) =
-        begin.ok_or("the record has not the hashes before the archive; run `audit verify`")?;
+    let roots = subtree_roots(&reader, from).await.map_err(|e| why(&e))?;
+    let roots = roots.ok_or("the record has not the hashes before the archive; run `audit verify`")?;
     let header = Header::new(from, roots, &note, &keys).map_err(|e| why(&e))?;
     let proven = write_file(&reader, header, &keys, &wanted.file, done).await?;
+    // Whoever writes to the database meanwhile has no say in what is signed now: the log that the archive is of must be
+    // the one that this process signs.
+    let checkpoint = *proven.header.checkpoint();
+    if !inspect::is_begin_of(&reader, (checkpoint.size, checkpoint.root), newest)
+        .await
+        .map_err(|e| why(&e))?
+    {
+        return Err(
+            "the archive is of another log than the signed one; run `tunnelwarden audit verify`".to_owned()
+        );
+    }
     reader.close().await;
-    let entry = told(&proven, wanted, clock);
-    store.append(vec![entry]).await.map_err(|e| why(&e))?;
-    Ok((earlier, Some(proven), held_back))
+    store.append(vec![told(&proven, wanted, clock)]).await.map_err(|e| why(&e))?;
+    let archived = Some(Checked { of: proven, keys });
+    Ok(Written { archived, begun: None, held_back, any: true })
 }
 
-/// What the newest entry that tells of an archive says to be in it.
-async fn last(reader: &Reader) -> Result<Option<Range<u64>>, String> {
-    let Some(row) = reader.last_archived().await.map_err(|e| why(&e))? else { return Ok(None) };
-    let read = entry::read(row.entry.as_bytes()).ok();
-    let number = |name| read.as_ref().and_then(|entry| u64::try_from(entry.get(name)?.as_i64()?).ok());
-    let range = number("from").zip(number("to")).map(|(from, to)| from..to);
-    let told = range.ok_or_else(|| format!("entry {} tells of no archive; run `audit verify`", row.seq))?;
-    Ok(Some(told))
+fn evidence(key: &Verifier) -> Evidence {
+    let (other_keys, checkpoints) = (Vec::new(), Vec::new());
+    Evidence { key: key.clone(), other_keys, checkpoints, from: None, entries_only: true }
+}
+
+/// The archive of a run that was cut short, which must be given again.
+fn read_begun(file: &Path, begun: &Archived, keys: &[Verifier]) -> Result<Proven, String> {
+    let told = |pointer: &str| begun.told.pointer(pointer).and_then(Json::as_str);
+    let (name, sha256) = (told("/file/name").unwrap_or("?"), told("/file/sha256").unwrap_or("?"));
+    let wanted = format!(
+        "the archive of entries {} to {} was cut short: give it with --to, to end it; its name was `{name}`, its sha256 is \
+         {sha256}",
+        begun.entries.start,
+        begun.entries.end - 1
+    );
+    if !file.try_exists().is_ok_and(|exists| exists) {
+        return Err(wanted);
+    }
+    let proven = read_back(file, keys).map_err(|e| format!("{wanted}; `{}`: {e}", file.display()))?;
+    if proven.sha256 == sha256 { Ok(proven) } else { Err(wanted) }
 }
 
 /// Before which entry the archive must end, and what keeps it from a later one.
@@ -164,11 +225,25 @@ fn check_target(file: &Path) -> Result<(), String> {
     let shown = file.display();
     match file.try_exists() {
         Ok(false) => Ok(()),
-        Ok(true) => Err(format!(
-            "`{shown}` is there already; give another name, or take it away if no entry tells of it"
-        )),
+        Ok(true) => Err(format!("`{shown}` is there already; give another name")),
         Err(e) => Err(format!("`{shown}` can't be looked at: {e}")),
     }
+}
+
+/// Files beside the record's own, whose names begin with theirs, are not safe from it.
+fn check_name<'a>(file: &Path, own: impl IntoIterator<Item = &'a PathBuf>) -> Result<(), String> {
+    let folder = |path: &Path| {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        parent.canonicalize().unwrap_or_else(|_| parent.to_owned())
+    };
+    let name = |path: &Path| path.file_name().unwrap_or_default().as_encoded_bytes().to_owned();
+    let clash = own.into_iter().find(|own| folder(file) == folder(own) && name(file).starts_with(&name(own)));
+    clash.map_or(Ok(()), |own| {
+        let (file, own) = (file.display(), own.display());
+        Err(format!(
+            "`{file}` begins as `{own}` does, whose files the record makes and takes away; give another name"
+        ))
+    })
 }
 
 /// Writes the file beside its place, brings it to the disk, reads it back, and puts it in its place.
@@ -183,13 +258,31 @@ async fn write_file(
     partial.push(".partial");
     let partial = PathBuf::from(partial);
     let failed = |e: std::io::Error| format!("`{}` can't be written: {e}", partial.display());
-    match std::fs::remove_file(&partial) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(e)),
-        Ok(()) | Err(_) => {}
-    }
     let mut options = OpenOptions::new();
-    // What is in it is for its owner, as the database is.
-    let mut out = options.write(true).create_new(true).mode(0o600).open(&partial).map_err(failed)?;
+    // What is in it is for its owner, as the database is. One that is there already may be of a run that was cut short.
+    let out = options.write(true).create_new(true).mode(0o600).open(&partial).map_err(failed)?;
+    let result = write_partial(reader, header, keys, (&partial, out), done).await;
+    let placed = result.and_then(|proven| {
+        check_target(file)?;
+        std::fs::rename(&partial, file).map_err(failed)?;
+        Ok(proven)
+    });
+    if placed.is_err() {
+        // It has bodies, and is of no use.
+        let _ = std::fs::remove_file(&partial);
+    }
+    sync_folder(file)?;
+    placed
+}
+
+async fn write_partial(
+    reader: &Reader,
+    header: Header,
+    keys: &[Verifier],
+    (partial, mut out): (&Path, File),
+    done: &mut (dyn FnMut(u64) + Send),
+) -> Result<Proven, String> {
+    let failed = |e: std::io::Error| format!("`{}` can't be written: {e}", partial.display());
     let (from, to) = (header.from(), header.to());
     let mut writer = Writer::new(BufWriter::new(&mut out), header).map_err(|e| why(&e))?;
     let mut next = from;
@@ -209,14 +302,12 @@ async fn write_file(
     }
     let written = writer.finish().map_err(|e| why(&e))?;
     out.flush().and_then(|()| out.sync_all()).map_err(failed)?;
-    let read = read_back(&partial, keys)?;
-    if read != written {
-        return Err(format!("`{}` does not hold what was written to it", partial.display()));
+    let read = read_back(partial, keys)?;
+    if read == written {
+        Ok(read)
+    } else {
+        Err(format!("`{}` does not hold what was written to it", partial.display()))
     }
-    check_target(file)?;
-    std::fs::rename(&partial, file).map_err(failed)?;
-    sync_folder(file)?;
-    Ok(read)
 }
 
 fn read_back(file: &Path, keys: &[Verifier]) -> Result<Proven, String> {

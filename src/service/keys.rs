@@ -108,7 +108,7 @@ pub(super) fn next_file(signing_key_file: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-pub(super) fn exists(path: &Path) -> Result<bool, String> {
+fn exists(path: &Path) -> Result<bool, String> {
     path.try_exists().map_err(|e| format!("`{}`: {e}", path.display()))
 }
 

@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::keys::{exists, next_file, public_file, read_signer, write};
+use super::keys::{next_file, public_file, read_signer, write};
 use super::why;
 use crate::clock::{Clock, Ids};
 use crate::config::Audit;
@@ -17,7 +17,7 @@ use crate::entry::{Entry, Kind};
 use crate::json::Object;
 use crate::seal::{Signer, generate_key};
 use crate::secret::ExposeSecret as _;
-use crate::store::{self, Settings};
+use crate::store::{Rotation, Settings};
 
 /// What came of it.
 #[derive(Debug)]
@@ -36,25 +36,21 @@ pub struct Rotated {
 /// What stands in the way. Nothing is lost, and the same call goes on from there.
 pub async fn rotate_key(audit: &Audit, clock: Arc<dyn Clock>, operator: Object) -> Result<Rotated, String> {
     let file = &audit.signing_key_file;
+    check_file(file)?;
     let old = read_signer(file)?;
-    check_owner(file)?;
-    let next = next_file(file);
-    if !exists(&next)? {
-        let (secret, _) = generate_key(old.origin()).map_err(|e| e.to_string())?;
-        write(&next, secret.expose_secret(), 0o600, false)?;
-        sync_folder(file)?;
-    }
-    let new = read_signer(&next)?;
-    if new.origin() != old.origin() {
-        return Err(format!("`{}` is a key for another log; take it away", next.display()));
-    }
     let settings = Settings {
         database: audit.database.clone(),
         checkpoint_files: audit.checkpoint_files.clone(),
         append_timeout: audit.append_timeout,
     };
+    let rotation = Rotation::begin(settings).await.map_err(|e| why(&e))?;
+    let next = next_file(file);
+    let new = match named(&next, rotation.named(), &old)? {
+        Some(new) => new,
+        None => make_next(&next, &old)?,
+    };
     let entry = entry(&old, &new, clock, operator);
-    let size = store::rotate(&settings, &old, &new, entry).await.map_err(|e| why(&e))?;
+    let size = rotation.hand_over(&old, &new, entry).await.map_err(|e| why(&e))?;
     let public = public_file(file);
     let old_public = old_public_file(file, &old)?;
     write(&old_public, old.public_key(), 0o644, true)?;
@@ -62,6 +58,37 @@ pub async fn rotate_key(audit: &Audit, clock: Arc<dyn Clock>, operator: Object) 
     std::fs::rename(&next, file).map_err(|e| format!("`{}` can't be put in place: {e}", next.display()))?;
     sync_folder(file)?;
     Ok(Rotated { size, public, old_public })
+}
+
+/// The next key, if the log names it: an earlier call got as far as that. One that the log does not name may be known to
+/// whoever saw it lie there, and is not taken.
+fn named(next: &Path, named: Option<&str>, old: &Signer) -> Result<Option<Signer>, String> {
+    let Some(named) = named.filter(|named| *named != old.public_key()) else { return Ok(None) };
+    let missing = |why: &str| {
+        format!(
+            "the log names another key, which should lie in `{}`: {why}; put it back there",
+            next.display()
+        )
+    };
+    let signer = read_signer(next).map_err(|e| missing(&e))?;
+    if signer.public_key() == named { Ok(Some(signer)) } else { Err(missing("another one does")) }
+}
+
+/// Makes the next key, whole on the disk before anything is signed with it.
+fn make_next(next: &Path, old: &Signer) -> Result<Signer, String> {
+    let (secret, _) = generate_key(old.origin()).map_err(|e| e.to_string())?;
+    let mut new = next.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
+    let failed = |e: std::io::Error| format!("`{}` can't be put in place: {e}", new.display());
+    match std::fs::remove_file(&new) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(e)),
+        Ok(()) | Err(_) => {}
+    }
+    write(&new, secret.expose_secret(), 0o600, false)?;
+    std::fs::rename(&new, next).map_err(failed)?;
+    sync_folder(next)?;
+    read_signer(next)
 }
 
 fn entry(old: &Signer, new: &Signer, clock: Arc<dyn Clock>, operator: Object) -> String {
@@ -74,14 +101,17 @@ fn entry(old: &Signer, new: &Signer, clock: Arc<dyn Clock>, operator: Object) ->
     Entry { kind: Kind::KeyRotated, id, time, request_id: id, members }.into_json().to_string()
 }
 
-/// A key that another user makes is one that the service can't read.
-fn check_owner(file: &Path) -> Result<(), String> {
-    let about = std::fs::metadata(file).map_err(|e| format!("`{}`: {e}", file.display()))?;
-    let me = rustix::process::geteuid().as_raw();
-    if about.uid() == me {
+/// A key that another user makes is one that the service can't read, and where a link lies the old key would stay.
+fn check_file(file: &Path) -> Result<(), String> {
+    let shown = file.display();
+    let about = std::fs::symlink_metadata(file).map_err(|e| format!("`{shown}`: {e}"))?;
+    if about.is_symlink() {
+        return Err(format!("`{shown}` is a link: name the file itself in `audit.signing_key_file`"));
+    }
+    let (owner, me) = (about.uid(), rustix::process::geteuid().as_raw());
+    if owner == me {
         return Ok(());
     }
-    let (owner, shown) = (about.uid(), file.display());
     Err(format!("`{shown}` belongs to user {owner} and this is user {me}; run it as its owner"))
 }
 
@@ -99,3 +129,6 @@ pub(super) fn sync_folder(file: &Path) -> Result<(), String> {
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
     synced.map_err(|e| format!("`{}`: {e}", folder.display()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,23 +14,44 @@ use super::start::{Begin, check_history, read_checkpoint};
 use super::{Damage, OpenError, Settings, checkpoint_file};
 use crate::seal::{Signer, Verifier};
 
-/// Has the log signed by `new` from here on. `entry` is the text of the `key_rotated` entry, which is stored unless an
-/// earlier call got as far as that. Returns how many entries there are up to it.
-///
-/// # Errors
-/// The log is in use, does not agree with its head, is signed by neither key, or can't be written.
-pub async fn rotate(
-    settings: &Settings,
-    old: &Signer,
-    new: &Signer,
-    entry: String,
-) -> Result<u64, OpenError> {
-    let _lock = Lock::take(&settings.database)?;
-    let mut backend = Sqlite::new(settings.database.clone(), settings.append_timeout / 2);
-    backend.prepare().await?;
-    let result = hand_over(&mut backend, settings, old, new, entry).await;
-    backend.close().await;
-    result
+/// A log that nobody else writes, whose key is to be replaced.
+#[derive(Debug)]
+pub struct Rotation {
+    settings: Settings,
+    backend: Sqlite,
+    named: Option<String>,
+    _lock: Lock,
+}
+
+impl Rotation {
+    /// Takes the lock, and looks which key the log names.
+    ///
+    /// # Errors
+    /// The log is in use, or can't be read.
+    pub async fn begin(settings: Settings) -> Result<Self, OpenError> {
+        let lock = Lock::take(&settings.database)?;
+        let mut backend = Sqlite::new(settings.database.clone(), settings.append_timeout / 2);
+        backend.prepare().await?;
+        let stored = backend.load().await.map_err(|fault| Begin::Fault(fault).of(&settings.database))?;
+        Ok(Self { settings, backend, named: stored.rotated_to, _lock: lock })
+    }
+
+    /// The public key that the log's last change of key names.
+    #[must_use]
+    pub fn named(&self) -> Option<&str> {
+        self.named.as_deref()
+    }
+
+    /// Has the log signed by `new` from here on. `entry` is the text of the `key_rotated` entry, which is stored unless an
+    /// earlier call got as far as that. Returns how many entries there are up to it.
+    ///
+    /// # Errors
+    /// The log does not agree with its head, is signed by neither key, or can't be written.
+    pub async fn hand_over(mut self, old: &Signer, new: &Signer, entry: String) -> Result<u64, OpenError> {
+        let result = hand_over(&mut self.backend, &self.settings, old, new, entry).await;
+        self.backend.close().await;
+        result
+    }
 }
 
 async fn hand_over(

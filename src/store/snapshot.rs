@@ -26,8 +26,11 @@ const SHORT: usize = 32 << 10;
 /// Bytes of a hash.
 const HASH: usize = 32;
 
-/// Changes of key and archives that are read: one a day for ten years.
-const MAX_MARKS: i64 = 4096;
+/// Changes of key and archives that are read: one an hour for seven years.
+const MAX_MARKS: i64 = 65_536;
+
+/// Bytes of an entry that tells of one: its longest are a file's name and a user's.
+const MARK: u64 = 8 << 10;
 
 pub(super) const MARKS: &str = "
     SELECT seq, CAST(leaf AS BLOB), CASE WHEN octet_length(entry) <= ?1 THEN CAST(entry AS BLOB) END
@@ -209,7 +212,7 @@ impl Snapshot {
     /// # Errors
     /// They can't be read.
     pub async fn marks(&mut self) -> Result<Vec<RawEntry>, sqlx::Error> {
-        let query = sqlx::query(MARKS).bind(narrow(SHORT as u64)?).bind(MAX_MARKS);
+        let query = sqlx::query(MARKS).bind(narrow(MARK)?).bind(MAX_MARKS);
         read_entries(&query.fetch_all(&mut self.connection).await?)
     }
 

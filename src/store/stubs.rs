@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 use super::fault::classify;
 use super::lock::Lock;
 use super::sqlite::{narrow, options, unsigned};
-use super::{Damage, OpenError, Settings, schema};
+use super::{Damage, OpenError, Settings, StoreError, schema};
 use crate::archive::{is_stub, stub};
 use crate::seal::leaf_hash;
 
@@ -75,25 +75,30 @@ async fn connect(settings: &Settings) -> Result<SqliteConnection, sqlx::Error> {
 /// before in the gaps of pages.
 ///
 /// # Errors
-/// The log is in use, or there is no room for a second one beside it.
+/// The log is in use, somebody reads it, or there is no room for a second one beside it.
 pub async fn compact(settings: &Settings) -> Result<(), OpenError> {
     let _lock = Lock::take(&settings.database)?;
-    let written = async {
-        let mut connection = connect(settings).await?;
-        // Where the second one is put together: in memory it may not fit, and it stays in the folder of the first.
-        let folder = settings.database.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new(".")).display().to_string().replace('\'', "''");
-        let place = format!("PRAGMA temp_store = FILE; PRAGMA temp_store_directory = '{folder}'");
-        sqlx::raw_sql(AssertSqlSafe(place)).execute(&mut connection).await?;
-        sqlx::query("VACUUM").execute(&mut connection).await?;
-        // The log of the database has pages as they were before.
-        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await?;
-        connection.close().await
+    let fault = match rewrite(settings).await {
+        Ok(true) => return Ok(()),
+        Ok(false) => StoreError::Locked,
+        Err(e) => classify(&e),
     };
-    written.await.map_err(|e: sqlx::Error| {
-        let path = settings.database.display().to_string();
-        OpenError::Unusable { path, fault: classify(&e) }
-    })
+    Err(OpenError::Unusable { path: settings.database.display().to_string(), fault })
+}
+
+/// Whether the database's own log is gone, too, which has pages as they were before.
+async fn rewrite(settings: &Settings) -> Result<bool, sqlx::Error> {
+    let mut connection = connect(settings).await?;
+    // Where the second one is put together: in memory it may not fit, and it stays in the folder of the first.
+    let folder = settings.database.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new(".")).display().to_string().replace('\'', "''");
+    let place = format!("PRAGMA temp_store = FILE; PRAGMA temp_store_directory = '{folder}'");
+    sqlx::raw_sql(AssertSqlSafe(place)).execute(&mut connection).await?;
+    sqlx::query("VACUUM").execute(&mut connection).await?;
+    let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut connection).await?;
+    let is_busy: i64 = row.try_get(0)?;
+    connection.close().await?;
+    Ok(is_busy == 0)
 }
 
 type Stored = (u64, Vec<u8>, String);

@@ -56,6 +56,12 @@ fn tell(done: &Outcome, archive: &Archive, out: &mut (dyn Write + Send)) -> Resu
                 proven.sha256
             )?;
         }
+        None if done.ended.is_some() => {
+            writeln!(
+                out,
+                "ended: an archive that was cut short; run it again, with another name, for what came since"
+            )?;
+        }
         None => writeln!(out, "nothing to archive before that time")?,
     }
     if let Some(by) = done.held_back {

@@ -9,7 +9,7 @@ use crate::archive;
 use crate::cli::{Env, Exit, Stop};
 use crate::inspect::{self, Archived, Bad, Evidence, Kept, Report, VerifyError, plain};
 use crate::json::{Json, Object};
-use crate::seal::{EntryProof, EntryProofError, NoteError, Verifier};
+use crate::seal::{Checkpoint, EntryProof, EntryProofError, NoteError, Verifier};
 
 /// Bytes of a checkpoint that are read: with many cosignatures it has a few KiB.
 const MAX_CHECKPOINT: u64 = 64 << 10;
@@ -112,10 +112,11 @@ fn entry(file: &Path, keys: &[Verifier], json: bool, out: &mut dyn Write) -> Res
                 .map_err(|e| Stop::failed(format_args!("the proven entry can't be read: {e}")))?;
             writeln!(
                 out,
-                "good: entry {} stands in the log of `{}`, under a checkpoint over {} entries",
+                "good: entry {} stands in the log of `{}`, under a checkpoint over {} entries by the key {}",
                 proof.index,
                 plain(key.origin()),
-                checkpoint.size
+                checkpoint.size,
+                key.id()
             )?;
             write!(out, "{}", inspect::pretty(&entry))?;
             writeln!(out)?;
@@ -150,9 +151,12 @@ fn archive(file: &Path, keys: &[Verifier], json: bool, out: &mut dyn Write) -> R
         }
     };
     let (from, to) = (proven.header.from(), proven.header.to());
+    let signed = |key: &&Verifier| Checkpoint::open_cosigned(proven.header.note().as_bytes(), key).is_ok();
+    let key = keys.iter().find(signed).map_or_else(String::new, Verifier::id);
     if json {
         let mut object = Object::new();
         object.set("origin", proven.header.origin());
+        object.set("key_id", key);
         object.set("from", from);
         object.set("to", to);
         object.set("root", proven.header.checkpoint().root.to_string());
@@ -162,8 +166,8 @@ fn archive(file: &Path, keys: &[Verifier], json: bool, out: &mut dyn Write) -> R
     } else {
         writeln!(
             out,
-            "good: entries {from} to {} of `{}` are as they were recorded, under a checkpoint over {to} entries\n\
-             sha256 {}",
+            "good: entries {from} to {} of `{}` are as they were recorded, under a checkpoint over {to} \
+             entries by the key {key}\nsha256 {}",
             to - 1,
             plain(proven.header.origin()),
             proven.sha256
@@ -271,7 +275,11 @@ fn archive_line(archived: &Archived) -> String {
     let text = |pointer: &str| archived.told.pointer(pointer).and_then(Json::as_str);
     let uid = archived.told.pointer("/operator/uid").and_then(Json::as_i64);
     let user = text("/operator/user").map_or_else(String::new, |user| format!(" ({user})"));
-    let checked = if archived.checked { "" } else { "; what stays of them here was not checked" };
+    let checked = match archived.whole {
+        _ if !archived.checked => "; what stays of them here was not checked".to_owned(),
+        0 => String::new(),
+        whole => format!("; {whole} of them are still here, as it was cut short: run `audit archive` again"),
+    };
     format!(
         "of the entries {} to {} the bodies were archived at {} by user {}{user} into `{}`, sha256 {}{checked}",
         archived.entries.start,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::seal::{Chain, Checkpoint, EntryProof, Tree, Verifier};
-use crate::store::rotate;
+use crate::store::Rotation;
 
 /// Entries that each key signs before the next one comes.
 const EACH: u64 = 300;
@@ -49,7 +49,8 @@ impl Rotated {
             }
             if let Some(next) = log.signers.get(usize::try_from(key + 1).unwrap()) {
                 let entry = rotation(end(key), &signer, next);
-                let size = rotate(&log.settings("log.db"), &signer, next, entry).await.unwrap();
+                let handed = Rotation::begin(log.settings("log.db")).await.unwrap();
+                let size = handed.hand_over(&signer, next, entry).await.unwrap();
                 assert_eq!(size, end(key) + 1);
             }
         }
@@ -239,6 +240,24 @@ async fn a_log_that_a_stolen_key_goes_on_with_from_before_is_another_one() {
     // With the old key alone nothing tells, but a checkpoint that was kept.
     assert!(log.is_sound("before.db", &[0]).await);
     assert!(!log.find("before.db", &[0], &[1], None).await.is_sound());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_only_names_a_key_is_not_one_that_it_signed() {
+    let log = Rotated::make().await;
+    let clock = ManualClock::at(jiff::Timestamp::from_second(1_790_000_000).unwrap());
+    let settings = Settings { checkpoint_files: Vec::new(), ..log.settings("forged.db") };
+    // The first key's thief writes a log of their own, and has it end with the newest key's name.
+    let store = Store::open(settings, Arc::clone(&log.signers[0]), clock).await.unwrap();
+    store.append((5000..5100).map(entry).collect()).await.unwrap();
+    store.append(vec![rotation(5100, &log.signers[0], &log.signers[2])]).await.unwrap();
+    store.close().await;
+    assert!(log.is_sound("forged.db", &[0]).await);
+    for keys in [&[2][..], &[2, 0], &[0, 2]] {
+        let report = log.find("forged.db", keys, &[], None).await;
+        let says = format!("the keys: nothing of this log is signed by the key {}", log.key(2).id());
+        assert_eq!(report.problems, [says], "{keys:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,6 @@
 //! A record before, within and after an archive: what verifies, what is found, and what is gone.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -10,6 +11,8 @@ use crate::clock::ManualClock;
 use crate::inspect::{self, Evidence, Kept, ProveError, Report};
 use crate::seal::{Signer, generate_key, leaf_hash};
 use crate::secret::ExposeSecret as _;
+
+mod attacks;
 
 /// Two full tiles and an unfinished one.
 const ENTRIES: u64 = 700;
@@ -240,7 +243,8 @@ async fn an_archive_that_was_cut_short_verifies_and_is_ended_by_the_next() {
     let wanted = bench.wanted(100_000, "all.gz");
     let written = write(&store, &settings, &key, &wanted, &clock, &mut |_| {}).await.unwrap();
     store.close().await;
-    let range = written.1.map(|proven| proven.header.from()..proven.header.to()).unwrap();
+    let archived = written.archived.unwrap().of;
+    let range = archived.header.from()..archived.header.to();
     // The entry stands, and no text was replaced; then some.
     assert!(bench.find("log.db", None).await.is_sound());
     assert_eq!(bench.texts().await[..ENTRIES as usize], (0..ENTRIES).map(entry).collect::<Vec<_>>());
@@ -253,12 +257,21 @@ async fn an_archive_that_was_cut_short_verifies_and_is_ended_by_the_next() {
             .await;
         assert_eq!(bench.find(copy, None).await.first_bad.unwrap().seq, 400);
     }
-    let outcome = bench.archive(100_000, "next.gz").await.unwrap();
-    assert!(outcome.archived.is_none() && outcome.earlier == Some(range.clone()));
-    assert!(!bench.path("next.gz").exists());
+    assert!(bench.find("log.db", None).await.archives[0].whole > 0);
+    // Without its file nothing more goes; with it, only this.
+    let told = bench.archive(100_000, "next.gz").await.unwrap_err();
+    assert!(told.contains("was cut short") && told.contains("all.gz"), "{told}");
+    std::fs::rename(bench.path("all.gz"), bench.path("away.gz")).unwrap();
+    assert!(bench.archive(100_000, "all.gz").await.unwrap_err().contains("was cut short"));
+    std::fs::write(bench.path("all.gz"), "a letter").unwrap();
+    assert!(bench.archive(100_000, "all.gz").await.unwrap_err().contains("was cut short"));
+    assert!(bench.has_bodies());
+    let outcome = bench.archive(100_000, "away.gz").await.unwrap();
+    assert!(outcome.archived.is_none() && outcome.ended == Some(archived));
     let stored = bench.texts().await;
-    assert!(stored.iter().take(range.end as usize).all(|text| !text.contains(BODY)));
-    assert!(bench.find("log.db", None).await.is_sound());
+    assert!(stored.iter().take(usize::try_from(range.end).unwrap()).all(|text| !text.contains(BODY)));
+    let report = bench.find("log.db", None).await;
+    assert!(report.is_sound() && report.archives[0].whole == 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -275,9 +288,19 @@ async fn a_verification_that_begins_behind_within_or_before_an_archive_is_as_goo
         let checkpoint = crate::seal::Checkpoint { size, root: tree.root(), chain: None };
         let note = checkpoint.sign(&bench.signer).unwrap().into_bytes();
         let from = Kept { name: format!("file {size}"), note };
-        let report = bench.find("log.db", Some(from)).await;
-        assert!(report.is_sound() && report.not_read == size, "{size}: {report:?}");
-        assert!(!report.archives[0].checked, "{size}");
+        let report = bench.find("log.db", Some(from.clone())).await;
+        // Within it, all of what stays of its entries is read.
+        let within = size < range.end;
+        let not_read = if within { 0 } else { size };
+        assert!(report.is_sound() && report.not_read == not_read, "{size}: {report:?}");
+        assert_eq!(report.archives[0].checked, within, "{size}");
+        for n in [10, 400, 600] {
+            let change =
+                format!("UPDATE entries SET entry = replace(entry, 's{n}\"', 'x\"') WHERE seq = {n}");
+            let copy = bench.tampered(&change).await;
+            let report = bench.find(copy, Some(from.clone())).await;
+            assert_eq!(report.is_sound(), n < not_read, "{size} {n}: {report:?}");
+        }
     }
 }
 
@@ -325,7 +348,7 @@ async fn where_the_file_cannot_be_or_the_record_is_damaged_nothing_is_moved() {
         .await;
     std::fs::rename(bench.path(copy), bench.path("log.db")).unwrap();
     let told = bench.archive(100_000, "all.gz").await.unwrap_err();
-    assert!(told.contains("don't make the root"), "{told}");
+    assert!(told.contains("is not as it was recorded"), "{told}");
     assert!(!bench.path("all.gz").exists());
     assert_eq!(bench.texts().await.len(), ENTRIES as usize);
     // Changed alone: it is not in the archive as it was recorded either.

@@ -82,7 +82,8 @@ impl Bench {
     }
 
     async fn rotate(&self) -> Result<u64, OpenError> {
-        rotate(&self.settings(), &self.old, &self.new, self.rotation()).await
+        let rotation = Rotation::begin(self.settings()).await?;
+        rotation.hand_over(&self.old, &self.new, self.rotation()).await
     }
 }
 
