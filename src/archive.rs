@@ -21,7 +21,7 @@ use std::fmt::{Display, Formatter};
 
 pub use header::Header;
 pub use read::Reader;
-pub use stub::{StubError, is_stub, stub};
+pub use stub::{Stays, StubError, is_stub, stays, stub};
 pub use write::Writer;
 
 use crate::seal::{Hash, NoteError};

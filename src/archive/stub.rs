@@ -40,12 +40,23 @@ pub enum StubError {
     Archived,
 }
 
-/// What stays of an entry. One that has nothing that goes is its own stub, and so is a stub.
+/// What an entry's text is, and what stays of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stays {
+    /// It has nothing that goes: all of it stays.
+    All,
+    /// It is what stayed of an entry.
+    Stub,
+    /// This stays.
+    Less(String),
+}
+
+/// Tells what stays of an entry.
 ///
 /// # Errors
 /// It is no entry and no stub.
-pub fn stub(text: &str) -> Result<Cow<'_, str>, StubError> {
-    let Json::Object(mut entry) = entry::parse(text.as_bytes())? else { return Ok(Cow::Borrowed(text)) };
+pub fn stays(text: &str) -> Result<Stays, StubError> {
+    let Json::Object(mut entry) = entry::parse(text.as_bytes())? else { return Ok(Stays::All) };
     let mut gone = Vec::new();
     for (member, inner, name) in PARTS {
         let lost = match inner {
@@ -57,23 +68,33 @@ pub fn stub(text: &str) -> Result<Cow<'_, str>, StubError> {
         gone.extend(lost.then(|| Json::from(name)));
     }
     match (entry.get(ARCHIVED), gone.is_empty()) {
-        (None, true) => Ok(Cow::Borrowed(text)),
+        (None, true) => Ok(Stays::All),
         (None, false) => {
             entry.set(ARCHIVED, Object::from_iter([("parts", Json::Array(gone))]));
             let stub = Json::Object(entry).to_text();
             // That something is gone can take more room than it took.
-            Ok(if stub.len() > MAX_ENTRY { Cow::Borrowed(text) } else { Cow::Owned(stub) })
+            Ok(if stub.len() > MAX_ENTRY { Stays::All } else { Stays::Less(stub) })
         }
-        (Some(said), true) if is_archived(said) => Ok(Cow::Borrowed(text)),
+        (Some(said), true) if is_archived(said) => Ok(Stays::Stub),
         (Some(_), _) => Err(StubError::Archived),
     }
 }
 
-/// Whether a text is what stays of an entry of which something is gone.
+/// The text that stays of an entry. One that has nothing that goes is its own stub, and so is a stub.
+///
+/// # Errors
+/// It is no entry and no stub.
+pub fn stub(text: &str) -> Result<Cow<'_, str>, StubError> {
+    Ok(match stays(text)? {
+        Stays::All | Stays::Stub => Cow::Borrowed(text),
+        Stays::Less(stub) => Cow::Owned(stub),
+    })
+}
+
+/// Whether a text is what stayed of an entry of which something is gone.
 #[must_use]
 pub fn is_stub(text: &str) -> bool {
-    let says = || entry::parse(text.as_bytes()).is_ok_and(|entry| entry.get(ARCHIVED).is_some());
-    stub(text).is_ok_and(|stub| stub == text) && says()
+    stays(text) == Ok(Stays::Stub)
 }
 
 /// Whether a member `archived` is written as here.

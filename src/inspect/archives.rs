@@ -10,7 +10,7 @@ use std::ops::Range;
 use super::kept::tree_at;
 use super::keys::of_kind;
 use super::report::{Archived, Report, VerifyError};
-use crate::archive::{StubError, is_stub, stub};
+use crate::archive::{Stays, StubError, stays};
 use crate::entry::Kind;
 use crate::json::Json;
 use crate::seal::{Edge, Hash, Tree, leaf_hash};
@@ -77,28 +77,36 @@ fn archive(seq: u64, entry: &Json) -> Option<Archive> {
 }
 
 impl Archives {
-    /// Whether a text is what may stay of the entry in this place.
-    pub(super) fn have(&self, seq: u64, text: &[u8]) -> bool {
-        let here = self.ahead.front().is_some_and(|archive| archive.entries.contains(&seq));
-        here && std::str::from_utf8(text).is_ok_and(is_stub)
+    /// Whether the entry in this place may have another text than the one that was recorded.
+    pub(super) fn have(&self, seq: u64) -> bool {
+        self.ahead.front().is_some_and(|archive| archive.entries.contains(&seq))
     }
 
-    /// Takes in what stays of the entry, if it was archived. Once all of an archive's entries were seen, what is wrong with
-    /// them, and the first of them.
-    pub(super) fn take(&mut self, seq: u64, text: &[u8], report: &mut Report) -> Result<(), (u64, String)> {
-        let Some(archive) = self.ahead.front() else { return Ok(()) };
-        if !archive.entries.contains(&seq) {
+    /// Takes in what stays of the entry, if it was archived; its text has its leaf hash or not. Once all of an archive's
+    /// entries were seen, what is wrong with them, and the first of them.
+    pub(super) fn take(
+        &mut self,
+        seq: u64,
+        (text, is_whole): (&[u8], bool),
+        report: &mut Report,
+    ) -> Result<(), (u64, String)> {
+        let Some(archive) = self.ahead.front().filter(|archive| archive.entries.contains(&seq)) else {
             return Ok(());
-        }
-        let read = std::str::from_utf8(text).map_err(|_| StubError::Utf8).and_then(stub);
-        let stays = read.map_err(|e| (seq, e.to_string()))?;
-        if stays.as_bytes() != text
-            && let Some(told) = report.archives.iter_mut().find(|told| told.entries == archive.entries)
-        {
-            told.whole += 1;
-        }
-        let stubs = self.stubs.get_or_insert_default();
-        stubs.push(leaf_hash(stays.as_bytes()));
+        };
+        let read = std::str::from_utf8(text).map_err(|_| StubError::Utf8).and_then(stays);
+        let leaf = match read.map_err(|e| (seq, e.to_string()))? {
+            Stays::All | Stays::Less(_) if !is_whole => {
+                return Err((seq, "its text does not have the hash that is stored beside it".to_owned()));
+            }
+            Stays::All | Stays::Stub => leaf_hash(text),
+            Stays::Less(stub) => {
+                if let Some(told) = report.archives.iter_mut().find(|told| told.entries == archive.entries) {
+                    told.whole += 1;
+                }
+                leaf_hash(stub.as_bytes())
+            }
+        };
+        self.stubs.get_or_insert_default().push(leaf);
         if seq + 1 < archive.entries.end {
             return Ok(());
         }

@@ -155,7 +155,7 @@ impl<'a> Scan<'a> {
             self.bad(seq, id(), format!("it has more than {MAX_ENTRY} characters"));
             return Ok(false);
         };
-        let Some(leaf) = self.leaf(seq, stored, text) else {
+        let Some((leaf, is_whole)) = self.leaf(seq, stored, text) else {
             self.bad(seq, id(), "its text does not have the hash that is stored beside it");
             return Ok(false);
         };
@@ -176,7 +176,7 @@ impl<'a> Scan<'a> {
         };
         match check_form(text, &mut note) {
             // What stays of an archived entry proves nothing of others: it is in the tree by its leaf alone.
-            Ok(kind) if !self.is_known(kind, stored) || is_mark(kind) && seal::leaf_hash(text) != leaf => {
+            Ok(kind) if !self.is_known(kind, stored) || is_mark(kind) && !is_whole => {
                 let what = "it tells how others are to be checked, and its index has another one for it";
                 self.bad(seq, id(), what);
                 return Ok(false);
@@ -187,7 +187,7 @@ impl<'a> Scan<'a> {
                 return Ok(false);
             }
         }
-        if let Err((first, what)) = self.archives.take(seq, text, self.report) {
+        if let Err((first, what)) = self.archives.take(seq, (text, is_whole), self.report) {
             self.bad(first, None, what);
             return Ok(false);
         }
@@ -197,13 +197,14 @@ impl<'a> Scan<'a> {
         if self.is_between_roots() { Ok(true) } else { self.check_roots().await }
     }
 
-    /// The entry's hash: its text's, or where that is what stays of an archived entry, the one beside it.
-    fn leaf(&self, seq: u64, stored: &RawEntry, text: &[u8]) -> Option<Hash> {
+    /// The entry's hash, and whether it is its text's. Where something of it may be in an archive, the one beside it is
+    /// taken, and what stays of the text is looked at later.
+    fn leaf(&self, seq: u64, stored: &RawEntry, text: &[u8]) -> Option<(Hash, bool)> {
         let leaf = seal::leaf_hash(text);
         if *stored.leaf == leaf.0 {
-            return Some(leaf);
+            return Some((leaf, true));
         }
-        seal::hash_from(&stored.leaf).filter(|_| self.archives.have(seq, text))
+        seal::hash_from(&stored.leaf).filter(|_| self.archives.have(seq)).map(|leaf| (leaf, false))
     }
 
     /// Whether the index of entries that tell how others are to be checked told the truth of this one.

@@ -14,7 +14,7 @@ use super::fault::classify;
 use super::lock::Lock;
 use super::sqlite::{narrow, options, unsigned};
 use super::{Damage, OpenError, Settings, StoreError, schema};
-use crate::archive::{is_stub, stub};
+use crate::archive::{Stays, stays};
 use crate::seal::leaf_hash;
 
 /// Bytes of entries that are changed in one transaction, at least: with the largest entry it is a little more.
@@ -47,16 +47,13 @@ pub async fn put_stubs(
         let last = *last;
         let mut stubs = Vec::new();
         for (seq, leaf, text) in piece {
-            if leaf_hash(text.as_bytes()).0.as_slice() != leaf {
+            let is_whole = leaf_hash(text.as_bytes()).0.as_slice() == leaf;
+            match stays(&text) {
+                Ok(Stays::Less(stub)) if is_whole => stubs.push((seq, stub)),
+                Ok(Stays::All) if is_whole => {}
                 // What stays of an entry has another hash; anything else that has was not recorded.
-                if !is_stub(&text) {
-                    return Err(OpenError::Disagrees(Damage::Entry(seq)));
-                }
-            } else {
-                let left = stub(&text).map_err(|_| OpenError::Disagrees(Damage::Entry(seq)))?;
-                if left != text {
-                    stubs.push((seq, left.into_owned()));
-                }
+                Ok(Stays::Stub) if !is_whole => {}
+                Ok(_) | Err(_) => return Err(OpenError::Disagrees(Damage::Entry(seq))),
             }
         }
         put(&mut connection, &stubs).await.map_err(failed)?;
