@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use http::Method;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 
 use crate::harness::{Wishes, World, tunnel_body};
 
@@ -173,4 +175,92 @@ async fn an_archive_that_is_killed_anywhere_loses_nothing() {
         std::fs::remove_file(world.dir.path().join("checkpoint.txt")).ok();
     }
     eprintln!("{archived} of {KILLS} were killed behind the entry");
+}
+
+/// The files of all public keys that the record had, oldest first: by when each was made.
+fn public_keys(world: &World) -> Vec<String> {
+    let names = std::fs::read_dir(world.dir.path()).unwrap().map(|file| file.unwrap().path());
+    let mut keys: Vec<_> = names
+        .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("audit-signing.key."))
+        .map(|path| (std::fs::metadata(&path).unwrap().modified().unwrap(), path.display().to_string()))
+        .filter(|(_, path)| path.ends_with(".pub"))
+        .collect();
+    keys.sort();
+    keys.into_iter().map(|(_, path)| path).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_of_key_and_archives_in_between_change_nothing_in_what_verifies() {
+    let mut world = World::with(Wishes { unlimited: true, ..Wishes::default() }).await;
+    let path = |world: &World, name: &str| world.dir.path().join(name).display().to_string();
+    let (mut proofs, mut archives, mut ids) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..2u8 {
+        play(&world, 1 + 4 * round).await;
+        fill(&world).await;
+        world.stop().await;
+        let written = world.entries().await;
+        let made = written.iter().rfind(|entry| {
+            entry.json.pointer("/request/body/customer_endpoint").is_some()
+                && entry.text("/operation") == "create"
+        });
+        ids.push(made.unwrap().text("/id"));
+        let proof = path(&world, &format!("{round}.proof"));
+        let (exit, told) = audit(&world, &["prove", ids.last().unwrap(), "--to", &proof]);
+        assert_eq!(exit, 0, "{told}");
+        proofs.push(proof);
+        // Between the proof and the archive, and so that the archive ends in the time of the key before.
+        let rotated = world.program(&["keys", "rotate", "--config", &world.config()]);
+        assert!(rotated.status.success(), "{}", String::from_utf8_lossy(&rotated.stderr));
+        let archive = path(&world, &format!("{round}.gz"));
+        let (exit, told) = audit(&world, &["archive", "--before", "0s", "--to", &archive]);
+        assert!(exit == 0 && told.starts_with("archived"), "{told}");
+        archives.push(archive);
+        world.launch().await;
+    }
+    world.stop().await;
+    let keys = public_keys(&world);
+    assert_eq!(keys.len(), 3, "{keys:?}");
+    let database = world.database().display().to_string();
+    let verify = |args: &[&str]| world.program(&[&["audit", "verify"], args].concat()).status.code();
+    for key in &keys {
+        assert_eq!(verify(&["--database", &database, "--public-key", key]), Some(0), "{key}");
+    }
+    assert_eq!(verify(&["--config", &world.config()]), Some(0));
+    for (round, key) in keys.iter().take(2).enumerate() {
+        assert_eq!(verify(&[&proofs[round], "--public-key", key]), Some(0), "{round}");
+        assert_eq!(verify(&[&archives[round], "--public-key", key]), Some(0), "{round}");
+        // And anew, by the newest key, out of the archive.
+        let anew = path(&world, "anew.proof");
+        let with = ["--public-key", &keys[2], "--public-key", key, "--archive", &archives[round]];
+        let asked = ["audit", "prove", &ids[round], "--database", &database, "--to", &anew];
+        let proven = world.program(&[&asked[..], &with[..]].concat());
+        assert!(proven.status.success(), "{round}: {}", String::from_utf8_lossy(&proven.stderr));
+        assert_eq!(verify(&[&anew, "--public-key", &keys[2]]), Some(0), "{round}");
+        assert_eq!(verify(&[&anew, "--public-key", key]), Some(3), "{round}");
+    }
+    // An entry is changed in a copy: one of which parts are archived, and one that is whole.
+    let copy = path(&world, "copy.db");
+    let whole = world.entries().await.into_iter().rfind(|entry| entry.text("/operation") == "list").unwrap();
+    for id in [&ids[0], &whole.text("/id")] {
+        std::fs::copy(&database, &copy).unwrap();
+        let change = format!(
+            "DROP TRIGGER entries_no_update;
+             UPDATE entries SET entry = replace(entry, 'operator', 'somebody') WHERE id = '{id}';
+             UPDATE entries SET entry = replace(entry, 'viewer', 'somebody') WHERE id = '{id}'"
+        );
+        let mut connection = SqliteConnectOptions::new().filename(&copy).connect().await.unwrap();
+        let guard = "SELECT sql FROM sqlite_schema WHERE name = 'entries_no_update'";
+        let guard: String = sqlx::query_scalar(guard).fetch_one(&mut connection).await.unwrap();
+        let change = format!("{change}; {guard}");
+        sqlx::raw_sql(AssertSqlSafe(change)).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        for key in &keys {
+            assert_eq!(verify(&["--database", &copy, "--public-key", key]), Some(3), "{id} {key}");
+        }
+    }
+    let prove = ["audit", "prove", &whole.text("/id"), "--database", &copy, "--public-key", &keys[2]];
+    assert_eq!(world.program(&prove).status.code(), Some(3));
+    let changed = std::fs::read_to_string(&proofs[0]).unwrap().replacen("extra ", "extra A", 1);
+    std::fs::write(&proofs[0], changed).unwrap();
+    assert_eq!(verify(&[&proofs[0], "--public-key", &keys[0]]), Some(3));
 }
