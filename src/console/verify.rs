@@ -19,6 +19,7 @@ struct Verify {
     state: String,
     going: bool,
     problems: Vec<String>,
+    says: Vec<String>,
     head: String,
 }
 
@@ -66,8 +67,22 @@ pub(super) async fn page(State(console): State<Console>, Reader(reading): Reader
         state,
         going: matches!(told.what, VerificationState::Going { .. }),
         problems,
+        says: says(&told.what),
         head: notes.what.first().map(|note| block(note)).unwrap_or_default(),
     })
+}
+
+/// What a good record says of its keys and archives.
+fn says(state: &VerificationState) -> Vec<String> {
+    match state {
+        VerificationState::Done { report, .. } if report.is_sound() => {
+            report.says().iter().map(|line| cut(line, 400)).collect()
+        }
+        VerificationState::Done { .. }
+        | VerificationState::Never
+        | VerificationState::Going { .. }
+        | VerificationState::Failed { .. } => Vec::new(),
+    }
 }
 
 fn problems(report: &Report) -> Vec<String> {

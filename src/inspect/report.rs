@@ -37,6 +37,29 @@ pub struct Archived {
 }
 
 impl Archived {
+    /// What was archived, when, by whom, and where to.
+    fn line(&self) -> String {
+        let text = |pointer: &str| self.told.pointer(pointer).and_then(Json::as_str);
+        let uid = self.told.pointer("/operator/uid").and_then(Json::as_i64);
+        let user = text("/operator/user").map_or_else(String::new, |user| format!(" ({user})"));
+        let checked = match self.whole {
+            _ if !self.checked => "; what stays of them here was not checked".to_owned(),
+            0 => String::new(),
+            whole => {
+                format!("; {whole} of them are still here, as it was cut short: run `audit archive` again")
+            }
+        };
+        format!(
+            "of the entries {} to {} the bodies were archived at {} by user {}{user} into `{}`, sha256 {}{checked}",
+            self.entries.start,
+            self.entries.end - 1,
+            self.time,
+            uid.map_or_else(|| "?".to_owned(), |uid| uid.to_string()),
+            text("/file/name").unwrap_or("?"),
+            text("/file/sha256").unwrap_or("?"),
+        )
+    }
+
     fn to_json(&self) -> Object {
         let mut object = Object::new();
         object.set("from", self.entries.start);
@@ -113,6 +136,15 @@ impl Report {
         object.set("first_entry_in_doubt", self.first_in_doubt.as_ref().map(Bad::to_json));
         object.set("problems", self.problems.clone());
         object.into()
+    }
+
+    /// What the log says of keys that were replaced and of archives, a line each.
+    #[must_use]
+    pub fn says(&self) -> Vec<String> {
+        let key = |(key, until): &(String, Option<u64>)| {
+            until.map(|until| format!("the key {key} signed the first {until}, no more"))
+        };
+        self.keys.iter().filter_map(key).chain(self.archives.iter().map(Archived::line)).collect()
     }
 
     pub(super) fn problem(&mut self, line: impl Into<String>) {

@@ -7,7 +7,7 @@ use super::source::signed_by;
 use super::{Database, unreadable};
 use crate::archive;
 use crate::cli::{Env, Exit, Stop};
-use crate::inspect::{self, Archived, Bad, Evidence, Kept, Report, VerifyError, plain};
+use crate::inspect::{self, Bad, Evidence, Kept, Report, VerifyError, plain};
 use crate::json::{Json, Object};
 use crate::seal::{Checkpoint, EntryProof, EntryProofError, NoteError, Verifier};
 
@@ -223,13 +223,8 @@ fn write_text(report: &Report, evidence: &Evidence, path: &Path, out: &mut dyn W
             plain(evidence.key.origin()),
             report.root
         )?;
-        for (key, until) in &report.keys {
-            if let Some(until) = until {
-                writeln!(out, "the key {} signed the first {until}, no more", plain(key))?;
-            }
-        }
-        for archived in &report.archives {
-            writeln!(out, "{}", plain(&archive_line(archived)))?;
+        for line in report.says() {
+            writeln!(out, "{}", plain(&line))?;
         }
         if report.not_read > 0 {
             writeln!(
@@ -268,27 +263,6 @@ fn write_text(report: &Report, evidence: &Evidence, path: &Path, out: &mut dyn W
         writeln!(out, "also: {}", plain(problem))?;
     }
     Ok(())
-}
-
-/// What was archived, when, by whom, and where to.
-fn archive_line(archived: &Archived) -> String {
-    let text = |pointer: &str| archived.told.pointer(pointer).and_then(Json::as_str);
-    let uid = archived.told.pointer("/operator/uid").and_then(Json::as_i64);
-    let user = text("/operator/user").map_or_else(String::new, |user| format!(" ({user})"));
-    let checked = match archived.whole {
-        _ if !archived.checked => "; what stays of them here was not checked".to_owned(),
-        0 => String::new(),
-        whole => format!("; {whole} of them are still here, as it was cut short: run `audit archive` again"),
-    };
-    format!(
-        "of the entries {} to {} the bodies were archived at {} by user {}{user} into `{}`, sha256 {}{checked}",
-        archived.entries.start,
-        archived.entries.end - 1,
-        archived.time,
-        uid.map_or_else(|| "?".to_owned(), |uid| uid.to_string()),
-        text("/file/name").unwrap_or("?"),
-        text("/file/sha256").unwrap_or("?"),
-    )
 }
 
 fn id(entry: &Bad) -> String {
