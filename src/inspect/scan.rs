@@ -20,6 +20,9 @@ use crate::store::{MAX_ENTRY, RawEntry, RawTile, Snapshot};
 /// Entries between two reports of progress.
 const PROGRESS_EVERY: u64 = 8192;
 
+/// How an entry begins that was written here.
+const BEGIN: &[u8] = b"{\"kind\":\"";
+
 /// What the entries are compared with beside their own hashes.
 pub(super) struct Signed {
     pub(super) head: Option<Checkpoint>,
@@ -169,23 +172,11 @@ impl<'a> Scan<'a> {
             self.bad(seq, id(), "the tree has another hash in its place: it was replaced, moved or damaged");
             return Ok(false);
         }
-        let mut note = |members: &Members<'_>| {
-            if let Some(indexes) = &mut self.indexes {
-                indexes.add(seq, members);
-            }
-        };
-        match check_form(text, &mut note) {
-            // What stays of an archived entry proves nothing of others: it is in the tree by its leaf alone.
-            Ok(kind) if !self.is_known(kind, stored) || is_mark(kind) && !is_whole => {
-                let what = "it tells how others are to be checked, and its index has another one for it";
-                self.bad(seq, id(), what);
-                return Ok(false);
-            }
-            Ok(_) => {}
-            Err(what) => {
-                self.bad(seq, id(), what.to_string());
-                return Ok(false);
-            }
+        if !self.is_plain(text, is_whole)
+            && let Err(what) = self.check_text(seq, stored, text, is_whole)
+        {
+            self.bad(seq, id(), what);
+            return Ok(false);
         }
         if let Err((first, what)) = self.archives.take(seq, (text, is_whole), self.report) {
             self.bad(first, None, what);
@@ -205,6 +196,32 @@ impl<'a> Scan<'a> {
             return Some((leaf, true));
         }
         seal::hash_from(&stored.leaf).filter(|_| self.archives.have(seq)).map(|leaf| (leaf, false))
+    }
+
+    /// Whether nothing but the hash of a text counts: where indexes are left out, of an entry that is whole and tells nothing
+    /// of others. What is under a signed root is what was written, in the form in which it was.
+    fn is_plain(&self, text: &[u8], is_whole: bool) -> bool {
+        let kind = || text.strip_prefix(BEGIN)?.split(|byte| *byte == b'"').next();
+        let is_other =
+            |kind: &[u8]| Kind::ALL.iter().any(|known| known.name().as_bytes() == kind && !is_mark(*known));
+        let is_marked =
+            self.marks.front().is_some_and(|mark| u64::try_from(mark.seq) == Ok(self.tree.size()));
+        self.indexes.is_none() && is_whole && !is_marked && kind().is_some_and(is_other)
+    }
+
+    /// Looks at a text: has it the form of an entry, and what do the indexes say of it?
+    fn check_text(&mut self, seq: u64, stored: &RawEntry, text: &[u8], is_whole: bool) -> Result<(), String> {
+        let mut note = |members: &Members<'_>| {
+            if let Some(indexes) = &mut self.indexes {
+                indexes.add(seq, members);
+            }
+        };
+        let kind = check_form(text, &mut note).map_err(|e| e.to_string())?;
+        // What stays of an archived entry proves nothing of others: it is in the tree by its leaf alone.
+        if self.is_known(kind, stored) && (is_whole || !is_mark(kind)) {
+            return Ok(());
+        }
+        Err("it tells how others are to be checked, and its index has another one for it".to_owned())
     }
 
     /// Whether the index of entries that tell how others are to be checked told the truth of this one.

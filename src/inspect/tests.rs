@@ -87,6 +87,10 @@ impl Log {
     }
 
     async fn verify(&self, path: &Path, checkpoint: bool) -> Report {
+        self.find(path, checkpoint, false).await
+    }
+
+    async fn find(&self, path: &Path, checkpoint: bool, entries_only: bool) -> Report {
         let checkpoints =
             if checkpoint { vec![kept("the checkpoint file", &self.checkpoint)] } else { Vec::new() };
         let evidence = Evidence {
@@ -94,7 +98,7 @@ impl Log {
             other_keys: Vec::new(),
             checkpoints,
             from: None,
-            entries_only: false,
+            entries_only,
         };
         let reader = Reader::open(path).await.unwrap();
         let report = verify(&reader, &evidence, &mut |_| {}).await.unwrap();
@@ -182,6 +186,9 @@ async fn rounds(log: &Log, worker: u64) -> u64 {
         let told = format!("seed {SEED:#x}, round {round}, {what}: {shows:?}, found {report:?}");
         assert!(!report.is_sound(), "{told}");
         let bad = report.first_bad.as_ref();
+        // Without the indexes it is found as well.
+        let walked = log.find(&path, true, true).await;
+        assert!(!walked.is_sound() && walked.first_bad == report.first_bad, "{told}\n{walked:?}");
         match shows {
             Shows::Entry(n) => {
                 assert_eq!(bad.map(|bad| bad.seq), Some(n), "{told}");
