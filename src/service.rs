@@ -39,7 +39,7 @@ use crate::resolve::Resolver;
 use crate::state::States;
 use crate::store::{Reader, Settings, Store};
 
-pub use archive::{Outcome, Wanted, archive};
+pub use archive::{ArchiveOutcome, ArchiveRequest, archive};
 pub use check::{Findings, check};
 pub use keys::{Made, fingerprinter, make_keys, public_file};
 pub use reconcile::reconciler;
@@ -69,7 +69,9 @@ fn failed<E: Into<Box<dyn std::error::Error>>>(doing: &'static str) -> impl FnOn
     move |error| StartError { doing, why: why(error.into().as_ref()) }
 }
 
-fn why(error: &(dyn std::error::Error + 'static)) -> String {
+/// An error with all that caused it.
+#[must_use]
+pub fn why(error: &(dyn std::error::Error + 'static)) -> String {
     let mut why = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
@@ -77,6 +79,15 @@ fn why(error: &(dyn std::error::Error + 'static)) -> String {
         source = error.source();
     }
     why
+}
+
+/// What the store needs to know.
+fn settings(audit: &config::Audit) -> Settings {
+    Settings {
+        database: audit.database.clone(),
+        checkpoint_files: audit.checkpoint_files.clone(),
+        append_timeout: audit.append_timeout,
+    }
 }
 
 /// Whose tokens are configured: nobody's is the default.
@@ -110,12 +121,7 @@ impl Running {
             .await
             .map_err(failed("preparing identification"))?;
         let listener = Listener::bind(&config.listen).map_err(failed("listening"))?;
-        let settings = Settings {
-            database: config.audit.database.clone(),
-            checkpoint_files: config.audit.checkpoint_files.clone(),
-            append_timeout: config.audit.append_timeout,
-        };
-        let store = Store::open(settings, signer, Arc::clone(&clock))
+        let store = Store::open(settings(&config.audit), signer, Arc::clone(&clock))
             .await
             .map_err(failed("opening the audit store"))?;
         let store = Arc::new(store);

@@ -76,13 +76,7 @@ impl Verification {
         tokio::spawn(async move {
             let set = |new| *state.lock().unwrap_or_else(PoisonError::into_inner) = new;
             let mut progress = |entries| set(State::Going { since, entries });
-            let evidence = Evidence {
-                key: verifier,
-                other_keys: Vec::new(),
-                checkpoints: Vec::new(),
-                from: None,
-                entries_only: false,
-            };
+            let evidence = Evidence::of(verifier);
             let found = inspect::verify(&reader, &evidence, &mut progress).await;
             let at = clock.now();
             set(match found {

@@ -7,7 +7,7 @@ use data_encoding::BASE64;
 
 use super::{ArchiveError, MAX_HEADER, Place};
 use crate::json::{self, Json, Object};
-use crate::seal::{Checkpoint, Edge, Hash, NoteError, Verifier, hash_from};
+use crate::seal::{Checkpoint, Edge, Hash, NoteError, Verifier, by_any_key, hash_from};
 
 /// The name of the form. Another form has another name.
 const FORM: &str = "tunnelwarden.archive/1";
@@ -18,7 +18,7 @@ const DEPTH: usize = 2;
 /// Which entries an archive has, and the signed checkpoint that proves them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Header {
-    origin: String,
+    key: Verifier,
     left: Edge,
     roots: Vec<Hash>,
     note: String,
@@ -32,13 +32,12 @@ impl Header {
     /// # Errors
     /// The note is none of these keys, there is no entry between, or it is another number of roots.
     pub fn new(from: u64, roots: Vec<Hash>, note: &str, keys: &[Verifier]) -> Result<Self, ArchiveError> {
-        let (checkpoint, key) = open(note, keys)?;
+        let (checkpoint, key) = by_any_key(keys, |key| Checkpoint::open(note.as_bytes(), key))?;
         if from >= checkpoint.size {
             return Err(ArchiveError::Empty { from, to: checkpoint.size });
         }
         let left = Edge::new(from, roots.clone()).map_err(|_| ArchiveError::Left { from })?;
-        let origin = key.origin().to_owned();
-        let header = Self { origin, left, roots, note: note.to_owned(), checkpoint };
+        let header = Self { key: key.clone(), left, roots, note: note.to_owned(), checkpoint };
         if header.to_line().len() > MAX_HEADER {
             return Err(ArchiveError::Long(Place::Header));
         }
@@ -48,7 +47,13 @@ impl Header {
     /// The log's origin: the name of the key.
     #[must_use]
     pub fn origin(&self) -> &str {
-        &self.origin
+        self.key.origin()
+    }
+
+    /// The key that signed the checkpoint.
+    #[must_use]
+    pub const fn key(&self) -> &Verifier {
+        &self.key
     }
 
     /// The first entry.
@@ -104,7 +109,7 @@ impl Header {
         let roots: Vec<String> = self.roots.iter().map(|root| BASE64.encode(&root.0)).collect();
         let mut line = Object::new();
         line.set("archive", FORM);
-        line.set("origin", self.origin.as_str());
+        line.set("origin", self.origin());
         line.set("from", self.from());
         line.set("to", self.to());
         line.set("left", roots);
@@ -120,7 +125,7 @@ impl Header {
         if said.to != header.to() {
             return Err(ArchiveError::Size { to: said.to, signed: header.to() });
         }
-        if said.origin != header.origin {
+        if said.origin != header.origin() {
             return Err(NoteError::Origin.into());
         }
         if header.to_line().as_bytes() == line { Ok(header) } else { Err(ArchiveError::Header) }
@@ -152,18 +157,4 @@ impl Said {
             note: text("checkpoint")?.to_owned(),
         })
     }
-}
-
-/// What a note says, and the key that signed it.
-fn open<'a>(note: &str, keys: &'a [Verifier]) -> Result<(Checkpoint, &'a Verifier), NoteError> {
-    let mut why = NoteError::Signature;
-    for key in keys {
-        match Checkpoint::open(note.as_bytes(), key) {
-            Ok(checkpoint) => return Ok((checkpoint, key)),
-            // Any other reason says more than that it is another key.
-            Err(NoteError::Signature) => {}
-            Err(other) => why = other,
-        }
-    }
-    Err(why)
 }

@@ -93,18 +93,34 @@ impl Log {
     async fn find(&self, path: &Path, checkpoint: bool, entries_only: bool) -> Report {
         let checkpoints =
             if checkpoint { vec![kept("the checkpoint file", &self.checkpoint)] } else { Vec::new() };
-        let evidence = Evidence {
-            key: self.verifier.clone(),
-            other_keys: Vec::new(),
-            checkpoints,
-            from: None,
-            entries_only,
-        };
-        let reader = Reader::open(path).await.unwrap();
-        let report = verify(&reader, &evidence, &mut |_| {}).await.unwrap();
-        reader.close().await;
-        report
+        let evidence = Evidence { checkpoints, entries_only, ..Evidence::of(self.verifier.clone()) };
+        verified(path, &evidence).await
     }
+}
+
+/// What a verification of the record at `database` finds.
+async fn verified(database: &Path, evidence: &Evidence) -> Report {
+    let reader = Reader::open(database).await.unwrap();
+    let report = verify(&reader, evidence, &mut |_| {}).await.unwrap();
+    reader.close().await;
+    report
+}
+
+/// A closed log of these entries, and the key that signed it.
+async fn sealed(entries: Vec<String>) -> (tempfile::TempDir, PathBuf, crate::seal::Verifier) {
+    let directory = tempfile::tempdir().unwrap();
+    let signer = Arc::new(Signer::new(generate_key("tunnelwarden/test").unwrap().0.expose_secret()).unwrap());
+    let clock = ManualClock::at(jiff::Timestamp::from_second(1_790_000_000).unwrap());
+    let database = directory.path().join("log.db");
+    let settings = Settings {
+        database: database.clone(),
+        checkpoint_files: Vec::new(),
+        append_timeout: Duration::from_secs(10),
+    };
+    let store = Store::open(settings, Arc::clone(&signer), clock).await.unwrap();
+    store.append(entries).await.unwrap();
+    store.close().await;
+    (directory, database, signer.verifier().unwrap())
 }
 
 fn kept(name: &str, note: &[u8]) -> Kept {
@@ -263,15 +279,8 @@ async fn a_cut_end_shows_by_the_checkpoint_only_and_a_wrong_key_shows_always() {
     assert_eq!(log.verify(&older, true).await.first_bad.unwrap().seq, OLDER);
 
     let key = generate_key("tunnelwarden/test").unwrap().1;
-    let evidence = Evidence {
-        key: crate::seal::Verifier::new(&key).unwrap(),
-        other_keys: Vec::new(),
-        checkpoints: Vec::new(),
-        from: None,
-        entries_only: false,
-    };
-    let reader = Reader::open(&older).await.unwrap();
-    assert!(!verify(&reader, &evidence, &mut |_| {}).await.unwrap().is_sound());
+    let evidence = Evidence::of(crate::seal::Verifier::new(&key).unwrap());
+    assert!(!verified(&older, &evidence).await.is_sound());
 }
 
 /// Any byte of the file: what changed what is stored must be found; what did not (a free byte) may pass.
@@ -289,13 +298,7 @@ async fn whatever_byte_of_the_file_changes_no_changed_entry_passes() {
             let _ = std::fs::remove_file(format!("{}{file}", path.display()));
         }
         let checkpoints = vec![kept("the checkpoint file", &log.checkpoint)];
-        let evidence = Evidence {
-            key: log.verifier.clone(),
-            other_keys: Vec::new(),
-            checkpoints,
-            from: None,
-            entries_only: false,
-        };
+        let evidence = Evidence { checkpoints, ..Evidence::of(log.verifier.clone()) };
         let Ok(reader) = Reader::open(&path).await else {
             found += 1;
             continue;

@@ -31,6 +31,14 @@ pub struct Evidence {
     pub entries_only: bool,
 }
 
+impl Evidence {
+    /// A key and nothing else: the whole record is checked.
+    #[must_use]
+    pub const fn of(key: Verifier) -> Self {
+        Self { key, other_keys: Vec::new(), checkpoints: Vec::new(), from: None, entries_only: false }
+    }
+}
+
 /// A checkpoint that was kept elsewhere.
 #[derive(Clone, Debug)]
 pub struct Kept {

@@ -97,3 +97,22 @@ impl Checkpoint {
         Ok(Self { size: text.size(), root: *text.hash(), chain })
     }
 }
+
+/// Tries one key after the other, and answers with the one that signed.
+///
+/// # Errors
+/// None did; any other reason than that says more, and is told.
+pub fn by_any_key<T>(
+    keys: &[Verifier],
+    open: impl Fn(&Verifier) -> Result<T, NoteError>,
+) -> Result<(T, &Verifier), NoteError> {
+    let mut why = NoteError::Signature;
+    for key in keys {
+        match open(key) {
+            Ok(opened) => return Ok((opened, key)),
+            Err(NoteError::Signature) => {}
+            Err(other) => why = other,
+        }
+    }
+    Err(why)
+}

@@ -7,7 +7,8 @@
 use data_encoding::BASE64;
 
 use super::{
-    Checkpoint, Hash, NoteError, Proof, ProofError, Verifier, check_inclusion, hash_from, leaf_hash,
+    Checkpoint, Hash, NoteError, Proof, ProofError, Verifier, by_any_key, check_inclusion, hash_from,
+    leaf_hash,
 };
 
 /// The first line: <https://c2sp.org/tlog-proof>.
@@ -81,9 +82,21 @@ impl EntryProof {
     /// # Errors
     /// It does not, or it is not proven.
     pub fn verify(&self, verifier: &Verifier) -> Result<Checkpoint, EntryProofError> {
-        let checkpoint = Checkpoint::open_cosigned(self.checkpoint.as_bytes(), verifier)?;
+        self.verify_by_any(std::slice::from_ref(verifier)).map(|(checkpoint, _)| checkpoint)
+    }
+
+    /// The same for a log that several keys signed; with the one that signed the checkpoint.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn verify_by_any<'a>(
+        &self,
+        keys: &'a [Verifier],
+    ) -> Result<(Checkpoint, &'a Verifier), EntryProofError> {
+        let note = self.checkpoint.as_bytes();
+        let (checkpoint, key) = by_any_key(keys, |key| Checkpoint::open_cosigned(note, key))?;
         let leaf = leaf_hash(self.entry.as_bytes());
         check_inclusion(&self.proof, checkpoint.size, checkpoint.root, self.index, leaf)?;
-        Ok(checkpoint)
+        Ok((checkpoint, key))
     }
 }

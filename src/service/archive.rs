@@ -17,7 +17,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::rotate::sync_folder;
-use super::{keys, why};
+use super::{keys, settings, why};
 use crate::archive::{self, Header, Proven, Writer};
 use crate::clock::{Clock, Ids, rfc3339};
 use crate::config::Audit;
@@ -29,7 +29,7 @@ use crate::store::{Filter, Reader, Settings, Store, compact, put_stubs};
 
 /// Who archives what, and where to.
 #[derive(Debug)]
-pub struct Wanted {
+pub struct ArchiveRequest {
     /// Only entries that were stored before the first one that is not older than this.
     pub before: Timestamp,
     /// The file, which must not exist.
@@ -40,7 +40,7 @@ pub struct Wanted {
 
 /// What came of it.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct ArchiveOutcome {
     /// The archive, if there was anything to archive.
     pub archived: Option<Proven>,
     /// The archive of an earlier run that was cut short, which this one ended; then nothing else was archived.
@@ -55,41 +55,36 @@ pub struct Outcome {
 /// What stands in the way. Nothing is lost, and the same call can be made again.
 pub async fn archive(
     audit: &Audit,
-    wanted: Wanted,
+    request: ArchiveRequest,
     clock: Arc<dyn Clock>,
     done: &mut (dyn FnMut(u64) + Send),
-) -> Result<Outcome, String> {
-    let settings = Settings {
-        database: audit.database.clone(),
-        checkpoint_files: audit.checkpoint_files.clone(),
-        append_timeout: audit.append_timeout,
-    };
-    check_name(&wanted.file, [&audit.signing_key_file, &audit.fingerprint_key_file])?;
-    archive_with(&settings, keys::signer(audit)?, wanted, clock, done).await
+) -> Result<ArchiveOutcome, String> {
+    check_name(&request.file, [&audit.signing_key_file, &audit.fingerprint_key_file])?;
+    archive_with(&settings(audit), keys::signer(audit)?, request, clock, done).await
 }
 
 async fn archive_with(
     settings: &Settings,
     signer: Arc<Signer>,
-    wanted: Wanted,
+    request: ArchiveRequest,
     clock: Arc<dyn Clock>,
     done: &mut (dyn FnMut(u64) + Send),
-) -> Result<Outcome, String> {
-    check_name(&wanted.file, settings.checkpoint_files.iter().chain([&settings.database]))?;
+) -> Result<ArchiveOutcome, String> {
+    check_name(&request.file, settings.checkpoint_files.iter().chain([&settings.database]))?;
     if !settings.database.try_exists().is_ok_and(|exists| exists) {
         return Err(format!("there is no record at `{}`", settings.database.display()));
     }
     let key = signer.verifier().map_err(|e| e.to_string())?;
     // Takes the lock, and looks at the end of the log as a start does.
     let store = Store::open(settings.clone(), signer, Arc::clone(&clock)).await.map_err(|e| why(&e))?;
-    let written = write(&store, settings, &key, &wanted, &clock, done).await;
+    let written = write(&store, settings, &key, &request, &clock, done).await;
     store.close().await;
     let Written { archived, begun, held_back, any } = written?;
     if let Some(proven) = archived.as_ref().or(begun.as_ref()) {
         // What is about to go from the record must be there, whatever happened since it was written.
-        let now = read_back(&wanted.file, &proven.keys)?;
+        let now = read_back(&request.file, &proven.keys)?;
         if now != proven.of {
-            return Err(format!("`{}` does not hold what was written to it", wanted.file.display()));
+            return Err(format!("`{}` does not hold what was written to it", request.file.display()));
         }
         let range = proven.of.header.from()..proven.of.header.to();
         put_stubs(settings, range, done).await.map_err(|e| why(&e))?;
@@ -103,7 +98,7 @@ async fn archive_with(
             )
         })?;
     }
-    Ok(Outcome {
+    Ok(ArchiveOutcome {
         archived: archived.map(|archived| archived.of),
         ended: begun.map(|begun| begun.of),
         held_back,
@@ -131,26 +126,27 @@ async fn write(
     store: &Store,
     settings: &Settings,
     key: &Verifier,
-    wanted: &Wanted,
+    request: &ArchiveRequest,
     clock: &Arc<dyn Clock>,
     done: &mut (dyn FnMut(u64) + Send),
 ) -> Result<Written, String> {
     let newest = store.newest();
     let reader = Reader::open(&settings.database).await.map_err(|e| why(&e))?;
     // What the record says of keys and archives is worth something only if it is whole.
-    let report = inspect::verify(&reader, &evidence(key), &mut |_| {}).await.map_err(|e| why(&e))?;
+    let evidence = Evidence { entries_only: true, ..Evidence::of(key.clone()) };
+    let report = inspect::verify(&reader, &evidence, &mut |_| {}).await.map_err(|e| why(&e))?;
     if !report.is_sound() {
         return Err("the record is not as it was recorded; run `tunnelwarden audit verify`".to_owned());
     }
     let keys: Vec<Verifier> = report.keys.iter().filter_map(|(key, _)| Verifier::new(key).ok()).collect();
     if let Some(begun) = report.archives.iter().find(|archive| archive.whole > 0) {
-        let of = read_begun(&wanted.file, begun, &keys)?;
+        let of = read_begun(&request.file, begun, &keys)?;
         let begun = Some(Checked { of, keys });
         return Ok(Written { archived: None, begun, held_back: None, any: true });
     }
-    check_target(&wanted.file)?;
+    check_target(&request.file)?;
     let from = report.archives.last().map_or(0, |archive| archive.entries.end);
-    let (end, held_back) = end(&reader, wanted.before, newest.0).await.map_err(|e| why(&e))?;
+    let (end, held_back) = end(&reader, request.before, newest.0).await.map_err(|e| why(&e))?;
     let checkpoint = reader.checkpoint_up_to(end).await.map_err(|e| why(&e))?;
     let Some((_, note)) = checkpoint.filter(|(size, _)| *size > from) else {
         return Ok(Written { archived: None, begun: None, held_back, any: from > 0 });
@@ -158,7 +154,7 @@ async fn write(
     let roots = subtree_roots(&reader, from).await.map_err(|e| why(&e))?;
     let roots = roots.ok_or("the record has not the hashes before the archive; run `audit verify`")?;
     let header = Header::new(from, roots, &note, &keys).map_err(|e| why(&e))?;
-    let proven = write_file(&reader, header, &keys, &wanted.file, done).await?;
+    let proven = write_file(&reader, header, &keys, &request.file, done).await?;
     // Whoever writes to the database meanwhile has no say in what is signed now: the log that the archive is of must be
     // the one that this process signs.
     let checkpoint = *proven.header.checkpoint();
@@ -171,31 +167,26 @@ async fn write(
         );
     }
     reader.close().await;
-    store.append(vec![told(&proven, wanted, clock)]).await.map_err(|e| why(&e))?;
+    store.append(vec![told(&proven, request, clock)]).await.map_err(|e| why(&e))?;
     let archived = Some(Checked { of: proven, keys });
     Ok(Written { archived, begun: None, held_back, any: true })
-}
-
-fn evidence(key: &Verifier) -> Evidence {
-    let (other_keys, checkpoints) = (Vec::new(), Vec::new());
-    Evidence { key: key.clone(), other_keys, checkpoints, from: None, entries_only: true }
 }
 
 /// The archive of a run that was cut short, which must be given again.
 fn read_begun(file: &Path, begun: &Archived, keys: &[Verifier]) -> Result<Proven, String> {
     let told = |pointer: &str| begun.told.pointer(pointer).and_then(Json::as_str);
     let (name, sha256) = (told("/file/name").unwrap_or("?"), told("/file/sha256").unwrap_or("?"));
-    let wanted = format!(
+    let request = format!(
         "the archive of entries {} to {} was cut short: give it with --to, to end it; its name was `{name}`, its sha256 is \
          {sha256}",
         begun.entries.start,
         begun.entries.end - 1
     );
     if !file.try_exists().is_ok_and(|exists| exists) {
-        return Err(wanted);
+        return Err(request);
     }
-    let proven = read_back(file, keys).map_err(|e| format!("{wanted}; `{}`: {e}", file.display()))?;
-    if proven.sha256 == sha256 { Ok(proven) } else { Err(wanted) }
+    let proven = read_back(file, keys).map_err(|e| format!("{request}; `{}`: {e}", file.display()))?;
+    if proven.sha256 == sha256 { Ok(proven) } else { Err(request) }
 }
 
 /// Before which entry the archive must end, and what keeps it from a later one.
@@ -317,18 +308,18 @@ fn read_back(file: &Path, keys: &[Verifier]) -> Result<Proven, String> {
 }
 
 /// The entry that tells of the archive.
-fn told(proven: &Proven, wanted: &Wanted, clock: &Arc<dyn Clock>) -> String {
+fn told(proven: &Proven, request: &ArchiveRequest, clock: &Arc<dyn Clock>) -> String {
     let mut file = Object::new();
-    file.set("name", wanted.file.file_name().map(|name| name.to_string_lossy().into_owned()));
+    file.set("name", request.file.file_name().map(|name| name.to_string_lossy().into_owned()));
     file.set("sha256", proven.sha256.clone());
     file.set("bytes", proven.bytes);
     let mut members = Object::new();
     members.set("from", proven.header.from());
     members.set("to", proven.header.to());
-    members.set("before", rfc3339(wanted.before));
+    members.set("before", rfc3339(request.before));
     members.set("file", file);
     members.set("stubs", proven.stubs.to_string());
-    members.set("operator", wanted.operator.clone());
+    members.set("operator", request.operator.clone());
     let (time, id) = (clock.now(), Ids::new(Arc::clone(clock)).next());
     let entry = Entry { kind: Kind::Archived, id, time, request_id: id, members };
     Json::to_text(&entry.into_json())

@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::keys::{next_file, public_file, read_signer, write};
-use super::why;
+use super::{settings, why};
 use crate::clock::{Clock, Ids};
 use crate::config::Audit;
 use crate::entry::{Entry, Kind};
 use crate::json::Object;
 use crate::seal::{Signer, generate_key};
 use crate::secret::ExposeSecret as _;
-use crate::store::{Rotation, Settings};
+use crate::store::Rotation;
 
 /// What came of it.
 #[derive(Debug)]
@@ -38,12 +38,7 @@ pub async fn rotate_key(audit: &Audit, clock: Arc<dyn Clock>, operator: Object) 
     let file = &audit.signing_key_file;
     check_file(file)?;
     let old = read_signer(file)?;
-    let settings = Settings {
-        database: audit.database.clone(),
-        checkpoint_files: audit.checkpoint_files.clone(),
-        append_timeout: audit.append_timeout,
-    };
-    let rotation = Rotation::begin(settings).await.map_err(|e| why(&e))?;
+    let rotation = Rotation::begin(settings(audit)).await.map_err(|e| why(&e))?;
     let next = next_file(file);
     let new = match named(&next, rotation.named(), &old)? {
         Some(new) => new,

@@ -7,7 +7,7 @@ use super::progress::Progress;
 use crate::cli::{ConfigFile, Env, Exit, Stop};
 use crate::config;
 use crate::inspect::{parse_time, plain};
-use crate::service::{self, Outcome, Wanted};
+use crate::service::{self, ArchiveOutcome, ArchiveRequest};
 
 /// Archives old entries.
 #[derive(clap::Args, Clone, Debug)]
@@ -35,15 +35,15 @@ pub(super) async fn run(
     if before > env.clock.now() {
         return Err(Stop::usage("--before: that is yet to come"));
     }
-    let wanted = Wanted { before, file: archive.to.clone(), operator: env.operator() };
+    let request = ArchiveRequest { before, file: archive.to.clone(), operator: env.operator() };
     let done = {
-        let mut progress = Progress::new(env, errors, "entries");
-        service::archive(&config.audit, wanted, env.clock.clone(), &mut |more| progress.add(more)).await
+        let mut progress = Progress::new(env, errors, "entries written or replaced");
+        service::archive(&config.audit, request, env.clock.clone(), &mut |more| progress.add(more)).await
     };
     tell(&done.map_err(Stop::failed)?, archive, out)
 }
 
-fn tell(done: &Outcome, archive: &Archive, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
+fn tell(done: &ArchiveOutcome, archive: &Archive, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
     match &done.archived {
         Some(proven) => {
             writeln!(

@@ -9,6 +9,7 @@ use crate::archive;
 use crate::cli::{Env, Exit, Stop};
 use crate::inspect::{self, ProveError, VerifyError, plain, read_entry};
 use crate::seal::Verifier;
+use crate::service::why;
 use crate::store::Row;
 
 /// Proves an entry.
@@ -70,8 +71,9 @@ fn archived(file: &Path, keys: &[Verifier], seq: u64) -> Result<String, Stop> {
     let shown = plain(&file.display().to_string());
     let failed = |e: &dyn std::fmt::Display| Stop::usage(format_args!("the archive `{shown}`: {e}"));
     let input = std::fs::File::open(file).map_err(|e| failed(&e))?;
-    let mut archive = archive::Reader::open(std::io::BufReader::new(input), keys).map_err(|e| failed(&e))?;
-    while let Some((at, text)) = archive.next_entry().map_err(|e| failed(&e))? {
+    let input = std::io::BufReader::new(input);
+    let mut archive = archive::Reader::open(input, keys).map_err(|e| failed(&why(&e)))?;
+    while let Some((at, text)) = archive.next_entry().map_err(|e| failed(&why(&e)))? {
         if at == seq {
             return Ok(text.to_owned());
         }

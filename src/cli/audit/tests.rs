@@ -186,13 +186,7 @@ async fn a_verification_can_move_between_threads() {
     }
     let bench = Bench::make().await;
     let verifier = crate::seal::Verifier::new(&bench.public_key).unwrap();
-    let evidence = crate::inspect::Evidence {
-        key: verifier,
-        other_keys: Vec::new(),
-        checkpoints: Vec::new(),
-        from: None,
-        entries_only: false,
-    };
+    let evidence = crate::inspect::Evidence::of(verifier);
     let reader = check(crate::store::Reader::open(&bench.path("audit.db"))).await.unwrap();
     let mut progress = |_: u64| {};
     assert!(check(crate::inspect::verify(&reader, &evidence, &mut progress)).await.unwrap().is_sound());

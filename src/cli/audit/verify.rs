@@ -9,7 +9,8 @@ use crate::archive;
 use crate::cli::{Env, Exit, Stop};
 use crate::inspect::{self, Bad, Evidence, Kept, Report, VerifyError, plain};
 use crate::json::{Json, Object};
-use crate::seal::{Checkpoint, EntryProof, EntryProofError, NoteError, Verifier};
+use crate::seal::{EntryProof, EntryProofError, Verifier};
+use crate::service::why;
 
 /// Bytes of a checkpoint that are read: with many cosignatures it has a few KiB.
 const MAX_CHECKPOINT: u64 = 64 << 10;
@@ -96,14 +97,8 @@ fn entry(file: &Path, keys: &[Verifier], json: bool, out: &mut dyn Write) -> Res
     let proof = read_some(file, "proof", MAX_PROOF)?;
     let read = std::str::from_utf8(&proof).map_err(|_| EntryProofError::Malformed).and_then(EntryProof::read);
     let checked = read.and_then(|proof| {
-        let mut tried = Err(EntryProofError::Malformed);
-        for key in keys {
-            tried = proof.verify(key).map(|checkpoint| (key, checkpoint));
-            if !matches!(tried, Err(EntryProofError::Checkpoint(NoteError::Signature))) {
-                break;
-            }
-        }
-        tried.map(|(key, checkpoint)| (proof, key, checkpoint))
+        let (checkpoint, key) = proof.verify_by_any(keys)?;
+        Ok((proof, key, checkpoint))
     });
     match checked {
         Ok((proof, ..)) if json => writeln!(out, "{}", proof.entry)?,
@@ -145,14 +140,12 @@ fn archive(file: &Path, keys: &[Verifier], json: bool, out: &mut dyn Write) -> R
     let proven = match read {
         Ok(proven) => proven,
         Err(e) => {
-            let more = std::error::Error::source(&e).map_or_else(String::new, |e| format!(": {e}"));
-            writeln!(out, "NOT PROVEN: `{}`: {}", plain(&shown.to_string()), plain(&format!("{e}{more}")))?;
+            writeln!(out, "NOT PROVEN: `{}`: {}", plain(&shown.to_string()), plain(&why(&e)))?;
             return Ok(Exit::Tampered);
         }
     };
     let (from, to) = (proven.header.from(), proven.header.to());
-    let signed = |key: &&Verifier| Checkpoint::open_cosigned(proven.header.note().as_bytes(), key).is_ok();
-    let key = keys.iter().find(signed).map_or_else(String::new, Verifier::id);
+    let key = proven.header.key().id();
     if json {
         let mut object = Object::new();
         object.set("origin", proven.header.origin());

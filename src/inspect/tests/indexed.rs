@@ -31,33 +31,7 @@ fn varied(n: u64) -> String {
 }
 
 async fn log(more: Option<String>) -> (tempfile::TempDir, PathBuf, crate::seal::Verifier) {
-    let directory = tempfile::tempdir().unwrap();
-    let signer = Arc::new(Signer::new(generate_key("tunnelwarden/test").unwrap().0.expose_secret()).unwrap());
-    let clock = ManualClock::at(jiff::Timestamp::from_second(1_790_000_000).unwrap());
-    let database = directory.path().join("log.db");
-    let settings = Settings {
-        database: database.clone(),
-        checkpoint_files: Vec::new(),
-        append_timeout: Duration::from_secs(10),
-    };
-    let store = Store::open(settings, Arc::clone(&signer), clock).await.unwrap();
-    store.append((0..400).map(varied).chain(more).collect()).await.unwrap();
-    store.close().await;
-    (directory, database, signer.verifier().unwrap())
-}
-
-async fn report(database: &Path, verifier: &crate::seal::Verifier) -> Report {
-    let reader = Reader::open(database).await.unwrap();
-    let evidence = Evidence {
-        key: verifier.clone(),
-        other_keys: Vec::new(),
-        checkpoints: Vec::new(),
-        from: None,
-        entries_only: false,
-    };
-    let report = verify(&reader, &evidence, &mut |_| {}).await.unwrap();
-    reader.close().await;
-    report
+    sealed((0..400).map(varied).chain(more).collect()).await
 }
 
 /// Whether the indexes are told to agree without the database's own check.
@@ -97,7 +71,7 @@ async fn every_index_of_the_entries_is_compared() {
 async fn indexes_that_are_whole_agree_with_the_entries() {
     let (_directory, database, verifier) = log(None).await;
     assert_eq!(agree(&database).await, indexes::Agree::Yes);
-    assert!(report(&database, &verifier).await.is_sound());
+    assert!(verified(&database, &Evidence::of(verifier.clone())).await.is_sound());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -106,7 +80,7 @@ async fn of_what_is_unusual_the_database_itself_is_asked() {
         let entry = varied(405).replace('}', &format!(",{member}}}"));
         let (_directory, database, verifier) = log(Some(entry)).await;
         assert_eq!(agree(&database).await, indexes::Agree::Unsure, "{member}");
-        let report = report(&database, &verifier).await;
+        let report = verified(&database, &Evidence::of(verifier.clone())).await;
         assert_eq!(report.good, 401, "{report:?}");
         assert!(report.is_sound(), "{member}: {report:?}");
     }
@@ -146,7 +120,7 @@ async fn an_index_that_lacks_an_entry_or_has_another_or_one_more_is_found() {
 
         // Lacks one.
         remake(&database, index.name, &columns, &of(&format!("seq <> {seq}"))).await;
-        let found = report(&database, &verifier).await;
+        let found = verified(&database, &Evidence::of(verifier.clone())).await;
         assert!(!found.is_sound() && found.first_bad.is_none(), "{} lacks one: {found:?}", index.name);
 
         // Has one under another key.
@@ -155,14 +129,14 @@ async fn an_index_that_lacks_an_entry_or_has_another_or_one_more_is_found() {
         let wrong = format!("CASE seq WHEN {seq} THEN {0} || 'x' ELSE {0} END", other[0]);
         other[0] = &wrong;
         remake(&database, index.name, &other.join(", "), index.only()).await;
-        let found = report(&database, &verifier).await;
+        let found = verified(&database, &Evidence::of(verifier.clone())).await;
         assert!(!found.is_sound() && found.first_bad.is_none(), "{} has another: {found:?}", index.name);
 
         // Has more than it ought to.
         if index.only() != "1" {
             std::fs::write(&database, &copy).unwrap();
             remake(&database, index.name, &columns, "seq >= 0").await;
-            let found = report(&database, &verifier).await;
+            let found = verified(&database, &Evidence::of(verifier.clone())).await;
             assert!(!found.is_sound() && found.first_bad.is_none(), "{} has more: {found:?}", index.name);
         }
 
@@ -170,7 +144,7 @@ async fn an_index_that_lacks_an_entry_or_has_another_or_one_more_is_found() {
         std::fs::write(&database, &copy).unwrap();
         let descending = index.columns().iter().map(|column| format!("{column} DESC")).collect::<Vec<_>>();
         remake(&database, index.name, &descending.join(", "), index.only()).await;
-        let found = report(&database, &verifier).await;
+        let found = verified(&database, &Evidence::of(verifier.clone())).await;
         assert!(!found.is_sound() && found.first_bad.is_none(), "{} is in no order: {found:?}", index.name);
     }
 }

@@ -12,44 +12,18 @@ fn of_length(n: u64, length: usize) -> String {
 }
 
 async fn log() -> (tempfile::TempDir, PathBuf, crate::seal::Verifier) {
-    let directory = tempfile::tempdir().unwrap();
-    let signer = Arc::new(Signer::new(generate_key("tunnelwarden/test").unwrap().0.expose_secret()).unwrap());
-    let clock = ManualClock::at(jiff::Timestamp::from_second(1_790_000_000).unwrap());
-    let database = directory.path().join("log.db");
-    let settings = Settings {
-        database: database.clone(),
-        checkpoint_files: Vec::new(),
-        append_timeout: Duration::from_secs(10),
-    };
-    let store = Store::open(settings, Arc::clone(&signer), clock).await.unwrap();
     let lengths = [0, SHORT, 0, SHORT + 1, SHORT - 1, 100_000, 100_000, 0];
     let entries = (0..1200u64).map(|n| match n % 97 {
         0 => of_length(n, lengths[usize::try_from(n / 97 % 8).unwrap()]),
         _ => entry(n),
     });
-    store.append(entries.collect()).await.unwrap();
-    store.close().await;
-    (directory, database, signer.verifier().unwrap())
-}
-
-async fn report(database: &Path, verifier: &crate::seal::Verifier) -> Report {
-    let reader = Reader::open(database).await.unwrap();
-    let evidence = Evidence {
-        key: verifier.clone(),
-        other_keys: Vec::new(),
-        checkpoints: Vec::new(),
-        from: None,
-        entries_only: false,
-    };
-    let report = verify(&reader, &evidence, &mut |_| {}).await.unwrap();
-    reader.close().await;
-    report
+    sealed(entries.collect()).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn entries_of_all_lengths_are_read_in_their_order() {
     let (_directory, database, verifier) = log().await;
-    let found = report(&database, &verifier).await;
+    let found = verified(&database, &Evidence::of(verifier.clone())).await;
     assert!(found.is_sound() && found.good == 1200, "{found:?}");
 }
 
@@ -62,7 +36,7 @@ async fn a_hash_of_another_length_is_its_own_entry_s_fault() {
             format!("UPDATE entries SET leaf = {} WHERE seq = {n};", hex(&hash[..length]))
         };
         tamper(&database, &format!("{}{}", cut(n, longer), cut(n + 1, shorter))).await;
-        let found = report(&database, &verifier).await;
+        let found = verified(&database, &Evidence::of(verifier.clone())).await;
         assert_eq!(found.first_bad.as_ref().map(|bad| bad.seq), Some(n), "{longer} {shorter}: {found:?}");
     }
 }
@@ -74,7 +48,7 @@ async fn a_long_entry_that_is_damaged_is_named() {
         let (_directory, database, verifier) = log().await;
         let change = "UPDATE entries SET entry = replace(entry, 'xxx\"}', 'xxy\"}') WHERE seq = ";
         tamper(&database, &format!("{change}{n}")).await;
-        let found = report(&database, &verifier).await;
+        let found = verified(&database, &Evidence::of(verifier.clone())).await;
         assert_eq!(found.first_bad.as_ref().map(|bad| bad.seq), Some(n), "{found:?}");
     }
 }

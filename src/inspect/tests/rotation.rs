@@ -92,10 +92,7 @@ impl Rotated {
             from: from.as_ref().map(file),
             entries_only: from.is_some(),
         };
-        let reader = Reader::open(&self.path(database)).await.unwrap();
-        let report = verify(&reader, &evidence, &mut |_| {}).await.unwrap();
-        reader.close().await;
-        report
+        verified(&self.path(database), &evidence).await
     }
 
     async fn is_sound(&self, database: &str, keys: &[usize]) -> bool {
@@ -322,20 +319,12 @@ async fn hide(path: &Path, seq: u64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_of_key_that_the_index_hides_is_found() {
     let log = Rotated::make().await;
-    let evidence = |key: usize| Evidence {
-        key: log.key(key),
-        other_keys: Vec::new(),
-        checkpoints: Vec::new(),
-        from: None,
-        entries_only: true,
-    };
     for hidden in [0, 1] {
         let copy = log.path(log.copy("log.db"));
         hide(&copy, end(hidden)).await;
         for key in 0..3 {
-            let reader = Reader::open(&copy).await.unwrap();
-            let report = verify(&reader, &evidence(key), &mut |_| {}).await.unwrap();
-            reader.close().await;
+            let evidence = Evidence { entries_only: true, ..Evidence::of(log.key(key)) };
+            let report = verified(&copy, &evidence).await;
             assert!(!report.is_sound(), "{hidden} {key}");
             let bad = report.first_bad.unwrap();
             assert!(bad.seq == end(hidden) && bad.what.contains("its index has another one"), "{bad:?}");

@@ -48,17 +48,8 @@ impl Signed {
     }
 
     async fn find(&self, checkpoints: Vec<Kept>, from: Option<Kept>, entries_only: bool) -> Report {
-        let reader = Reader::open(&self.path()).await.unwrap();
-        let evidence = Evidence {
-            key: self.signer.verifier().unwrap(),
-            other_keys: Vec::new(),
-            checkpoints,
-            entries_only,
-            from,
-        };
-        let report = verify(&reader, &evidence, &mut |_| {}).await.unwrap();
-        reader.close().await;
-        report
+        let key = self.signer.verifier().unwrap();
+        verified(&self.path(), &Evidence { checkpoints, entries_only, from, ..Evidence::of(key) }).await
     }
 }
 

@@ -75,14 +75,14 @@ impl Bench {
         }
     }
 
-    fn wanted(&self, before: u64, name: &str) -> Wanted {
+    fn request(&self, before: u64, name: &str) -> ArchiveRequest {
         let operator = Object::from_iter([("uid", Json::from(7))]);
-        Wanted { before: begin() + Duration::from_secs(before), file: self.path(name), operator }
+        ArchiveRequest { before: begin() + Duration::from_secs(before), file: self.path(name), operator }
     }
 
-    async fn archive(&self, before: u64, name: &str) -> Result<Outcome, String> {
-        let wanted = self.wanted(before, name);
-        archive_with(&self.settings(), Arc::clone(&self.signer), wanted, self.clock.clone(), &mut |_| {})
+    async fn archive(&self, before: u64, name: &str) -> Result<ArchiveOutcome, String> {
+        let request = self.request(before, name);
+        archive_with(&self.settings(), Arc::clone(&self.signer), request, self.clock.clone(), &mut |_| {})
             .await
     }
 
@@ -93,13 +93,8 @@ impl Bench {
     }
 
     async fn find(&self, database: &str, from: Option<Kept>) -> Report {
-        let evidence = Evidence {
-            key: self.signer.verifier().unwrap(),
-            other_keys: Vec::new(),
-            checkpoints: Vec::new(),
-            entries_only: from.is_some(),
-            from,
-        };
+        let entries_only = from.is_some();
+        let evidence = Evidence { from, entries_only, ..Evidence::of(self.signer.verifier().unwrap()) };
         let reader = Reader::open(&self.path(database)).await.unwrap();
         let report = inspect::verify(&reader, &evidence, &mut |_| {}).await.unwrap();
         reader.close().await;
@@ -240,8 +235,8 @@ async fn an_archive_that_was_cut_short_verifies_and_is_ended_by_the_next() {
     let key = bench.signer.verifier().unwrap();
     let store = Store::open(settings.clone(), Arc::clone(&bench.signer), bench.clock.clone()).await.unwrap();
     let clock: Arc<dyn Clock> = bench.clock.clone();
-    let wanted = bench.wanted(100_000, "all.gz");
-    let written = write(&store, &settings, &key, &wanted, &clock, &mut |_| {}).await.unwrap();
+    let request = bench.request(100_000, "all.gz");
+    let written = write(&store, &settings, &key, &request, &clock, &mut |_| {}).await.unwrap();
     store.close().await;
     let archived = written.archived.unwrap().of;
     let range = archived.header.from()..archived.header.to();

@@ -27,13 +27,8 @@ fn audit(folder: &Path) -> Audit {
 }
 
 async fn open(audit: &Audit) -> Result<Store, String> {
-    let settings = Settings {
-        database: audit.database.clone(),
-        checkpoint_files: audit.checkpoint_files.clone(),
-        append_timeout: audit.append_timeout,
-    };
     let signer = Arc::new(read_signer(&audit.signing_key_file)?);
-    Store::open(settings, signer, SystemClock::new()).await.map_err(|e| why(&e))
+    Store::open(settings(audit), signer, SystemClock::new()).await.map_err(|e| why(&e))
 }
 
 async fn rotate(audit: &Audit) -> Result<u64, String> {
