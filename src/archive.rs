@@ -103,7 +103,7 @@ pub enum ArchiveError {
     #[error("the archive's first line is none that `audit archive` wrote")]
     Header,
     /// The checkpoint is not the log's, or no key of it was given.
-    #[error("the archive's checkpoint is not taken")]
+    #[error("the archive's checkpoint is not taken (after a change of key, give the public key of its time)")]
     Checkpoint(#[from] NoteError),
     /// The checkpoint is over another number of entries than the archive's end.
     #[error("the archive says that it ends before entry {to}, its checkpoint is over {signed} entries")]

@@ -38,6 +38,7 @@ pub fn story_lines(entries: &[(u64, Json)]) -> Vec<(&'static str, Vec<String>)> 
     story.changes();
     story.results();
     story.findings();
+    story.keeping();
     story.bodies();
     let entry = |(seq, entry): &(u64, Json)| format!("{seq} {}", text(entry, "/kind").unwrap_or("?"));
     story.line("entries", &entries.iter().map(entry).collect::<Vec<_>>().join(", "));
@@ -254,6 +255,31 @@ impl Story<'_> {
         }
     }
 
+    /// What was done with the record itself, and by whom.
+    fn keeping(&mut self) {
+        let entry = self.last;
+        let word = |pointer| text(entry, pointer).unwrap_or("?");
+        let number = |pointer| entry.pointer(pointer).and_then(Json::as_i64).unwrap_or(0);
+        if entry.get("new_key").is_some() {
+            self.line("old key", word("/old_key"));
+            self.line("new key", word("/new_key"));
+        }
+        if entry.get("stubs").is_some() {
+            let (first, last) = (number("/from"), number("/to") - 1);
+            self.line(
+                "moved out",
+                &format!("bodies of entries {first} to {last}, before {}", word("/before")),
+            );
+            self.line("into", &format!("{}, sha256 {}", word("/file/name"), word("/file/sha256")));
+        }
+        if entry.get("operator").is_some() {
+            let names = ["/operator/user", "/operator/sudo_user"].map(|pointer| text(entry, pointer));
+            let names = names.into_iter().flatten().collect::<Vec<_>>().join(", for ");
+            let names = if names.is_empty() { names } else { format!(" ({names})") };
+            self.line("who", &format!("user {}{names}", number("/operator/uid")));
+        }
+    }
+
     fn bodies(&mut self) {
         let parts = list(self.at("/archived/parts"));
         if !parts.is_empty() {
@@ -397,6 +423,27 @@ from       192.0.2.1, a\u{202e}b, retry 2
 decision   denied
 result     404 unknown_route: no operation has this path
 entries    7 refusal"#,
+        );
+    }
+
+    #[test]
+    fn what_was_done_with_the_record_itself_is_told_with_who_did_it() {
+        let entry = |members: &str| {
+            format!(
+                r#"{{"kind":"k","id":"i","time":"t","request_id":"r",{members},"operator":{{"uid":7,"user":"ann","sudo_user":"bo\u001b"}}}}"#
+            )
+        };
+        let told = |members: &str| {
+            let entry = crate::inspect::read_entry(entry(members).as_bytes()).unwrap();
+            story(&[(3, entry)]).lines().skip(3).collect::<Vec<_>>().join("\n")
+        };
+        assert_eq!(
+            told(r#""old_key":"a+1","new_key":"a+2""#),
+            "old key    a+1\nnew key    a+2\nwho        user 7 (ann, for bo\\u{1b})\nentries    3 k"
+        );
+        assert_eq!(
+            told(r#""from":0,"to":9,"before":"b","file":{"name":"f","sha256":"s"},"stubs":"h""#),
+            "moved out  bodies of entries 0 to 8, before b\ninto       f, sha256 s\nwho        user 7 (ann, for bo\\u{1b})\nentries    3 k"
         );
     }
 }

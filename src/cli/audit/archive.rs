@@ -18,7 +18,7 @@ pub struct Archive {
     /// Entries that are older than this: a date or time, or how long ago, such as `365d`.
     #[arg(long, value_name = "TIME")]
     pub before: String,
-    /// The file to write, which must not exist.
+    /// The file to write, which must not exist; or the one of a run that was cut short, to end that.
     #[arg(long, value_name = "FILE")]
     pub to: PathBuf,
 }
