@@ -54,7 +54,11 @@ pub struct Running {
     listener: JoinHandle<std::io::Result<Drained>>,
     pipeline: Arc<Pipeline>,
     store: Arc<Store>,
+    reader: Reader,
 }
+
+/// How long questions that are being answered are waited for at the end.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// Why the proxy can't start: what we were doing, and why it failed.
 #[derive(Debug, thiserror::Error)]
@@ -193,7 +197,7 @@ impl Running {
         let desk = {
             let gate = AddressGate::new(config.listen.unidentified_per_address, Arc::clone(&pipeline.clock));
             let header = config.admin.token_header.clone();
-            Desk::new(Arc::clone(&pipeline), reader, verifier, header, gate)
+            Desk::new(Arc::clone(&pipeline), reader.clone(), verifier, header, gate)
         };
         let console = Console { desk: Arc::new(desk), health: health.clone() };
         let more = api::router(Arc::clone(&console.desk)).merge(console::router(console));
@@ -203,7 +207,7 @@ impl Running {
             .address;
         let api = listener.address();
         let listener = tokio::spawn(listener.serve(Arc::clone(&pipeline), stopped));
-        Ok(Self { api, admin, stop, listener, pipeline, store })
+        Ok(Self { api, admin, stop, listener, pipeline, store, reader })
     }
 
     /// Where the API is served.
@@ -234,6 +238,12 @@ impl Running {
         }
         if self.pipeline.auditor.note(Kind::Stopped, Object::new()).await.is_err() {
             tracing::error!("the stop could not be recorded");
+        }
+        // Whoever lets go of the database last brings its log into its file; who only reads can't.
+        if tokio::time::timeout(LAST_ANSWERS, self.reader.close()).await.is_err() {
+            tracing::warn!(
+                "somebody still reads the record: the end of it stays in the database's log until the next start"
+            );
         }
         self.store.close().await;
     }

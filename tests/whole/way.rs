@@ -154,3 +154,22 @@ async fn an_etag_is_of_a_tunnel_that_is_there() {
     assert_eq!(put.header("etag"), world.call("viewer", Method::GET, &path, None).await.header("etag"));
     assert_ne!(put.header("etag"), "");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_is_one_file_after_a_stop() {
+    let mut world = World::start().await;
+    let wal = format!("{}-wal", world.database().display());
+    for round in 0..8 {
+        let made = world.call("operator", Method::POST, "", Some(&tunnel_body("a", 1))).await;
+        assert!(made.status == 200 || round > 0, "{}", made.text());
+        // Connections that read, and idle then.
+        let reads = (0..2).map(|_| world.read("security", "entries"));
+        assert!(futures_util::future::join_all(reads).await.iter().all(|answer| answer.status == 200));
+        world.stop().await;
+        assert!(
+            !std::path::Path::new(&wal).exists(),
+            "round {round}: who copies the database lacks what is in its log"
+        );
+        world.launch().await;
+    }
+}
