@@ -7,6 +7,7 @@ pub mod emulator;
 pub mod healthcheck;
 pub mod keys;
 pub mod log;
+pub mod migrate;
 pub mod policy;
 pub mod serve;
 mod signals;
@@ -68,6 +69,8 @@ enum Command {
     /// Make the keys that a configuration names, and replace the one that signs the record
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Make the record's tables on a PostgreSQL server, as their owner
+    Migrate(migrate::Args),
     /// Read and verify the record
     Audit(audit::Args),
     /// Ask a running proxy whether it is ready
@@ -229,6 +232,7 @@ pub async fn run(cli: Cli, env: &Env, out: &mut (dyn Write + Send), errors: &mut
         Command::Policy(command) => policy::run(&command, env, out),
         Command::Token(command) => token::run(command, env, out).await,
         Command::Keys(command) => keys::run(&command, env, out).await,
+        Command::Migrate(args) => migrate::run(&args, env, out).await,
         Command::Audit(args) => audit::run(&args, env, out, errors).await,
         Command::Healthcheck(args) => healthcheck::run(&args, env).await,
         Command::Completions { shell } => completions(shell, out),

@@ -37,6 +37,7 @@ use http::HeaderName;
 
 use crate::operation::{AccountId, Class};
 use crate::secret::SecretString;
+use crate::store::Database;
 
 /// The whole configuration.
 #[derive(Debug)]
@@ -276,8 +277,8 @@ pub struct Budget {
 /// `[audit]`
 #[derive(Clone, Debug)]
 pub struct Audit {
-    /// The `SQLite` file.
-    pub database: PathBuf,
+    /// Where the record is.
+    pub database: Database,
     /// The Ed25519 key that signs checkpoints.
     pub signing_key_file: PathBuf,
     /// The HMAC key of fingerprints.

@@ -108,7 +108,9 @@ impl Running {
     pub async fn start(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         let ids = Arc::new(Ids::new(Arc::clone(&clock)));
         let signer = keys::signer(&config.audit).map_err(failed("reading the audit signing key"))?;
-        let verifier = signer.verifier().map_err(failed("reading the audit signing key"))?;
+        let verifier = keys::read_signer(&config.audit.signing_key_file)
+            .and_then(|key| key.verifier().map_err(|e| e.to_string()));
+        let verifier = verifier.map_err(failed("reading the audit signing key"))?;
         let fingerprinter = fingerprinter(&config.audit.fingerprint_key_file)
             .map_err(failed("reading the fingerprint key"))?;
         let policy = authorize::read_policy(&config.policy.file).map_err(failed("reading the policy"))?;

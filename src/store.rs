@@ -19,6 +19,7 @@ mod check;
 mod checkpoint_file;
 #[cfg(test)]
 mod conformance;
+mod database;
 #[cfg(test)]
 pub(crate) mod double;
 mod error;
@@ -26,17 +27,20 @@ mod fault;
 #[cfg(test)]
 mod faults;
 mod filter;
-mod index;
 mod lock;
+mod order;
 mod place;
 #[cfg(test)]
 mod plans;
+mod postgres;
 mod reader;
 #[cfg(test)]
 mod reading;
+#[cfg(test)]
+pub(crate) mod record;
 mod rotate;
-mod schema;
 mod snapshot;
+mod sql;
 mod sqlite;
 mod start;
 mod stubs;
@@ -52,12 +56,14 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 pub use changes::{Change, Changes};
 pub use check::{check, check_record};
+pub use database::{AddressError, Database, Server};
 pub use error::{Damage, OpenError, StoreError};
 pub use filter::{Activity, By, Count, Filter, Row};
-pub use index::{Column, INDEXES, Index, Sum, Sums};
-pub use reader::{ReadError, Reader};
+pub use postgres::schema::migrate;
+pub use reader::{LogId, ReadError, Reader};
 pub use rotate::Rotation;
 pub use snapshot::{RawCheckpoint, RawEntry, RawHead, RawTile, Snapshot};
+pub use sqlite::index::{Column, INDEXES, Index, Sum, Sums};
 pub use stubs::{compact, put_stubs};
 pub use views::{Rows, View};
 
@@ -77,8 +83,8 @@ const MAX_WAITING_BYTES: usize = 2 * MAX_ENTRY;
 /// What the store needs to know.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The `SQLite` file; made if it is missing, with mode 0600.
-    pub database: PathBuf,
+    /// Where the record is. A file is made if it is missing, with mode 0600.
+    pub database: Database,
     /// Where the newest checkpoint is written.
     pub checkpoint_files: Vec<PathBuf>,
     /// How long an append may take.

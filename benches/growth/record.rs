@@ -87,7 +87,7 @@ async fn fill(world: &World, from: u64, to: u64) -> Duration {
     let key = std::fs::read_to_string(world.dir.path().join("audit-signing.key")).unwrap();
     let signer = Arc::new(Signer::new(&key).unwrap());
     let settings = Settings {
-        database: world.database().to_owned(),
+        database: world.database().into(),
         checkpoint_files: vec![world.dir.path().join("checkpoint.txt")],
         append_timeout: Duration::from_secs(60),
     };

@@ -47,7 +47,7 @@ impl Record {
         }
         let signer = Arc::new(Signer::new(secret.expose_secret()).unwrap());
         let settings = Settings {
-            database: record.database(),
+            database: record.database().into(),
             checkpoint_files: vec![record.checkpoint_file()],
             append_timeout: Duration::from_secs(60),
         };

@@ -8,7 +8,7 @@ use super::described;
 async fn columns(view: &str) -> BTreeSet<String> {
     use sqlx::{AssertSqlSafe, Connection as _, Row as _};
     let mut connection = sqlx::sqlite::SqliteConnection::connect("sqlite::memory:").await.unwrap();
-    let tables = AssertSqlSafe(include_str!("../../migrations/0001_record.sql").to_owned());
+    let tables = AssertSqlSafe(include_str!("../../migrations/sqlite/0001_record.sql").to_owned());
     sqlx::raw_sql(tables).execute(&mut connection).await.unwrap();
     let query = AssertSqlSafe(format!("SELECT name FROM pragma_table_info('{view}')"));
     let rows = sqlx::query(query).fetch_all(&mut connection).await.unwrap();

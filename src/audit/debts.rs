@@ -7,7 +7,6 @@
 //! dies first, an intent that stands in the store is resolved at the next start. Not here: writing (`store`), and who asks before it acts (`Auditor::admits`).
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use uuid::Uuid;
 
 use super::unended::Unended;
 use crate::json::Json;
-use crate::store::{Reader, Store, StoreError};
+use crate::store::{Database, Reader, Store, StoreError};
 
 /// Entries of one call that are owed: all of them or, where some turn out to be stored, the rest.
 #[derive(Clone, Debug)]
@@ -85,7 +84,7 @@ impl Debts {
     }
 
     /// Writes what is owed whenever the store takes it, for as long as the process lives.
-    pub(super) async fn pay(self: Arc<Self>, store: Arc<Store>, database: PathBuf, unended: Arc<Unended>) {
+    pub(super) async fn pay(self: Arc<Self>, store: Arc<Store>, database: Database, unended: Arc<Unended>) {
         loop {
             let Some(debt) = self.oldest() else {
                 self.paid.notify_waiters();
@@ -160,7 +159,7 @@ impl Debts {
 
 /// Those of these entries that don't stand in the record; `None` where that can't be told. The reader is let go of
 /// at once: while one is open, the database can't be closed into one file.
-async fn not_stored(database: &Path, entries: &[Owing]) -> Option<Vec<Owing>> {
+async fn not_stored(database: &Database, entries: &[Owing]) -> Option<Vec<Owing>> {
     let reader = Reader::open(database).await.ok()?;
     let mut rest = Some(Vec::new());
     for entry in entries {
@@ -195,7 +194,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (key, _) = generate_key("tunnelwarden/debts").unwrap();
         let settings = Settings {
-            database: folder.path().join("audit.db"),
+            database: folder.path().join("audit.db").into(),
             checkpoint_files: Vec::new(),
             append_timeout: Duration::from_secs(5),
         };

@@ -68,7 +68,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (key, _) = generate_key("tunnelwarden/unended").unwrap();
         let settings = Settings {
-            database: folder.path().join("audit.db"),
+            database: folder.path().join("audit.db").into(),
             checkpoint_files: Vec::new(),
             append_timeout: Duration::from_secs(5),
         };

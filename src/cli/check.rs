@@ -97,6 +97,6 @@ fn summary(config: &Config) -> String {
         config.listen.address,
         issuers.join(", "),
         config.policy.file.display(),
-        config.audit.database.display(),
+        config.audit.database,
     )
 }

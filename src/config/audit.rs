@@ -2,13 +2,14 @@
 //!
 //! Not here: the store (`store`), the keys' bytes (`seal`).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::table::{Section, plain_text, text_of};
 use super::tree::{Node, Value};
 use super::{Audit, Bodies, Reconcile};
 use crate::operation::AccountId;
+use crate::store::{AddressError, Database};
 
 /// Checkpoint files that are taken: each costs a write a second.
 const MAX_CHECKPOINT_FILES: usize = 16;
@@ -82,31 +83,45 @@ fn accounts(node: &Node) -> Result<Vec<AccountId>, String> {
     items.iter().map(id).collect()
 }
 
-/// `sqlite:FILE`. A password in another address is a secret: nothing of the value is quoted.
-fn database(section: &mut Section<'_>) -> PathBuf {
+/// `sqlite:FILE` or `postgres://...`. A password in it is a secret: nothing of the value is quoted.
+fn database(section: &mut Section<'_>) -> Database {
     let given = section.says("database");
-    let parsed = section.parsed("database", |node| {
-        let text = plain_text(node)?;
-        let wanted =
-            "wants \"sqlite:\" and a path, such as \"sqlite:audit.db\" or \"sqlite:/var/lib/audit.db\"";
-        match text.split_once(':') {
-            Some(("postgres" | "postgresql", _)) => {
-                Err("PostgreSQL is not built in yet; use \"sqlite:\" and a path".to_owned())
-            }
-            Some(("sqlite", path))
-                if !path.is_empty() && !path.starts_with("//") && !path.contains(['?', ':', '#', '%']) =>
-            {
-                Ok(path.to_owned())
-            }
-            _ => Err(wanted.to_owned()),
-        }
-    });
+    let base = section.reader.base.clone();
+    let parsed = section
+        .parsed("database", |node| Database::parse(&plain_text(node)?, &base).map_err(|e| e.to_string()));
     if !given {
         section.problem("database", "is missing; name the record's file, such as \"sqlite:audit.db\"");
     }
-    let path = parsed.unwrap_or_default();
-    section.resolved("database", format!("sqlite:{path}"));
-    section.reader.base.join(path)
+    let password_file = section.path("database_password_file");
+    let insecure = section.flag("allow_insecure_database", false);
+    let replica = section.text("replica");
+    match parsed {
+        Some(Database::Postgres(server)) => {
+            if !server.is_secure() && !insecure {
+                section.problem("database", &AddressError::Insecure.to_string());
+            }
+            section.resolved("database", Database::Postgres(server.clone()));
+            let name = replica.unwrap_or_else(host_name);
+            section.resolved("replica", &name);
+            let server = server.with_password_file(password_file);
+            let named = server.clone().for_replica(&name);
+            if let Err(e) = &named {
+                section.problem("replica", &format!("{e}; without this key it is the host's name"));
+            }
+            Database::Postgres(named.unwrap_or(server))
+        }
+        file => {
+            let path = file.as_ref().and_then(Database::file).unwrap_or(&base);
+            let shown = path.strip_prefix(&base).unwrap_or(path);
+            section.resolved("database", format!("sqlite:{}", shown.display()));
+            section.resolved("replica", "none");
+            Database::Sqlite(path.to_owned())
+        }
+    }
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// One path, or a list of them.
@@ -125,15 +140,18 @@ fn checkpoint_files(section: &mut Section<'_>) -> Vec<PathBuf> {
 
 /// Two names for one file would overwrite a key or the record.
 fn each_its_own(section: &Section<'_>, audit: &Audit) {
-    let mut seen: Vec<(&str, &PathBuf)> = Vec::new();
-    let checkpoints = audit.checkpoint_files.iter().map(|path| ("checkpoint_file", path));
+    let mut seen: Vec<(&str, &Path)> = Vec::new();
+    let checkpoints = audit.checkpoint_files.iter().map(|path| ("checkpoint_file", path.as_path()));
+    let database = audit.database.file().map(|path| ("database", path));
     let files = [
-        ("database", &audit.database),
-        ("signing_key_file", &audit.signing_key_file),
-        ("fingerprint_key_file", &audit.fingerprint_key_file),
+        ("signing_key_file", audit.signing_key_file.as_path()),
+        ("fingerprint_key_file", audit.fingerprint_key_file.as_path()),
     ];
-    for (key, path) in
-        files.into_iter().chain(checkpoints).filter(|(_, path)| **path != section.reader.base.join(""))
+    for (key, path) in database
+        .into_iter()
+        .chain(files)
+        .chain(checkpoints)
+        .filter(|(_, path)| **path != section.reader.base.join(""))
     {
         match seen.iter().find(|(_, known)| *known == path) {
             Some((other, _)) => {

@@ -11,12 +11,13 @@ use std::path::{Path, PathBuf};
 
 use super::table::{Reader, Section};
 use super::{Problem, Problems, audit, issuer, overrides, read, tree};
+use crate::store::Database;
 
 /// Where the record and what proves it are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// The database.
-    pub database: PathBuf,
+    pub database: Database,
     /// The signing key, which holds the public key as well.
     pub signing_key_file: PathBuf,
     /// The key of fingerprints.
@@ -30,7 +31,8 @@ pub struct Record {
 /// # Errors
 /// What is wrong with these keys.
 pub fn record(path: &Path, env: &BTreeMap<String, String>) -> Result<Record, Problems> {
-    let keys = ["audit.database", "audit.signing_key_file", "audit.checkpoint_file"];
+    let keys =
+        ["audit.database", "audit.database_password_file", "audit.signing_key_file", "audit.checkpoint_file"];
     let audit = located(path, env, &keys, |root| root.section("audit", audit::read))?;
     Ok(Record {
         database: audit.database,
@@ -120,7 +122,7 @@ mod tests {
         let (folder, path) = file(LAME);
         let none = vars(&[]);
         let found = record(&path, &none).unwrap();
-        assert_eq!(found.database, folder.path().join("a.db"));
+        assert_eq!(found.database, folder.path().join("a.db").into());
         assert_eq!(found.signing_key_file, folder.path().join("s.key"));
         assert!(found.checkpoint_files.is_empty());
         assert_eq!(policy_file(&path, &none).unwrap(), folder.path().join("p.cedar"));
@@ -138,7 +140,7 @@ mod tests {
             ("TUNNELWARDEN__LISTEN__ODD", "1"),
         ]);
         let found = record(&path, &set).unwrap();
-        assert_eq!(found.database, folder.path().join("b.db"));
+        assert_eq!(found.database, folder.path().join("b.db").into());
         assert_eq!(found.checkpoint_files, [folder.path().join("c.txt")]);
         assert_eq!(policy_file(&path, &set).unwrap(), Path::new("/etc/q.cedar"));
     }

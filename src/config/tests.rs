@@ -70,7 +70,7 @@ fn the_small_file_has_the_designs_defaults() {
     assert_eq!(config.listen.address.to_string(), "127.0.0.1:8080");
     assert_eq!(config.admin.address.to_string(), "127.0.0.1:9090");
     assert_eq!(config.upstream.base_url, "https://api.cloudflare.com/client/v4");
-    assert_eq!(config.audit.database, PathBuf::from("/etc/tw/audit.db"));
+    assert_eq!(config.audit.database, PathBuf::from("/etc/tw/audit.db").into());
     assert!(
         matches!(&config.issuers[0].keys, KeySource::File(path) if path == Path::new("/etc/tw/jwks.json"))
     );
@@ -205,7 +205,12 @@ fn a_secret_as_a_value_is_refused_with_the_remedy() {
     refused(
         "sqlite:audit.db",
         "postgres://u:hunter2@db/x",
-        &[("audit.database", Some(4), "not built in yet")],
+        &[("audit.database", Some(4), "database_password_file")],
+    );
+    refused(
+        "sqlite:audit.db",
+        "postgres://u@db.example/x?sslmode=require",
+        &[("audit.database", Some(4), "verify-full")],
     );
     refused("sqlite:audit.db", "mysql://u:hunter2@db/x", &[("audit.database", Some(4), "sqlite:")]);
     refused("sqlite:audit.db", "sqlite::memory:", &[("audit.database", Some(4), "a path")]);

@@ -8,7 +8,7 @@ use super::prove::{consistency, subtree};
 use super::report::{Report, VerifyError};
 use super::verify::{Evidence, Kept};
 use crate::seal::{self, Checkpoint, Hash, Succession, Tree, check_consistency};
-use crate::store::{Reader, Snapshot};
+use crate::store::{LogId, Reader, Snapshot};
 
 /// The good ones with their names. One that is of another log, or contradicts another, is a problem.
 pub(super) async fn read(
@@ -96,8 +96,12 @@ async fn roots(snapshot: &mut Snapshot, size: u64) -> Result<Option<Vec<Hash>>, 
 ///
 /// # Errors
 /// The record can't be read.
-pub async fn subtree_roots(reader: &Reader, from: u64) -> Result<Option<Vec<Hash>>, VerifyError> {
-    let mut snapshot = reader.snapshot().await?;
+pub async fn subtree_roots(
+    reader: &Reader,
+    log: &LogId,
+    from: u64,
+) -> Result<Option<Vec<Hash>>, VerifyError> {
+    let mut snapshot = reader.snapshot(log).await?;
     let roots = roots(&mut snapshot, from).await;
     snapshot.end().await;
     roots
@@ -110,10 +114,11 @@ pub async fn subtree_roots(reader: &Reader, from: u64) -> Result<Option<Vec<Hash
 /// The record can't be read.
 pub async fn is_begin_of(
     reader: &Reader,
+    log: &LogId,
     (size, root): (u64, Hash),
     (whole, whole_root): (u64, Hash),
 ) -> Result<bool, VerifyError> {
-    let mut snapshot = reader.snapshot().await?;
+    let mut snapshot = reader.snapshot(log).await?;
     let proof = consistency(&mut snapshot, size, whole).await;
     snapshot.end().await;
     Ok(proof?.is_some_and(|proof| check_consistency(&proof, whole, whole_root, size, root).is_ok()))

@@ -10,6 +10,7 @@ use tlog_tiles::{HashReader, split_stored_hash_index};
 
 use super::VerifyError;
 use super::keys::of_kind;
+use super::logs::key_of;
 use super::report::found;
 use crate::archive::is_stub;
 use crate::entry::Kind;
@@ -46,8 +47,11 @@ pub async fn prove(
     seq: u64,
     archived: Option<String>,
 ) -> Result<EntryProof, ProveError> {
-    let mut snapshot = reader.snapshot().await.map_err(VerifyError::from)?;
-    let proven = gather(&mut snapshot, verifier, seq, archived).await;
+    let place = reader.stands(seq).await.map_err(VerifyError::from)?;
+    let (log, place) = place.ok_or(ProveError::Missing(seq))?;
+    let verifier = &key_of(verifier, &log).ok_or(ProveError::Missing(seq))?;
+    let mut snapshot = reader.snapshot(&log).await.map_err(VerifyError::from)?;
+    let proven = gather(&mut snapshot, verifier, place, archived).await;
     snapshot.end().await;
     let proven = proven?;
     proven.verify(verifier).map_err(|e| ProveError::Unproven(seq, e))?;

@@ -100,6 +100,8 @@ pub struct Report {
     pub first_in_doubt: Option<Bad>,
     /// Everything that is wrong beside entries, one line each.
     pub problems: Vec<String>,
+    /// Where several replicas write a record, what was found of the log of each, by its name; the rest is of them together.
+    pub logs: Vec<(String, Report)>,
 }
 
 /// A verification that could not be made: this says nothing of the record.
@@ -135,7 +137,31 @@ impl Report {
         object.set("first_bad_entry", self.first_bad.as_ref().map(Bad::to_json));
         object.set("first_entry_in_doubt", self.first_in_doubt.as_ref().map(Bad::to_json));
         object.set("problems", self.problems.clone());
+        if !self.logs.is_empty() {
+            let log = |(name, report): &(String, Self)| {
+                let mut one = Object::new();
+                one.set("log", name.as_str());
+                one.set("report", report.to_json());
+                one
+            };
+            object.set("logs", self.logs.iter().map(log).collect::<Vec<_>>());
+        }
         object.into()
+    }
+
+    /// Takes in what was found of one of several logs.
+    pub(super) fn take_in(&mut self, log: &str, report: Self) {
+        self.good += report.good;
+        self.not_read += report.not_read;
+        self.checkpoints += report.checkpoints;
+        self.keys.extend(report.keys.iter().cloned());
+        self.archives.extend(report.archives.iter().cloned());
+        let named = |bad: &Bad| Bad { what: format!("in the log of `{log}`: {}", bad.what), ..bad.clone() };
+        self.first_bad = self.first_bad.take().or_else(|| report.first_bad.as_ref().map(named));
+        self.first_in_doubt =
+            self.first_in_doubt.take().or_else(|| report.first_in_doubt.as_ref().map(named));
+        report.problems.iter().for_each(|line| self.problem(format!("the log of `{log}`: {line}")));
+        self.logs.push((log.to_owned(), report));
     }
 
     /// What the log says of keys that were replaced and of archives, a line each.

@@ -58,7 +58,7 @@ impl Log {
         let (database, file) = (directory.path().join("log.db"), directory.path().join("checkpoint.txt"));
         for end in [OLDER, ENTRIES] {
             let settings = Settings {
-                database: database.clone(),
+                database: database.clone().into(),
                 checkpoint_files: vec![file.clone()],
                 append_timeout: Duration::from_secs(10),
             };
@@ -113,7 +113,7 @@ async fn sealed(entries: Vec<String>) -> (tempfile::TempDir, PathBuf, crate::sea
     let clock = ManualClock::at(jiff::Timestamp::from_second(1_790_000_000).unwrap());
     let database = directory.path().join("log.db");
     let settings = Settings {
-        database: database.clone(),
+        database: database.clone().into(),
         checkpoint_files: Vec::new(),
         append_timeout: Duration::from_secs(10),
     };

@@ -3,7 +3,8 @@
 //! Needs the database, the public key, and for a tail that was cut off together with its head a checkpoint that was
 //! kept elsewhere. Every entry is hashed again; tiles, checkpoints and head must follow from these hashes, the
 //! signatures must be the key's, and the schema and the indexes must be as this version makes them. The log is read
-//! once from the front, so memory does not grow with it. Not here: the walk over the entries (`inspect::scan`).
+//! once from the front, so memory does not grow with it. Not here: the walk over the entries (`inspect::scan`), a record of several logs
+//! (`inspect::logs`).
 
 use super::archives;
 use super::indexes::{Agree, Indexes};
@@ -13,7 +14,7 @@ use super::notes::Notes;
 use super::report::{Report, VerifyError, found};
 use super::scan::{Scan, Signed, id_of};
 use crate::seal::{Checkpoint, Succession, Verifier};
-use crate::store::{Reader, Snapshot};
+use crate::store::{LogId, Reader, Snapshot};
 
 /// What a record is checked against.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct Evidence {
     pub checkpoints: Vec<Kept>,
     /// A checkpoint that was verified before: entries that it covers are not read again.
     pub from: Option<Kept>,
+    /// Of which log.
+    pub log: LogId,
     /// Leave out the database's own check, which reads every entry again, and the indexes.
     pub entries_only: bool,
 }
@@ -35,7 +38,14 @@ impl Evidence {
     /// A key and nothing else: the whole record is checked.
     #[must_use]
     pub const fn of(key: Verifier) -> Self {
-        Self { key, other_keys: Vec::new(), checkpoints: Vec::new(), from: None, entries_only: false }
+        Self {
+            key,
+            other_keys: Vec::new(),
+            checkpoints: Vec::new(),
+            from: None,
+            log: LogId::single(),
+            entries_only: false,
+        }
     }
 }
 
@@ -48,12 +58,9 @@ pub struct Kept {
     pub note: Vec<u8>,
 }
 
-/// Checks a whole record as it is now; `progress` is told the number of entries done from time to time, and at
+/// Checks a whole log as it is now; `progress` is told the number of entries done from time to time, and at
 /// their end, where the database's own check is still to come.
-///
-/// # Errors
-/// The database can't be read for a reason that is no damage. Damage is in the report.
-pub async fn verify(
+pub(super) async fn verify_log(
     reader: &Reader,
     evidence: &Evidence,
     progress: &mut (dyn FnMut(u64) + Send),
@@ -61,7 +68,7 @@ pub async fn verify(
     if evidence.entries_only {
         return Ok(prove(reader, evidence, None, progress).await?.0);
     }
-    let (mut beside, mut indexes) = (reader.snapshot().await?, Indexes::default());
+    let (mut beside, mut indexes) = (reader.snapshot(&evidence.log).await?, Indexes::default());
     let (report, rows) =
         tokio::join!(prove(reader, evidence, Some(&mut indexes), progress), beside.integrity_of_rows());
     beside.end().await;
@@ -71,7 +78,7 @@ pub async fn verify(
         return Ok(report);
     }
     // Where anything is wrong, or could not be told, the database says it in its own words.
-    let mut whole = reader.snapshot().await?;
+    let mut whole = reader.snapshot(&evidence.log).await?;
     let lines = whole.integrity().await;
     whole.end().await;
     if let Some(lines) = found(lines, "the database's own check", &mut report)? {
@@ -93,7 +100,7 @@ async fn prove(
     mut indexes: Option<&mut Indexes>,
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<(Report, Agree), VerifyError> {
-    let mut snapshot = reader.snapshot().await?;
+    let mut snapshot = reader.snapshot(&evidence.log).await?;
     let mut report = Report::default();
     check_schema(&mut snapshot, &mut report).await?;
     let Keys { succession, marks } = keys::read(evidence, &mut snapshot, &mut report).await?;

@@ -5,11 +5,11 @@
 //! read from (`cli`).
 
 use data_encoding::BASE64;
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{SigningKey, VerifyingKey};
 use signed_note::{Signer as _, StandardSigner, StandardVerifier, Verifier as _};
 use zeroize::Zeroizing;
 
-use crate::secret::SecretString;
+use crate::secret::{ExposeSecret as _, SecretString};
 
 /// What `signed_note` writes before an Ed25519 key.
 const ED25519: u8 = 1;
@@ -55,13 +55,22 @@ impl Signer {
         let text = text.trim();
         let inner = StandardSigner::new(text).map_err(|_| KeyError::Signing)?;
         check_name(inner.name())?;
-        // Five parts; the last is base64 and may hold a `+` of its own.
-        let encoded = text.splitn(5, '+').nth(4).ok_or(KeyError::Signing)?;
-        let key = Zeroizing::new(BASE64.decode(encoded.as_bytes()).map_err(|_| KeyError::Signing)?);
-        let seed: &[u8; 32] = key.get(1..).and_then(|seed| seed.try_into().ok()).ok_or(KeyError::Signing)?;
-        let public = SigningKey::from_bytes(seed).verifying_key();
+        let public = SigningKey::from_bytes(&*seed(text)?).verifying_key();
         let public = signed_note::new_ed25519_verifier_key(inner.name(), &public);
         Ok(Self { inner, public })
+    }
+
+    /// Takes the text of a key file for the log of one replica: its origin is the key's name, a slash and the replica's name.
+    ///
+    /// # Errors
+    /// The text is no signing key, or the name can't stand in a note.
+    pub fn of_replica(text: &str, replica: &str) -> Result<Self, KeyError> {
+        let text = text.trim();
+        let name = format!("{}/{replica}", StandardSigner::new(text).map_err(|_| KeyError::Signing)?.name());
+        check_name(&name)?;
+        let seed = seed(text)?;
+        let secret = key_text(&name, &seed);
+        Self::new(secret.expose_secret())
     }
 
     /// The log's origin: the key's name.
@@ -129,6 +138,30 @@ impl Verifier {
         self.inner.name()
     }
 
+    /// The same key for the log of one replica.
+    ///
+    /// # Errors
+    /// The name can't stand in a note.
+    pub fn of_replica(&self, replica: &str) -> Result<Self, KeyError> {
+        let encoded = self.text.splitn(3, '+').nth(2).ok_or(KeyError::Public)?;
+        let key = BASE64.decode(encoded.as_bytes()).map_err(|_| KeyError::Public)?;
+        let key: &[u8; 32] = key.get(1..).and_then(|key| key.try_into().ok()).ok_or(KeyError::Public)?;
+        let key = VerifyingKey::from_bytes(key).map_err(|_| KeyError::Public)?;
+        let name = format!("{}/{replica}", self.origin());
+        check_name(&name)?;
+        Self::new(&signed_note::new_ed25519_verifier_key(&name, &key))
+    }
+
+    /// The same key for the log of this origin, if it can be one of this key's.
+    #[must_use]
+    pub fn of_origin(&self, origin: &str) -> Option<Self> {
+        if origin == self.origin() {
+            return Some(self.clone());
+        }
+        let replica = origin.strip_prefix(self.origin())?.strip_prefix('/')?;
+        self.of_replica(replica).ok()
+    }
+
     /// The key's text.
     #[must_use]
     pub fn public_key(&self) -> &str {
@@ -155,13 +188,26 @@ pub fn generate_key(name: &str) -> Result<(SecretString, String), KeyError> {
     check_name(name)?;
     let mut seed = Zeroizing::new([0u8; 32]);
     aws_lc_rs::rand::fill(seed.as_mut_slice()).map_err(|_| KeyError::Random)?;
-    let key = SigningKey::from_bytes(&seed);
-    let public = key.verifying_key();
+    let public = SigningKey::from_bytes(&seed).verifying_key();
+    Ok((key_text(name, &seed), signed_note::new_ed25519_verifier_key(name, &public)))
+}
+
+/// The text of a signing key.
+fn key_text(name: &str, seed: &[u8; 32]) -> SecretString {
+    let public = SigningKey::from_bytes(seed).verifying_key();
     let typed = Zeroizing::new([&[ED25519], seed.as_slice()].concat());
     let id = signed_note::key_id(name, &[&[ED25519], public.as_bytes().as_slice()].concat());
     let encoded = Zeroizing::new(BASE64.encode(&typed));
-    let secret = SecretString::from(format!("PRIVATE+KEY+{name}+{id:08x}+{}", encoded.as_str()));
-    Ok((secret, signed_note::new_ed25519_verifier_key(name, &public)))
+    SecretString::from(format!("PRIVATE+KEY+{name}+{id:08x}+{}", encoded.as_str()))
+}
+
+/// The secret part of a signing key's text.
+fn seed(text: &str) -> Result<Zeroizing<[u8; 32]>, KeyError> {
+    // Five parts; the last is base64 and may hold a `+` of its own.
+    let encoded = text.splitn(5, '+').nth(4).ok_or(KeyError::Signing)?;
+    let key = Zeroizing::new(BASE64.decode(encoded.as_bytes()).map_err(|_| KeyError::Signing)?);
+    let seed = key.get(1..).and_then(|seed| seed.try_into().ok()).ok_or(KeyError::Signing)?;
+    Ok(Zeroizing::new(seed))
 }
 
 fn check_name(name: &str) -> Result<(), KeyError> {

@@ -25,7 +25,7 @@ use crate::entry::{Entry, Kind};
 use crate::inspect::{self, Archived, Evidence, subtree_roots};
 use crate::json::{Json, Object};
 use crate::seal::{Signer, TILE, Verifier};
-use crate::store::{Filter, Reader, Settings, Store, compact, put_stubs};
+use crate::store::{Filter, LogId, OpenError, Reader, Settings, Store, compact, put_stubs};
 
 /// Who archives what, and where to.
 #[derive(Debug)]
@@ -70,9 +70,10 @@ async fn archive_with(
     clock: Arc<dyn Clock>,
     done: &mut (dyn FnMut(u64) + Send),
 ) -> Result<ArchiveOutcome, String> {
-    check_name(&request.file, settings.checkpoint_files.iter().chain([&settings.database]))?;
-    if !settings.database.try_exists().is_ok_and(|exists| exists) {
-        return Err(format!("there is no record at `{}`", settings.database.display()));
+    let record = settings.database.file().ok_or_else(|| OpenError::OnlyFiles("archive").to_string())?;
+    check_name(&request.file, settings.checkpoint_files.iter().chain([&record.to_owned()]))?;
+    if !record.try_exists().is_ok_and(|exists| exists) {
+        return Err(format!("there is no record at `{}`", record.display()));
     }
     let key = signer.verifier().map_err(|e| e.to_string())?;
     // Takes the lock, and looks at the end of the log as a start does.
@@ -151,14 +152,14 @@ async fn write(
     let Some((_, note)) = checkpoint.filter(|(size, _)| *size > from) else {
         return Ok(Written { archived: None, begun: None, held_back, any: from > 0 });
     };
-    let roots = subtree_roots(&reader, from).await.map_err(|e| why(&e))?;
+    let roots = subtree_roots(&reader, &LogId::single(), from).await.map_err(|e| why(&e))?;
     let roots = roots.ok_or("the record has not the hashes before the archive; run `audit verify`")?;
     let header = Header::new(from, roots, &note, &keys).map_err(|e| why(&e))?;
     let proven = write_file(&reader, header, &keys, &request.file, done).await?;
     // Whoever writes to the database meanwhile has no say in what is signed now: the log that the archive is of must be
     // the one that this process signs.
     let checkpoint = *proven.header.checkpoint();
-    if !inspect::is_begin_of(&reader, (checkpoint.size, checkpoint.root), newest)
+    if !inspect::is_begin_of(&reader, &LogId::single(), (checkpoint.size, checkpoint.root), newest)
         .await
         .map_err(|e| why(&e))?
     {

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use crate::config::Audit;
 use crate::seal::{Signer, generate_key};
 use crate::secret::{ExposeSecret as _, Fingerprinter, SecretString};
+use crate::store::Database;
 
 /// Bytes of the fingerprint key: as many as its hash has, which RFC 2104 recommends.
 const FINGERPRINT_KEY: usize = 32;
@@ -34,7 +35,14 @@ pub enum Made {
 
 /// The key that signs checkpoints.
 pub(super) fn signer(audit: &Audit) -> Result<Arc<Signer>, String> {
-    read_signer(&audit.signing_key_file).map(Arc::new)
+    let file = &audit.signing_key_file;
+    match &audit.database {
+        Database::Sqlite(_) => read_signer(file).map(Arc::new),
+        Database::Postgres(server) => {
+            let signer = Signer::of_replica(read(file)?.expose_secret(), server.replica());
+            signer.map(Arc::new).map_err(|e| format!("`{}`: {e}", file.display()))
+        }
+    }
 }
 
 pub(super) fn read_signer(file: &Path) -> Result<Signer, String> {

@@ -1,6 +1,6 @@
 //! What the writer needs of a database: to commit a batch, to read back what is there, and to try a write.
 //!
-//! Not here: `SQLite` (`store::sqlite`), the double that fails at every step (`store::double`, tests only).
+//! Not here: `SQLite` (`store::sqlite`), PostgreSQL (`store::postgres`), the double that fails at every step (`store::double`, tests only).
 
 use std::sync::Arc;
 
@@ -17,6 +17,18 @@ pub(crate) trait Backend: Send + 'static {
 
     /// Writes something durably that proves nothing.
     fn probe(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Says that the log is still written where nothing was for a while. Where nobody else can take it there is nothing to say.
+    fn keep(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send {
+        async { Ok(()) }
+    }
+
+    /// The hashes of a full tile.
+    fn tile(
+        &mut self,
+        level: u32,
+        n: u64,
+    ) -> impl Future<Output = Result<Option<Vec<Hash>>, StoreError>> + Send;
 
     /// Lets go of the database.
     fn close(&mut self) -> impl Future<Output = ()> + Send;

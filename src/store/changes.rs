@@ -2,11 +2,9 @@
 //!
 //! Not here: entries (`store::reader`), how a change is shown (`inspect`).
 
-use sqlx::{QueryBuilder, Row as _, Sqlite};
-
 use super::filter::Filter;
 use super::reader::{ReadError, Reader};
-use super::sqlite::unsigned;
+use super::sql::{Dialect, Sql, Statement};
 use crate::clock::rfc3339;
 
 /// Which changes are wanted.
@@ -42,8 +40,13 @@ pub struct Change {
 }
 
 impl Changes {
-    pub(super) fn query(&self) -> QueryBuilder<Sqlite> {
-        let mut query = QueryBuilder::new("SELECT * FROM changes WHERE 1");
+    pub(super) fn query(&self, dialect: Dialect) -> Statement {
+        let mut query = Statement::new(dialect);
+        query.push("SELECT seq, time, request_id, subject, teams, operation, account, tunnel, op, field, before, after, policies");
+        query.push_sql(Sql {
+            sqlite: " FROM changes WHERE 1 = 1",
+            postgres: " FROM tunnelwarden.changes WHERE 1 = 1",
+        });
         let Filter { since, until, subject, team, tunnel, operation, kind, .. } = &self.which;
         if let Some(since) = since {
             query.push(" AND time >= ").push_bind(rfc3339(*since));
@@ -52,31 +55,40 @@ impl Changes {
             query.push(" AND time < ").push_bind(rfc3339(*until));
         }
         if let Some(subject) = subject {
-            query.push(" AND subject = ").push_bind(subject.clone());
+            query.push(" AND subject = ").push_bind(subject.as_str());
         }
         if let Some(operation) = operation {
             query.push(" AND operation = ").push_bind(operation.name());
         }
         if let Some(team) = team {
-            query.push(" AND EXISTS (SELECT 1 FROM json_each(teams) AS team WHERE team.value = ");
-            query.push_bind(team.clone()).push(")");
+            query.push_sql(Sql {
+                sqlite: " AND EXISTS (SELECT 1 FROM json_each(teams) AS team WHERE team.value = ",
+                postgres: " AND EXISTS (SELECT FROM tunnelwarden.words(teams::json) AS team (value) WHERE team.value = ",
+            });
+            query.push_bind(team.as_str()).push(")");
         }
         if let Some(tunnel) = tunnel {
-            query.push(" AND tunnel = ").push_bind(tunnel.clone());
+            query.push(" AND tunnel = ").push_bind(tunnel.as_str());
         }
         if tunnel.is_some() || kind.is_some() {
             let entries = Filter { tunnel: tunnel.clone(), kind: *kind, ..Filter::default() };
-            query.push(" AND seq IN (SELECT seq FROM entries WHERE 1");
+            query.push_sql(Sql {
+                sqlite: " AND seq IN (SELECT seq FROM entries WHERE 1 = 1",
+                postgres: " AND seq IN (SELECT seq FROM tunnelwarden.entries WHERE 1 = 1",
+            });
             entries.push_conditions(&mut query);
             query.push(")");
         }
         if let Some(call) = &self.call {
-            query.push(" AND request_id IN (SELECT request_id FROM entries WHERE id = ");
-            query.push_bind(call.clone()).push(" UNION SELECT ").push_bind(call.clone()).push(")");
+            query.push_sql(Sql {
+                sqlite: " AND request_id IN (SELECT request_id FROM entries WHERE id = ",
+                postgres: " AND request_id IN (SELECT request_id FROM tunnelwarden.entries WHERE id = ",
+            });
+            query.push_bind(call.as_str()).push(" UNION SELECT ").push_bind(call.as_str()).push(")");
         }
         if let Some(field) = &self.field {
-            query.push(" AND (field = ").push_bind(field.clone());
-            query.push(" OR substr(field, 1, length(").push_bind(field.clone());
+            query.push(" AND (field = ").push_bind(field.as_str());
+            query.push(" OR substr(field, 1, length(").push_bind(field.as_str());
             query.push(") + 1) = ").push_bind(format!("{field}/")).push(")");
         }
         if let Some((from, to)) = self.places {
@@ -87,12 +99,12 @@ impl Changes {
         // would be looked at first.
         let by_time = (since.is_some() || until.is_some()) && subject.is_none() && self.places.is_none();
         query.push(match (tunnel.is_some() || self.call.is_some(), by_time) {
-            (true, _) => " ORDER BY +seq DESC",
+            (true, _) => " ORDER BY seq + 0 DESC",
             (false, true) => " ORDER BY time DESC, seq DESC",
             (false, false) => " ORDER BY seq DESC",
         });
         if let Some(limit) = self.which.limit {
-            query.push(" LIMIT ").push_bind(limit);
+            query.push(" LIMIT ").push_bind(i64::from(limit));
         }
         query
     }
@@ -104,27 +116,25 @@ impl Reader {
     /// # Errors
     /// The database can't be read.
     pub async fn changes(&self, changes: &Changes) -> Result<Vec<Change>, ReadError> {
-        let mut query = changes.query();
-        let rows = query.build().fetch_all(self.pool()).await.map_err(|e| self.failed(e))?;
-        let read = |row: &sqlx::sqlite::SqliteRow| {
-            Ok(Change {
-                seq: unsigned(row.try_get("seq")?)?,
-                time: row.try_get("time")?,
-                request_id: row.try_get("request_id")?,
-                subject: row.try_get("subject")?,
-                teams: row.try_get("teams")?,
-                operation: row.try_get("operation")?,
-                account: row.try_get("account")?,
-                tunnel: row.try_get("tunnel")?,
-                op: row.try_get("op")?,
-                field: row.try_get("field")?,
-                before: row.try_get("before")?,
-                after: row.try_get("after")?,
-                policies: row.try_get("policies")?,
+        let mut found = self
+            .read(changes.query(self.dialect()), |row| {
+                Ok(Change {
+                    seq: row.number(0)?,
+                    time: row.text(1)?,
+                    request_id: row.text(2)?,
+                    subject: row.optional_text(3)?,
+                    teams: row.optional_text(4)?,
+                    operation: row.optional_text(5)?,
+                    account: row.optional_text(6)?,
+                    tunnel: row.optional_text(7)?,
+                    op: row.optional_text(8)?,
+                    field: row.optional_text(9)?,
+                    before: row.optional_text(10)?,
+                    after: row.optional_text(11)?,
+                    policies: row.optional_text(12)?,
+                })
             })
-        };
-        let found: Result<Vec<Change>, sqlx::Error> = rows.iter().map(read).collect();
-        let mut found = found.map_err(|e| self.failed(e))?;
+            .await?;
         // The order of an entry's own changes stays.
         found.sort_by_key(|change| change.seq);
         Ok(found)

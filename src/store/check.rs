@@ -12,8 +12,8 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use super::backend::State;
 use super::fault::classify;
 use super::lock::beside;
-use super::sqlite::{options, read_end};
-use super::{OpenError, schema};
+use super::sqlite::{options, read_end, schema};
+use super::{Database, OpenError, postgres};
 use crate::seal::Verifier;
 
 /// What every `SQLite` file begins with.
@@ -21,8 +21,9 @@ const MAGIC: &[u8] = b"SQLite format 3\0";
 
 /// What is wrong, each with its key in `[audit]`.
 #[must_use]
-pub fn check(database: &Path, checkpoint_files: &[PathBuf]) -> Vec<(&'static str, String)> {
-    let database = folder(database).or_else(|| file(database)).map(|what| ("database", what));
+pub fn check(database: &Database, checkpoint_files: &[PathBuf]) -> Vec<(&'static str, String)> {
+    let database = database.file().and_then(|path| folder(path).or_else(|| file(path)));
+    let database = database.map(|what| ("database", what));
     let checkpoints = checkpoint_files.iter().filter_map(|file| folder(file));
     let checkpoints = checkpoints.map(|what| ("checkpoint_file", what));
     database.into_iter().chain(checkpoints).collect()
@@ -33,14 +34,22 @@ pub fn check(database: &Path, checkpoint_files: &[PathBuf]) -> Vec<(&'static str
 ///
 /// # Errors
 /// What a start would say.
-pub async fn check_record(database: &Path, verifier: &Verifier) -> Result<(), OpenError> {
+pub async fn check_record(database: &Database, verifier: &Verifier) -> Result<(), OpenError> {
+    match database {
+        Database::Sqlite(path) => check_file(path, verifier).await,
+        // Its end is looked at by who takes the log, which may be written by another process now.
+        Database::Postgres(server) => postgres::schema::check_at(server).await,
+    }
+}
+
+async fn check_file(path: &Path, verifier: &Verifier) -> Result<(), OpenError> {
     // `serve` makes what is not there.
-    if std::fs::metadata(database).map_or(true, |about| about.len() == 0) {
+    if std::fs::metadata(path).map_or(true, |about| about.len() == 0) {
         return Ok(());
     }
     let unusable =
-        |e: &sqlx::Error| OpenError::Unusable { path: database.display().to_string(), fault: classify(e) };
-    let mut connection = options(database).read_only(true).connect().await.map_err(|e| unusable(&e))?;
+        |e: &sqlx::Error| OpenError::Unusable { path: path.display().to_string(), fault: classify(e) };
+    let mut connection = options(path).read_only(true).connect().await.map_err(|e| unusable(&e))?;
     let checked = async {
         schema::check(&mut connection).await?;
         let stored = read_end(&mut connection).await.map_err(|e| unusable(&e))?;

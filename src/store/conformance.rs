@@ -1,13 +1,15 @@
 //! One suite for every store: what an append promises, also when the database fails at any step.
 //!
-//! Each case runs over the store in memory and over `SQLite`, both behind the double, and ends with a check of all
+//! Each case runs over the store in memory, over `SQLite` and over PostgreSQL, all behind the double, and ends with a check of all
 //! that is stored: every entry once and in order, hashes, tiles, checkpoints and head.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::backend::{Head, Row};
 use super::double::{Contents, Double, Memory, Plan, Step};
+use super::postgres::Postgres;
 use super::sqlite::Sqlite;
 use super::start::{begin, start};
 use super::*;
@@ -34,45 +36,57 @@ pub(super) fn entry(n: usize) -> String {
     )
 }
 
-/// A running store over one of the two, and a way to look at what it holds.
+/// A running store over one of them, and a way to look at what it holds.
 struct Bench {
     store: Store,
     plan: Plan,
     clock: Arc<ManualClock>,
     signer: Arc<Signer>,
-    memory: Option<Memory>,
-    directory: Option<tempfile::TempDir>,
+    holds: Holds,
+}
+
+/// What holds the entries.
+enum Holds {
+    Memory(Memory),
+    Database(
+        Database,
+        #[expect(dead_code, reason = "is there until it is dropped")] Option<tempfile::TempDir>,
+    ),
 }
 
 impl Bench {
     async fn memory(append_timeout: Duration) -> Self {
         let memory = Memory::default();
-        Self::over(memory.clone(), append_timeout, Some(memory), None).await
+        Self::over(memory.clone(), append_timeout, Holds::Memory(memory)).await
+    }
+
+    /// None where there is no server.
+    async fn postgres(append_timeout: Duration) -> Option<Self> {
+        let Database::Postgres(server) = record::postgres("a").await? else { unreachable!() };
+        let backend = Postgres::new(server.clone(), append_timeout);
+        backend.prepare().await.unwrap();
+        Some(Self::over(backend, append_timeout, Holds::Database(Database::Postgres(server), None)).await)
     }
 
     async fn sqlite(append_timeout: Duration) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("audit.db");
         lock::make_private(&path).unwrap();
-        let backend = Sqlite::new(path, Duration::from_secs(1));
+        let backend = Sqlite::new(path.clone(), Duration::from_secs(1));
         backend.prepare().await.unwrap();
-        Self::over(backend, append_timeout, None, Some(directory)).await
+        Self::over(backend, append_timeout, Holds::Database(path.into(), Some(directory))).await
     }
 
-    async fn over<B: backend::Backend>(
-        backend: B,
-        append_timeout: Duration,
-        memory: Option<Memory>,
-        directory: Option<tempfile::TempDir>,
-    ) -> Self {
+    async fn over<B: backend::Backend>(backend: B, append_timeout: Duration, holds: Holds) -> Self {
         let (signer, clock) = (signer(), clock());
         let verifier = signer.verifier().unwrap();
         let mut double = Double::new(backend);
         let plan = double.plan.clone();
         let state = begin(&mut double, &signer, &verifier).await.unwrap();
-        let settings = Settings { database: "unused".into(), checkpoint_files: Vec::new(), append_timeout };
+        let settings =
+            Settings { database: Path::new("unused").into(), checkpoint_files: Vec::new(), append_timeout };
         let store = start(double, state, settings, Arc::clone(&signer), verifier, clock.clone(), None);
-        Self { store, plan, clock, signer, memory, directory }
+        Self { store, plan, clock, signer, holds }
     }
 
     async fn append(&self, entries: std::ops::Range<usize>) -> Result<(), StoreError> {
@@ -109,10 +123,7 @@ impl Bench {
     async fn holds(self, expected: impl IntoIterator<Item = usize>) {
         self.store.close().await;
         assert_eq!(self.store.append(vec![entry(0)]).await, Err(StoreError::Closed));
-        let contents = match (&self.memory, &self.directory) {
-            (Some(memory), _) => memory.0.lock().unwrap().clone(),
-            (None, directory) => read(&directory.as_ref().unwrap().path().join("audit.db")).await,
-        };
+        let contents = self.holds.contents().await;
         let stored: Vec<_> = contents.rows.iter().map(|row| row.entry.clone()).collect();
         assert_eq!(stored, expected.into_iter().map(|n| entry(n).into()).collect::<Vec<Arc<str>>>());
 
@@ -138,10 +149,20 @@ impl Bench {
     }
 }
 
-/// All that a database holds.
-async fn read(path: &std::path::Path) -> Contents {
-    let reader = Reader::open(path).await.unwrap();
-    let mut snapshot = reader.snapshot().await.unwrap();
+impl Holds {
+    async fn contents(&self) -> Contents {
+        match self {
+            Self::Memory(memory) => memory.0.lock().unwrap().clone(),
+            Self::Database(database, _) => read(database).await,
+        }
+    }
+}
+
+/// All that a database holds, which has one log.
+async fn read(database: &Database) -> Contents {
+    let reader = Reader::open(database).await.unwrap();
+    let log = reader.logs().await.unwrap().pop().unwrap();
+    let mut snapshot = reader.snapshot(&log).await.unwrap();
     let hash = |bytes: &[u8]| -> Hash { seal::hash_from(bytes).unwrap() };
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     let mut contents = Contents::default();
@@ -175,8 +196,8 @@ async fn read(path: &std::path::Path) -> Contents {
     contents
 }
 
-/// Runs a case over both stores.
-macro_rules! over_both {
+/// Runs a case over each store.
+macro_rules! over_each {
     ($($(#[$doc:meta])* fn $name:ident($bench:ident: $patience:expr) $body:block)*) => {$(
         mod $name {
             use super::*;
@@ -189,11 +210,16 @@ macro_rules! over_both {
             async fn in_sqlite() {
                 tokio::time::timeout(2 * LONG, case(Bench::sqlite($patience).await)).await.unwrap();
             }
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn in_postgres() {
+                let Some(bench) = Bench::postgres($patience).await else { return };
+                tokio::time::timeout(2 * LONG, case(bench)).await.unwrap();
+            }
         }
     )*};
 }
 
-over_both! {
+over_each! {
     fn appended_entries_are_stored_in_order(bench: LONG) {
         for n in 0..10 {
             bench.append(n * 60..(n + 1) * 60).await.unwrap();
@@ -212,13 +238,8 @@ over_both! {
         }
         tasks.join_all().await;
         let bench = Arc::into_inner(bench).unwrap();
-        let mut order: Vec<usize> = vec![];
-        if let Some(memory) = &bench.memory {
-            order.extend(memory.0.lock().unwrap().rows.iter().map(|row| number(&row.entry)));
-        } else {
-            let path = bench.directory.as_ref().unwrap().path().join("audit.db");
-            order.extend(read(&path).await.rows.iter().map(|row| number(&row.entry)));
-        }
+        let order: Vec<usize> =
+            bench.holds.contents().await.rows.iter().map(|row| number(&row.entry)).collect();
         let mut sorted = order.clone();
         sorted.sort_unstable();
         assert_eq!(sorted, (0..300).collect::<Vec<_>>());

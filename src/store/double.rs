@@ -59,6 +59,15 @@ impl Backend for Memory {
         Ok(())
     }
 
+    async fn tile(&mut self, level: u32, n: u64) -> Result<Option<Vec<Hash>>, StoreError> {
+        let held = self.0.lock().unwrap();
+        Ok(held
+            .tiles
+            .iter()
+            .find(|tile| tile.level == level && tile.index == n)
+            .map(|tile| tile.hashes.to_vec()))
+    }
+
     async fn close(&mut self) {}
 }
 
@@ -101,8 +110,9 @@ impl<B> Double<B> {
 
 /// An open store over `SQLite`, and what is to go wrong with it.
 pub(crate) async fn failing(settings: Settings, signer: Arc<Signer>, clock: Arc<dyn Clock>) -> (Store, Plan) {
-    lock::make_private(&settings.database).unwrap();
-    let backend = Sqlite::new(settings.database.clone(), settings.append_timeout);
+    let path = settings.database.file().unwrap();
+    lock::make_private(path).unwrap();
+    let backend = Sqlite::new(path.to_owned(), settings.append_timeout);
     backend.prepare().await.unwrap();
     let verifier = signer.verifier().unwrap();
     let mut double = Double::new(backend);
@@ -156,6 +166,14 @@ impl<B: Backend> Backend for Double<B> {
                 Err(fault)
             }
         }
+    }
+
+    async fn keep(&mut self) -> Result<(), StoreError> {
+        self.inner.keep().await
+    }
+
+    async fn tile(&mut self, level: u32, n: u64) -> Result<Option<Vec<Hash>>, StoreError> {
+        self.inner.tile(level, n).await
     }
 
     async fn close(&mut self) {

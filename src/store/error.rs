@@ -29,13 +29,17 @@ pub enum StoreError {
     Closed,
     /// The operating system reported an error.
     Io,
+    /// The server can't be reached.
+    Away,
+    /// Another process writes this replica's log.
+    Taken,
     /// The database takes no such entry: it is not JSON, lacks a member, or has an id that is known already.
     Invalid,
 }
 
 impl StoreError {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Full,
         Self::ReadOnly,
         Self::Locked,
@@ -47,6 +51,8 @@ impl StoreError {
         Self::Busy,
         Self::Closed,
         Self::Io,
+        Self::Away,
+        Self::Taken,
         Self::Invalid,
     ];
 
@@ -69,6 +75,10 @@ impl StoreError {
             Self::Busy => "too many entries wait for the audit database, try again later",
             Self::Closed => "the audit database is closed because the process is stopping",
             Self::Io => "the audit database's disk reports an error, check the disk",
+            Self::Away => "the audit database can't be reached, check its server and the network",
+            Self::Taken => {
+                "another process writes this replica's log, give each replica a name of its own (audit.replica) and end the other one"
+            }
             Self::Invalid => "the audit database refused an entry as malformed, report this as a bug",
         }
     }
@@ -88,6 +98,8 @@ impl StoreError {
             Self::Busy => "busy",
             Self::Closed => "closed",
             Self::Io => "io",
+            Self::Away => "away",
+            Self::Taken => "taken",
             Self::Invalid => "invalid",
         }
     }
@@ -114,6 +126,17 @@ pub enum OpenError {
         path: String,
         /// Why not.
         fault: StoreError,
+    },
+    /// Not on a server.
+    #[error("can't {0} a record on a PostgreSQL server, only one in a file")]
+    OnlyFiles(&'static str),
+    /// The server did not let it be done.
+    #[error("can't make the audit database's tables at `{path}`")]
+    Server {
+        /// Which one.
+        path: String,
+        /// What it said.
+        source: sqlx::Error,
     },
     /// An operation on a file beside the database failed.
     #[error("can't {doing} `{path}`")]

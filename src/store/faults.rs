@@ -16,7 +16,7 @@ const LONG: Duration = Duration::from_secs(30);
 
 fn settings(directory: &Path) -> Settings {
     Settings {
-        database: directory.join("audit.db"),
+        database: directory.join("audit.db").into(),
         checkpoint_files: vec![directory.join("checkpoint.txt")],
         append_timeout: Duration::from_secs(2),
     }

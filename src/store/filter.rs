@@ -3,8 +3,8 @@
 //! Every value is bound, none is written into the statement.
 
 use jiff::Timestamp;
-use sqlx::{QueryBuilder, Sqlite};
 
+use super::sql::{Dialect, Sql, Statement};
 use crate::clock::rfc3339;
 use crate::entry::Kind;
 use crate::operation::Operation;
@@ -53,15 +53,21 @@ pub enum By {
 
 impl By {
     /// What names a call's group, what is read for that, and which calls have one.
-    const fn terms(self) -> (&'static str, &'static str, &'static str) {
+    const fn terms(self) -> (&'static str, Sql, &'static str) {
         match self {
-            Self::Operation => ("coalesce(operation, '-')", "entries", ""),
-            Self::Subject => ("coalesce(subject, '-')", "entries", ""),
-            Self::Team => ("one.value", "entries, json_each(entry, '$.teams') AS one", ""),
-            Self::Refusal => ("refusal", "entries", " AND refusal IS NOT NULL"),
+            Self::Operation => ("coalesce(operation, '-')", ENTRIES, ""),
+            Self::Subject => ("coalesce(subject, '-')", ENTRIES, ""),
+            Self::Team => ("one.value", ENTRIES_BY_TEAM, ""),
+            Self::Refusal => ("refusal", ENTRIES, " AND refusal IS NOT NULL"),
         }
     }
 }
+
+const ENTRIES: Sql = Sql { sqlite: "entries", postgres: "tunnelwarden.entries" };
+const ENTRIES_BY_TEAM: Sql = Sql {
+    sqlite: "entries, json_each(entry, '$.teams') AS one",
+    postgres: "tunnelwarden.entries, tunnelwarden.words(tunnelwarden.document(entry) -> 'teams') AS one (value)",
+};
 
 /// How many calls of a group came in an hour.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,62 +113,86 @@ pub struct Row {
 
 impl Filter {
     /// The `seq`s that fit, in the order in which the limit takes them.
-    pub(super) fn query(&self, bounds: Bounds) -> QueryBuilder<Sqlite> {
-        let mut query = QueryBuilder::new("SELECT seq FROM entries WHERE 1");
+    pub(super) fn query(&self, dialect: Dialect, bounds: Bounds) -> Statement {
+        let mut query = Statement::new(dialect);
+        query.push("SELECT seq FROM ").push_sql(ENTRIES).push(" WHERE 1 = 1");
         self.push_to(&mut query, bounds);
-        query.push(if self.finds_few() { " ORDER BY +seq" } else { " ORDER BY seq" });
+        query.push(self.order());
         query.push(if self.after.is_some() { "" } else { " DESC" });
         if let Some(limit) = self.limit {
-            query.push(" LIMIT ").push_bind(limit);
+            query.push(" LIMIT ").push_bind(i64::from(limit));
         }
         query
     }
 
-    /// The `seq`s and texts that fit, oldest first, without a limit.
-    pub(super) fn rows(&self) -> QueryBuilder<Sqlite> {
+    /// The order of the log. By a tunnel's index few are found, and they must not be looked for in that order, which a sum
+    /// tells the database.
+    pub(super) const fn order(&self) -> &'static str {
+        if self.finds_few() { " ORDER BY seq + 0" } else { " ORDER BY seq" }
+    }
+
+    /// The `seq`s and texts that fit, oldest first, without a limit, or as many as have so many bytes: a server sends all
+    /// that it is asked for.
+    pub(super) fn rows(&self, dialect: Dialect, bytes: usize) -> Statement {
+        let mut query = Statement::new(dialect);
         // By an index, such as that of `time`, all texts that fit would be sorted in memory first.
-        let mut query = QueryBuilder::new("SELECT seq, entry FROM entries NOT INDEXED WHERE 1");
+        query.push_sql(Sql {
+            sqlite: "SELECT seq, entry FROM entries NOT INDEXED WHERE 1 = 1",
+            postgres: "SELECT seq, entry FROM (
+                           SELECT seq, entry, sum(octet_length(entry)) OVER (ORDER BY seq) - octet_length(entry) AS before
+                           FROM (SELECT seq, entry FROM tunnelwarden.entries WHERE 1 = 1",
+        });
         self.push_conditions(&mut query);
         query.push(" ORDER BY seq");
+        if dialect == Dialect::Postgres {
+            let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+            query
+                .push(" LIMIT 1024) AS next) AS page WHERE before < ")
+                .push_bind(bytes)
+                .push(" ORDER BY seq");
+        }
         query
     }
 
     /// Counts the calls that fit by hour and name, oldest first.
-    pub(super) fn activity(&self, by: By, bounds: Bounds) -> QueryBuilder<Sqlite> {
+    pub(super) fn activity(&self, dialect: Dialect, by: By, bounds: Bounds) -> Statement {
         let (name, from, only) = by.terms();
-        let mut query = QueryBuilder::new("SELECT substr(time, 1, 13), ");
-        query.push(name).push(", count(*), sum(kind = 'refusal') FROM ");
-        query.push(from).push(" WHERE kind IN ('outcome', 'refusal')").push(only);
+        let mut query = Statement::new(dialect);
+        query.push("SELECT substr(time, 1, 13), ").push(name);
+        query.push(", count(*), count(*) FILTER (WHERE kind = 'refusal') FROM ").push_sql(from);
+        query.push(" WHERE kind IN ('outcome', 'refusal')").push(only);
         self.push_to(&mut query, bounds);
         query.push(" GROUP BY 1, 2 ORDER BY 1, 2");
         query
     }
 
     /// Counts the calls that fit, the most first.
-    pub(super) fn counts(&self, by: By, bounds: Bounds) -> QueryBuilder<Sqlite> {
+    pub(super) fn counts(&self, dialect: Dialect, by: By, bounds: Bounds) -> Statement {
         let (name, from, only) = by.terms();
-
-        let mut query = QueryBuilder::new("SELECT ");
-        query.push(name).push(
-            " AS name, count(*), sum(kind = 'refusal'), sum(kind = 'outcome' AND entry ->> '$.status' >= 400) FROM ",
-        );
-        query.push(from).push(" WHERE kind IN ('outcome', 'refusal')").push(only);
+        let mut query = Statement::new(dialect);
+        query.push("SELECT ").push(name);
+        query.push(" AS name, count(*), count(*) FILTER (WHERE kind = 'refusal'), ");
+        query.push_sql(Sql {
+            sqlite: "count(*) FILTER (WHERE kind = 'outcome' AND entry ->> '$.status' >= 400) FROM ",
+            postgres: "count(*) FILTER (WHERE kind = 'outcome'
+                           AND (tunnelwarden.document(entry) ->> 'status')::bigint >= 400) FROM ",
+        });
+        query.push_sql(from).push(" WHERE kind IN ('outcome', 'refusal')").push(only);
         self.push_to(&mut query, bounds);
         query.push(" GROUP BY 1 ORDER BY 2 DESC, 1");
         if let Some(limit) = self.limit {
-            query.push(" LIMIT ").push_bind(limit);
+            query.push(" LIMIT ").push_bind(i64::from(limit));
         }
         query
     }
 
-    /// Whether a tunnel's index finds few: then the log must not be read in the order of `seq`, which a sign before it
-    /// tells the database.
-    pub(super) fn finds_few(&self) -> bool {
+    /// Whether a tunnel's index finds few.
+    const fn finds_few(&self) -> bool {
         self.tunnel.is_some()
     }
 
     /// The conditions, and where to look for what fits them.
-    pub(super) fn push_to(&self, query: &mut QueryBuilder<Sqlite>, bounds: Bounds) {
+    pub(super) fn push_to(&self, query: &mut Statement, bounds: Bounds) {
         let place = |seq: u64| i64::try_from(seq).unwrap_or(i64::MAX);
         if let Some(first) = bounds.first {
             query.push(" AND seq >= ").push_bind(place(first));
@@ -173,7 +203,7 @@ impl Filter {
         self.push_conditions(query);
     }
 
-    pub(super) fn push_conditions(&self, query: &mut QueryBuilder<Sqlite>) {
+    pub(super) fn push_conditions(&self, query: &mut Statement) {
         if let Some(since) = self.since {
             query.push(" AND time >= ").push_bind(rfc3339(since));
         }
@@ -181,7 +211,7 @@ impl Filter {
             query.push(" AND time < ").push_bind(rfc3339(until));
         }
         if let Some(subject) = &self.subject {
-            query.push(" AND subject = ").push_bind(subject.clone());
+            query.push(" AND subject = ").push_bind(subject.as_str());
         }
         if let Some(operation) = self.operation {
             query.push(" AND operation = ").push_bind(operation.name());
@@ -197,8 +227,13 @@ impl Filter {
             query.push(" AND kind <> ").push_bind(Kind::Heartbeat.name());
         }
         if let Some(team) = &self.team {
-            query.push(" AND EXISTS (SELECT 1 FROM json_each(entry, '$.teams') AS team WHERE team.value = ");
-            query.push_bind(team.clone()).push(")");
+            query.push_sql(Sql {
+                sqlite: " AND EXISTS (SELECT 1 FROM json_each(entry, '$.teams') AS team WHERE team.value = ",
+                postgres:
+                    " AND EXISTS (SELECT FROM tunnelwarden.words(tunnelwarden.document(entry) -> 'teams')
+                                AS team (value) WHERE team.value = ",
+            });
+            query.push_bind(team.as_str()).push(")");
         }
         if let Some(tunnel) = &self.tunnel {
             self.push_tunnel(query, tunnel);
@@ -212,12 +247,21 @@ impl Filter {
     }
 
     /// By id or by name, each has its index; calls on several tunnels are few.
-    fn push_tunnel(&self, query: &mut QueryBuilder<Sqlite>, tunnel: &str) {
-        let among =
-            "EXISTS (SELECT 1 FROM json_each(entry, '$.tunnels') AS tunnel WHERE tunnel.value ->> '$.id' = ";
-        query.push(" AND (tunnel = ").push_bind(tunnel.to_owned());
-        query.push(" OR tunnel_name = ").push_bind(tunnel.to_owned());
-        query.push(" OR (tunnel_count > 1 AND ").push(among).push_bind(tunnel.to_owned());
-        query.push(" OR tunnel.value ->> '$.name' = ").push_bind(tunnel.to_owned()).push(")))");
+    fn push_tunnel(&self, query: &mut Statement, tunnel: &str) {
+        query.push(" AND (tunnel = ").push_bind(tunnel);
+        query.push(" OR tunnel_name = ").push_bind(tunnel);
+        query.push_sql(Sql {
+            sqlite: " OR (tunnel_count > 1 AND EXISTS (SELECT 1 FROM json_each(entry, '$.tunnels') AS one
+                         WHERE one.value ->> '$.id' = ",
+            postgres: " OR (tunnel_count > 1 AND EXISTS (
+                           SELECT FROM tunnelwarden.items(tunnelwarden.document(entry) -> 'tunnels') AS one (value)
+                           WHERE one.value ->> 'id' = ",
+        });
+        query.push_bind(tunnel);
+        query.push_sql(Sql {
+            sqlite: " OR one.value ->> '$.name' = ",
+            postgres: " OR one.value ->> 'name' = ",
+        });
+        query.push_bind(tunnel).push(")))");
     }
 }

@@ -6,8 +6,9 @@ use super::reader::{
     ONE_SHOT_SINCE, RECONCILED_FROM, SINCE, UNTIL, WITHIN, WITHOUT_OUTCOME,
 };
 use super::reading::{BERLIN, Log, OSLO, id};
-use super::snapshot::MARKS;
+use super::sql::Dialect::Sqlite;
 use super::sqlite::LAST_ROTATION;
+use super::sqlite::snapshot::MARKS;
 use super::*;
 use crate::entry::Kind;
 use crate::operation::Operation;
@@ -16,15 +17,9 @@ use crate::operation::Operation;
 async fn neither_a_start_nor_a_comparison_reads_the_whole_log() {
     let log = Log::make().await;
     let start = [MARK, WITHOUT_OUTCOME, AMBIGUOUS, INTENTS_FROM, ONE_SHOT_SINCE];
-    for query in start.into_iter().chain([
-        ACCOUNTS_FROM,
-        CALLS_FROM,
-        RECONCILED_FROM,
-        LAST_RECONCILED,
-        LAST_ROTATION,
-        LAST_ARCHIVED,
-        MARKS,
-    ]) {
+    let later = [ACCOUNTS_FROM, CALLS_FROM, RECONCILED_FROM, LAST_RECONCILED, LAST_ARCHIVED];
+    let texts = start.into_iter().chain(later).map(|sql| sql.sqlite);
+    for query in texts.chain([LAST_ROTATION, MARKS]) {
         let steps = log.plan(query).await;
         assert!(!steps.is_empty(), "no plan of{query}");
         for step in steps {
@@ -38,19 +33,19 @@ async fn neither_a_start_nor_a_comparison_reads_the_whole_log() {
 async fn a_tunnels_entries_are_found_by_its_index_and_a_page_is_not_sorted() {
     let log = Log::make().await;
     let of_tunnel = Filter { tunnel: Some(BERLIN.to_owned()), writes: true, ..Filter::default() };
-    let plan = log.plan(of_tunnel.query(Bounds::default()).sql().as_str()).await.join("\n");
+    let plan = log.plan(of_tunnel.query(Sqlite, Bounds::default()).text()).await.join("\n");
     for index in ["entries_tunnel ", "entries_tunnel_name", "entries_bulk"] {
         assert!(plan.contains(index) && !plan.contains("SCAN entries"), "{plan}");
     }
     for view in View::ALL {
-        let plan = log.plan(view.candidates(&of_tunnel, Bounds::default()).sql().as_str()).await.join("\n");
+        let plan = log.plan(view.candidates(Sqlite, &of_tunnel, Bounds::default()).text()).await.join("\n");
         let by_kind = view == View::Findings && plan.contains("entries_kind");
         assert!(
             (by_kind || plan.contains("entries_tunnel ")) && !plan.contains("SCAN entries"),
             "{view:?}: {plan}"
         );
         let of_subject = Filter { subject: Some("ann".to_owned()), ..Filter::default() };
-        let plan = log.plan(view.candidates(&of_subject, Bounds::default()).sql().as_str()).await.join("\n");
+        let plan = log.plan(view.candidates(Sqlite, &of_subject, Bounds::default()).text()).await.join("\n");
         assert!(
             plan.contains("(subject=?)") || view == View::Findings && plan.contains("entries_kind"),
             "{view:?}: {plan}"
@@ -60,17 +55,17 @@ async fn a_tunnels_entries_are_found_by_its_index_and_a_page_is_not_sorted() {
         assert!(!plan.contains("SCAN entries"), "{view:?}: {plan}");
     }
     for query in [WITHIN, SINCE, UNTIL] {
-        let plan = log.plan(query).await.join("\n");
+        let plan = log.plan(query.sqlite).await.join("\n");
         assert!(plan.contains("INDEX entries_time"), "{plan}");
     }
-    assert!(!log.plan(NAMED).await.join("\n").contains("SCAN entries\n"));
+    assert!(!log.plan(NAMED.sqlite).await.join("\n").contains("SCAN entries\n"));
     let time = |text: &str| Some(text.parse().unwrap());
     let window = Filter {
         since: time("2026-01-01T10:00:00Z"),
         until: time("2026-01-01T11:00:00Z"),
         ..Filter::default()
     };
-    let plan = log.plan(window.rows().sql().as_str()).await.join("\n");
+    let plan = log.plan(window.rows(Sqlite, 1).text()).await.join("\n");
     assert!(!plan.contains("TEMP B-TREE"), "{plan}");
 }
 
@@ -94,7 +89,7 @@ async fn changes_are_found_by_an_index_and_in_its_order() {
         (call.clone(), "entries_request_id"),
         (of(Filter { limit: Some(9), ..Filter::default() }), "SCAN entries"),
     ] {
-        let plan = log.plan(changes.query().sql().as_str()).await.join("\n");
+        let plan = log.plan(changes.query(Sqlite).text()).await.join("\n");
         assert!(plan.contains(by), "{by}: {plan}");
         let sorted = plan.contains("TEMP B-TREE");
         assert!(!sorted || by == "entries_tunnel" || by == "entries_request_id", "{by}: {plan}");

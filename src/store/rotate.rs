@@ -29,8 +29,9 @@ impl Rotation {
     /// # Errors
     /// The log is in use, or can't be read.
     pub async fn begin(settings: Settings) -> Result<Self, OpenError> {
-        let lock = Lock::take(&settings.database)?;
-        let mut backend = Sqlite::new(settings.database.clone(), settings.append_timeout / 2);
+        let path = settings.database.file().ok_or(OpenError::OnlyFiles("replace the signing key of"))?;
+        let lock = Lock::take(path)?;
+        let mut backend = Sqlite::new(path.to_owned(), settings.append_timeout / 2);
         backend.prepare().await?;
         let stored = backend.load().await.map_err(|fault| Begin::Fault(fault).of(&settings.database))?;
         Ok(Self { settings, backend, named: stored.rotated_to, _lock: lock })

@@ -2,7 +2,11 @@
 //!
 //! After any fault a new connection takes the place of the old one, so that no half transaction or stale file
 //! handle outlives it. Not here: when to commit or try again (`store::writer`), the tables (`migrations/`,
-//! `store::schema`).
+//! `store::sqlite::schema`), reading (`store::reader`).
+
+pub(super) mod index;
+pub(super) mod schema;
+pub(super) mod snapshot;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,10 +15,10 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 
+use super::StoreError;
 use super::backend::{Backend, Batch, CommitError, Head, Row, Stored};
 use super::fault::classify;
 use super::place::{Identity, Place, check_home};
-use super::{StoreError, schema};
 use crate::seal::{self, Hash, Tree};
 
 /// Rows that go over in one piece, at most. Each number of rows is a statement of its own, prepared when it is first
@@ -86,16 +90,6 @@ impl Sqlite {
         }
         Ok(&mut self.open.insert(Open { connection, place }).connection)
     }
-
-    /// The hashes of a full tile.
-    pub(crate) async fn tile(&mut self, level: u32, n: u64) -> Result<Option<Vec<Hash>>, StoreError> {
-        let open = self.open.as_mut().ok_or(StoreError::Closed)?;
-        let query =
-            sqlx::query("SELECT hashes FROM tiles WHERE level = ? AND n = ?").bind(level).bind(signed(n)?);
-        let row = query.fetch_optional(&mut open.connection).await.map_err(|e| classify(&e))?;
-        let bytes = row.map(|row| row.try_get::<Vec<u8>, _>(0)).transpose().map_err(|e| classify(&e))?;
-        bytes.map(|bytes| seal::hashes_from(&bytes).ok_or(StoreError::Corrupt)).transpose()
-    }
 }
 
 /// What every connection of this product has in common.
@@ -139,6 +133,15 @@ impl Backend for Sqlite {
         let query = sqlx::query(probe).bind(PROBE_BYTES);
         query.execute(&mut open.connection).await.map_err(|e| classify(&e))?;
         open.place.check()
+    }
+
+    async fn tile(&mut self, level: u32, n: u64) -> Result<Option<Vec<Hash>>, StoreError> {
+        let open = self.open.as_mut().ok_or(StoreError::Closed)?;
+        let query =
+            sqlx::query("SELECT hashes FROM tiles WHERE level = ? AND n = ?").bind(level).bind(signed(n)?);
+        let row = query.fetch_optional(&mut open.connection).await.map_err(|e| classify(&e))?;
+        let bytes = row.map(|row| row.try_get::<Vec<u8>, _>(0)).transpose().map_err(|e| classify(&e))?;
+        bytes.map(|bytes| seal::hashes_from(&bytes).ok_or(StoreError::Corrupt)).transpose()
     }
 
     async fn close(&mut self) {

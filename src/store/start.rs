@@ -13,7 +13,9 @@ use tokio::task::JoinSet;
 
 use super::backend::{Backend, CommitError, State};
 use super::checkpoint_file::{Follower, Problems};
+use super::database::Database;
 use super::lock::{Lock, make_private};
+use super::postgres::Postgres;
 use super::sqlite::Sqlite;
 use super::writer::Writer;
 use super::{Damage, Health, MAX_WAITING, MAX_WAITING_BYTES, OpenError, Settings, Store, StoreError};
@@ -28,11 +30,31 @@ pub(super) async fn open(
     signer: Arc<Signer>,
     clock: Arc<dyn Clock>,
 ) -> Result<Store, OpenError> {
-    let lock = Lock::take(&settings.database)?;
-    make_private(&settings.database)?;
-    // Half of the time for another writer to finish, the other half for us.
-    let mut backend = Sqlite::new(settings.database.clone(), settings.append_timeout / 2);
-    backend.prepare().await?;
+    match settings.database.clone() {
+        Database::Sqlite(path) => {
+            let lock = Lock::take(&path)?;
+            make_private(&path)?;
+            // Half of the time for another writer to finish, the other half for us.
+            let backend = Sqlite::new(path, settings.append_timeout / 2);
+            backend.prepare().await?;
+            go_on(backend, settings, signer, clock, Some(lock)).await
+        }
+        Database::Postgres(server) => {
+            let backend = Postgres::new(server, settings.append_timeout);
+            backend.prepare().await?;
+            go_on(backend, settings, signer, clock, None).await
+        }
+    }
+}
+
+/// Goes on with a log whose tables are as they should be.
+async fn go_on<B: Backend>(
+    mut backend: B,
+    settings: Settings,
+    signer: Arc<Signer>,
+    clock: Arc<dyn Clock>,
+    lock: Option<Lock>,
+) -> Result<Store, OpenError> {
     let failed = |begin: Begin| begin.of(&settings.database);
     let verifier = signer.verifier().map_err(|_| OpenError::Disagrees(Damage::Signature))?;
     let state = begin(&mut backend, &signer, &verifier).await.map_err(failed)?;
@@ -41,7 +63,7 @@ pub(super) async fn open(
             check_history(&mut backend, &state, known).await.map_err(failed)?;
         }
     }
-    Ok(start(backend, state, settings, signer, verifier, clock, Some(lock)))
+    Ok(start(backend, state, settings, signer, verifier, clock, lock))
 }
 
 /// Why a log can't be gone on with.
@@ -59,9 +81,10 @@ impl From<StoreError> for Begin {
 
 impl Begin {
     /// The same of the database at this path.
-    pub(super) fn of(self, database: &Path) -> OpenError {
+    pub(super) fn of(self, database: &Database) -> OpenError {
         match self {
-            Self::Fault(fault) => OpenError::Unusable { path: database.display().to_string(), fault },
+            Self::Fault(StoreError::Taken) => OpenError::InUse(database.to_string()),
+            Self::Fault(fault) => OpenError::Unusable { path: database.to_string(), fault },
             Self::Damage(damage) => OpenError::Disagrees(damage),
         }
     }
@@ -160,8 +183,8 @@ pub(super) fn read_checkpoint(path: &Path, keys: &[&Verifier]) -> Result<Option<
 
 /// Checks that the stored log begins with the one that `known` proves: it is about to be overwritten, and may be
 /// the only trace of an end that was cut off.
-pub(super) async fn check_history(
-    backend: &mut Sqlite,
+pub(super) async fn check_history<B: Backend>(
+    backend: &mut B,
     state: &State,
     known: Checkpoint,
 ) -> Result<(), Begin> {
@@ -177,7 +200,7 @@ pub(super) async fn check_history(
 }
 
 /// The root of the perfect subtree `n` of a level of the tree: made from one tile.
-async fn subtree(backend: &mut Sqlite, state: &State, level: u32, n: u64) -> Result<Hash, Begin> {
+async fn subtree<B: Backend>(backend: &mut B, state: &State, level: u32, n: u64) -> Result<Hash, Begin> {
     let (tile_level, inner) = (level / 8, level % 8);
     let first = n << inner;
     let hashes = match backend.tile(tile_level, first >> 8).await? {

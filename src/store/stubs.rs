@@ -12,8 +12,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 
 use super::fault::classify;
 use super::lock::Lock;
-use super::sqlite::{narrow, options, unsigned};
-use super::{Damage, OpenError, Settings, StoreError, schema};
+use super::sqlite::{narrow, options, schema, unsigned};
+use super::{Damage, OpenError, Settings, StoreError};
 use crate::archive::{Stays, stays};
 use crate::seal::leaf_hash;
 
@@ -33,12 +33,11 @@ pub async fn put_stubs(
     range: Range<u64>,
     done: &mut (dyn FnMut(u64) + Send),
 ) -> Result<(), OpenError> {
-    let _lock = Lock::take(&settings.database)?;
-    let failed = |e: sqlx::Error| {
-        let path = settings.database.display().to_string();
-        OpenError::Unusable { path, fault: classify(&e) }
-    };
-    let mut connection = connect(settings).await.map_err(failed)?;
+    let path = file(settings)?;
+    let _lock = Lock::take(path)?;
+    let failed =
+        |e: sqlx::Error| OpenError::Unusable { path: path.display().to_string(), fault: classify(&e) };
+    let mut connection = connect(path, settings).await.map_err(failed)?;
     schema::check(&mut connection).await?;
     let mut next = range.start;
     while next < range.end {
@@ -63,8 +62,13 @@ pub async fn put_stubs(
     connection.close().await.map_err(failed)
 }
 
-async fn connect(settings: &Settings) -> Result<SqliteConnection, sqlx::Error> {
-    let options = options(&settings.database).create_if_missing(false);
+/// The record's file.
+fn file(settings: &Settings) -> Result<&Path, OpenError> {
+    settings.database.file().ok_or(OpenError::OnlyFiles("archive"))
+}
+
+async fn connect(path: &Path, settings: &Settings) -> Result<SqliteConnection, sqlx::Error> {
+    let options = options(path).create_if_missing(false);
     options.busy_timeout(settings.append_timeout).connect().await
 }
 
@@ -74,20 +78,21 @@ async fn connect(settings: &Settings) -> Result<SqliteConnection, sqlx::Error> {
 /// # Errors
 /// The log is in use, somebody reads it, or there is no room for a second one beside it.
 pub async fn compact(settings: &Settings) -> Result<(), OpenError> {
-    let _lock = Lock::take(&settings.database)?;
-    let fault = match rewrite(settings).await {
+    let path = file(settings)?;
+    let _lock = Lock::take(path)?;
+    let fault = match rewrite(path, settings).await {
         Ok(true) => return Ok(()),
         Ok(false) => StoreError::Locked,
         Err(e) => classify(&e),
     };
-    Err(OpenError::Unusable { path: settings.database.display().to_string(), fault })
+    Err(OpenError::Unusable { path: path.display().to_string(), fault })
 }
 
 /// Whether the database's own log is gone, too, which has pages as they were before.
-async fn rewrite(settings: &Settings) -> Result<bool, sqlx::Error> {
-    let mut connection = connect(settings).await?;
+async fn rewrite(path: &Path, settings: &Settings) -> Result<bool, sqlx::Error> {
+    let mut connection = connect(path, settings).await?;
     // Where the second one is put together: in memory it may not fit, and it stays in the folder of the first.
-    let folder = settings.database.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new(".")).display().to_string().replace('\'', "''");
     let place = format!("PRAGMA temp_store = FILE; PRAGMA temp_store_directory = '{folder}'");
     sqlx::raw_sql(AssertSqlSafe(place)).execute(&mut connection).await?;

@@ -6,18 +6,15 @@
 
 use std::time::Duration;
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, Column as _, QueryBuilder, Row as _, Sqlite, TypeInfo as _, ValueRef as _};
-
 use tokio::time::Instant;
 
 use super::filter::{Bounds, Filter};
 use super::reader::{ReadError, Reader};
-use super::sqlite::{narrow, unsigned};
+use super::sql::{Cell, Cells, Dialect, Sql, Statement};
 use crate::json::{self, Json, Object};
 
 /// Entries that are looked at at once: about as many as make a page of a console.
-const STEP: u32 = 64;
+const STEP: i64 = 64;
 
 /// How long a page is looked for: where next to nothing fits, the next page goes on from there.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -70,28 +67,44 @@ impl View {
     }
 
     /// Which entries may have a row, and the `seq` that this row has.
-    const fn entries(self) -> (&'static str, &'static str) {
+    const fn entries(self) -> (Sql, Sql) {
+        const fn both(text: &'static str) -> Sql {
+            Sql { sqlite: text, postgres: text }
+        }
         // Only the outcome of a create knows the tunnel; the call stands where its intent does.
-        const FIRST: &str = "CASE WHEN kind = 'outcome' AND intent_id IS NOT NULL
-            THEN (SELECT first.seq FROM entries AS first WHERE first.id = entries.intent_id) ELSE seq END";
+        const FIRST: Sql = Sql {
+            sqlite: "CASE WHEN kind = 'outcome' AND intent_id IS NOT NULL
+                THEN (SELECT first.seq FROM entries AS first WHERE first.id = entries.intent_id) ELSE seq END",
+            postgres: "CASE WHEN kind = 'outcome' AND intent_id IS NOT NULL
+                THEN (SELECT first.seq FROM tunnelwarden.entries AS first WHERE first.id = entries.intent_id) ELSE seq END",
+        };
         match self {
             Self::Requests => {
-                (FIRST, "(kind IN ('intent', 'refusal') OR kind = 'outcome' AND intent_id IS NULL)")
+                (FIRST, both("(kind IN ('intent', 'refusal') OR kind = 'outcome' AND intent_id IS NULL)"))
             }
             Self::Changes => (
-                "seq",
-                "kind IN ('outcome', 'resolved') AND operation IS NOT 'list' AND operation IS NOT 'get'",
+                both("seq"),
+                both(
+                    "kind IN ('outcome', 'resolved')
+                     AND operation IS DISTINCT FROM 'list' AND operation IS DISTINCT FROM 'get'",
+                ),
             ),
             Self::PskEvents => (
                 FIRST,
-                "(kind IN ('intent', 'refusal') OR kind = 'outcome' AND intent_id IS NULL)
-                 AND (operation IN ('generate_psk', 'set_psks') OR instr(entry, 'redacted:psk:') > 0)",
+                Sql {
+                    sqlite: "(kind IN ('intent', 'refusal') OR kind = 'outcome' AND intent_id IS NULL)
+                        AND (operation IN ('generate_psk', 'set_psks') OR instr(entry, 'redacted:psk:') > 0)",
+                    postgres:
+                        "(kind IN ('intent', 'refusal') OR kind = 'outcome' AND intent_id IS NULL)
+                        AND (operation IN ('generate_psk', 'set_psks') OR strpos(entry, 'redacted:psk:') > 0)",
+                },
             ),
-            Self::Findings => ("seq", "kind <> 'outcome' AND kind = 'reconciled'"),
-            Self::Refusals => ("seq", "refusal IS NOT NULL"),
-            Self::TunnelHistory => {
-                ("seq", "kind IN ('outcome', 'resolved', 'refusal') AND operation NOT IN ('list', 'get')")
-            }
+            Self::Findings => (both("seq"), both("kind <> 'outcome' AND kind = 'reconciled'")),
+            Self::Refusals => (both("seq"), both("refusal IS NOT NULL")),
+            Self::TunnelHistory => (
+                both("seq"),
+                both("kind IN ('outcome', 'resolved', 'refusal') AND operation NOT IN ('list', 'get')"),
+            ),
         }
     }
 
@@ -101,21 +114,24 @@ impl View {
     }
 
     /// The places of entries that may have rows, newest first: each its own, and the one of its row.
-    pub(super) fn candidates(self, filter: &Filter, bounds: Bounds) -> QueryBuilder<Sqlite> {
+    pub(super) fn candidates(self, dialect: Dialect, filter: &Filter, bounds: Bounds) -> Statement {
         let (place, which) = self.entries();
-        let mut query = QueryBuilder::new("SELECT seq, ");
-        query.push(place).push(" FROM entries WHERE ");
+        let mut query = Statement::new(dialect);
+        query.push("SELECT seq, ").push_sql(place);
+        query.push_sql(Sql {
+            sqlite: " AS place FROM entries WHERE ",
+            postgres: " AS place FROM tunnelwarden.entries WHERE ",
+        });
         let by_call = matches!(self, Self::Requests | Self::PskEvents);
         match (&filter.tunnel, by_call) {
             (Some(_), true) => {
-                query.push("(").push(which).push(" AND NOT (kind = 'intent' AND operation = 'create')");
+                query.push("(").push_sql(which).push(" AND NOT (kind = 'intent' AND operation = 'create')");
                 query.push(" OR kind = 'outcome' AND operation = 'create')")
             }
-            (Some(_) | None, _) => query.push(which),
+            (Some(_) | None, _) => query.push_sql(which),
         };
         filter.push_to(&mut query, bounds);
-        query.push(if filter.finds_few() { " ORDER BY +seq DESC" } else { " ORDER BY seq DESC" });
-        query.push(" LIMIT ").push_bind(STEP);
+        query.push(filter.order()).push(" DESC LIMIT ").push_bind(STEP);
         query
     }
 }
@@ -142,19 +158,18 @@ impl Reader {
                 page.next = filter.before;
                 return Ok(page);
             }
-            let mut query = view.candidates(&filter, bounds);
-            let found = query.build().fetch_all(self.pool()).await.map_err(|e| self.failed(e))?;
-            for candidate in &found {
+            let query = view.candidates(self.dialect(), &filter, bounds);
+            let found = self.read(query, |row| Ok((row.number(0)?, row.number(1)?))).await?;
+            let is_last = (found.len() as i64) < STEP;
+            for (own, row) in found {
                 if page.rows.len() >= least {
                     page.next = filter.before;
                     return Ok(page);
                 }
-                let places = || Ok((unsigned(candidate.try_get(0)?)?, unsigned(candidate.try_get(1)?)?));
-                let (own, row) = places().map_err(|e| self.failed(e))?;
                 page.rows.extend(self.rows_at(view, row, &filter, field).await?);
                 filter.before = Some(own);
             }
-            if found.len() < STEP as usize {
+            if is_last {
                 return Ok(page);
             }
         }
@@ -168,48 +183,33 @@ impl Reader {
         filter: &Filter,
         field: Option<&str>,
     ) -> Result<Vec<Object>, ReadError> {
-        let mut text = format!("SELECT * FROM {} WHERE seq = ?1", view.name());
-        let tunnel = filter.tunnel.as_deref().filter(|_| view.is_of_a_tunnel());
-        if tunnel.is_some() {
-            text.push_str(" AND tunnel = ?2");
+        let mut query = Statement::new(self.dialect());
+        query.push_sql(Sql { sqlite: "SELECT * FROM ", postgres: "SELECT * FROM tunnelwarden." });
+        query.push(view.name()).push(" WHERE seq = ").push_bind(self.place(seq)?);
+        if let Some(tunnel) = filter.tunnel.as_deref().filter(|_| view.is_of_a_tunnel()) {
+            query.push(" AND tunnel = ").push_bind(tunnel);
         }
-        let field = field.filter(|_| view == View::Changes);
-        if field.is_some() {
-            text.push_str(" AND field = ?3");
+        if let Some(field) = field.filter(|_| view == View::Changes) {
+            query.push(" AND field = ").push_bind(field);
         }
-        let at = narrow(seq).map_err(|e| self.failed(e))?;
-        let query = sqlx::query(AssertSqlSafe(text)).bind(at).bind(tunnel).bind(field);
-        let rows = query.fetch_all(self.pool()).await.map_err(|e| self.failed(e))?;
-        rows.iter().map(|row| object(row).map_err(|e| self.failed(e))).collect()
+        let found = self.fetch(query).await?;
+        Ok(found.rows.into_iter().map(|row| object(&found.names, row)).collect())
     }
 }
 
 /// A row with its columns' names. Columns that hold JSON are what they hold.
-fn object(row: &SqliteRow) -> Result<Object, sqlx::Error> {
-    let mut object = Object::with_capacity(row.len());
-    for (at, column) in row.columns().iter().enumerate() {
-        let name = column.name();
-        let raw = row.try_get_raw(at)?;
-        let value = if raw.is_null() {
-            Json::Null
-        } else if raw.type_info().name() == "INTEGER" {
-            let number: i64 = row.try_get(at)?;
-            if matches!(name, "validate_only" | "settled") {
-                Json::Bool(number != 0)
-            } else {
-                Json::from(number)
-            }
-        } else {
-            let text: String = row.try_get(at)?;
-            if is_json(name) {
-                json::read(text.as_bytes(), DEPTH).unwrap_or(Json::String(text))
-            } else {
-                text.into()
-            }
-        };
-        object.set(name.to_owned(), value);
-    }
-    Ok(object)
+fn object(names: &[String], row: Cells) -> Object {
+    let value = |name: &str, cell| match cell {
+        // The database has no other word for yes and no.
+        Cell::Int(n) if matches!(name, "validate_only" | "settled") => Json::Bool(n != 0),
+        Cell::Int(n) => Json::from(n),
+        Cell::Bool(is) => Json::Bool(is),
+        Cell::Text(text) if is_json(name) => json::read(text.as_bytes(), DEPTH).unwrap_or(Json::String(text)),
+        Cell::Text(text) => text.into(),
+        // No view has one.
+        Cell::Null | Cell::Bytes(_) => Json::Null,
+    };
+    names.iter().zip(row.into_cells()).map(|(name, cell)| (name.clone(), value(name, cell))).collect()
 }
 
 /// Whether a column of this name holds JSON.

@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::backend::{Backend, CommitError, State};
+use super::postgres::KEEP_EVERY;
 use super::{Health, StoreError};
 use crate::clock::Clock;
 use crate::seal::{Hash, Signer, Verifier};
@@ -85,8 +86,11 @@ impl<B: Backend> Writer<B> {
     /// Writes until the store is closed or dropped.
     pub(super) async fn run(mut self) {
         while !self.closing {
-            let Some(message) = self.queue.recv().await else { break };
-            self.turn(message).await;
+            match timeout(KEEP_EVERY, self.queue.recv()).await {
+                Ok(Some(message)) => self.turn(message).await,
+                Ok(None) => break,
+                Err(_) => self.keep().await,
+            }
         }
         self.queue.close();
         while let Some(message) = self.queue.recv().await {
@@ -97,6 +101,14 @@ impl<B: Backend> Writer<B> {
             let _ = self.commit(Vec::new(), true).await;
         }
         self.backend.close().await;
+    }
+
+    /// Keeps the log while nothing is written.
+    async fn keep(&mut self) {
+        if let Err(fault) = self.backend.keep().await {
+            self.set_fault(Some(fault));
+            self.recover().await;
+        }
     }
 
     async fn turn(&mut self, message: Message) {

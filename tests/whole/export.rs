@@ -30,7 +30,7 @@ async fn an_export_that_is_killed_a_hundred_times_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (key, _) = generate_key("tunnelwarden/export").unwrap();
     let settings = Settings {
-        database: folder.path().join("audit.db"),
+        database: folder.path().join("audit.db").into(),
         checkpoint_files: Vec::new(),
         append_timeout: Duration::from_secs(30),
     };

@@ -436,7 +436,7 @@ async fn a_record_that_is_hostile_through_and_through_is_shown_as_text() {
     {
         let key = std::fs::read_to_string(world.dir.path().join("audit-signing.key")).unwrap();
         let settings = Settings {
-            database: world.database().to_owned(),
+            database: world.database().into(),
             checkpoint_files: Vec::new(),
             append_timeout: Duration::from_secs(30),
         };

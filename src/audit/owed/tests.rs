@@ -56,11 +56,12 @@ impl Bench {
         let clock = SystemClock::new();
         let (key, _) = generate_key("tunnelwarden/owed").unwrap();
         let signer = Arc::new(Signer::new(key.expose_secret()).unwrap());
-        let settings = Settings { database: database.clone(), checkpoint_files: Vec::new(), append_timeout };
+        let settings =
+            Settings { database: database.clone().into(), checkpoint_files: Vec::new(), append_timeout };
         let (store, plan) = double::failing(settings, signer, clock.clone()).await;
         let store = Arc::new(store);
         let config = config::Audit {
-            database: database.clone(),
+            database: database.clone().into(),
             signing_key_file: "unused".into(),
             fingerprint_key_file: "unused".into(),
             checkpoint_files: Vec::new(),

@@ -88,8 +88,8 @@ pub(super) async fn run(
         Some(file) => Cursor::open(file, &reader).await?,
         None => Cursor::default(),
     };
-    let ours = export.database.path(env)?;
-    let mut to = export.to.as_deref().map(|to| Target::open(to, &ours, cursor.begun())).transpose()?;
+    let ours = export.database.place(env)?;
+    let mut to = export.to.as_deref().map(|to| Target::open(to, ours.file(), cursor.begun())).transpose()?;
     cursor.begin()?;
     let begun = to.as_ref().map_or(cursor.seq().is_some(), |target| !target.is_empty);
     if export.format == Format::Csv && !begun {
@@ -149,12 +149,12 @@ struct Target {
 impl Target {
     /// Where an export goes on, a line that was begun when it was killed goes: the cursor does not cover it, so it
     /// comes again. Any other file that does not end with a line is not one of ours.
-    fn open(path: &Path, database: &Path, goes_on: bool) -> Result<Self, Stop> {
+    fn open(path: &Path, database: Option<&Path>, goes_on: bool) -> Result<Self, Stop> {
         let shown = plain(&path.display().to_string());
         let failed = |e: std::io::Error| Stop::failed(format_args!("can't append to `{shown}`: {e}"));
         let mut file = File::options().read(true).append(true).create(true).open(path).map_err(failed)?;
         let identity = |about: std::fs::Metadata| (about.dev(), about.ino());
-        let known = std::fs::metadata(database).map(identity).ok();
+        let known = database.and_then(|file| std::fs::metadata(file).map(identity).ok());
         if known == Some(identity(file.metadata().map_err(failed)?)) {
             return Err(Stop::usage(format_args!("`{shown}` is the record itself")));
         }

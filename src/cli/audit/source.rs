@@ -6,7 +6,7 @@ use super::unreadable;
 use crate::cli::{Env, Stop};
 use crate::config::{self, Record};
 use crate::seal::{Signer, Verifier};
-use crate::store::Reader;
+use crate::store::{self, AddressError, Reader};
 
 /// Where the database is.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -14,16 +14,16 @@ pub struct Database {
     /// The configuration that names it.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The SQLite file itself, which may be a copy.
-    #[arg(long, value_name = "FILE")]
-    pub database: Option<PathBuf>,
+    /// The record itself: an SQLite file, which may be a copy, or `postgres://...` (the password in PGPASSWORD).
+    #[arg(long, value_name = "FILE|URL")]
+    pub database: Option<String>,
 }
 
 impl Database {
-    /// The database's path.
-    pub(super) fn path(&self, env: &Env) -> Result<PathBuf, Stop> {
+    /// Where it is.
+    pub(super) fn place(&self, env: &Env) -> Result<store::Database, Stop> {
         match (&self.database, self.named(env)?) {
-            (Some(database), _) => Ok(database.clone()),
+            (Some(given), _) => place(given).map_err(|e| Stop::usage(format_args!("--database {e}"))),
             (None, Some(named)) => Ok(named.database),
             (None, None) => Err(Stop::usage("give --database or --config")),
         }
@@ -31,7 +31,7 @@ impl Database {
 
     /// The database, open.
     pub(super) async fn open(&self, env: &Env) -> Result<Reader, Stop> {
-        Reader::open(&self.path(env)?).await.map_err(|error| unreadable(&error))
+        Reader::open(&self.place(env)?).await.map_err(|error| unreadable(&error))
     }
 
     /// What the configuration says, if there is one.
@@ -39,6 +39,12 @@ impl Database {
         let record = |config| config::record(config, &env.vars).map_err(Stop::usage);
         self.config.as_deref().map(record).transpose()
     }
+}
+
+/// A file's path, or a database's address.
+pub(super) fn place(given: &str) -> Result<store::Database, AddressError> {
+    let is_address = ["postgres:", "postgresql:", "sqlite:"].iter().any(|begin| given.starts_with(begin));
+    if is_address { store::Database::parse(given, Path::new("")) } else { Ok(PathBuf::from(given).into()) }
 }
 
 /// The keys that sign the record: one and more, as they are given, else that of the configured signing key.

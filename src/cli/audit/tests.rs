@@ -47,7 +47,7 @@ impl Bench {
         let clock = ManualClock::at("2026-01-02T00:00:00Z".parse().unwrap());
         let path = |name: &str| directory.path().join(name);
         let settings = Settings {
-            database: path("audit.db"),
+            database: path("audit.db").into(),
             checkpoint_files: vec![path("checkpoint.txt")],
             append_timeout: Duration::from_secs(10),
         };

@@ -11,6 +11,7 @@ use crate::inspect::{self, Bad, Evidence, Kept, Report, VerifyError, plain};
 use crate::json::{Json, Object};
 use crate::seal::{EntryProof, EntryProofError, Verifier};
 use crate::service::why;
+use crate::store::{self, LogId};
 
 /// Bytes of a checkpoint that are read: with many cosignatures it has a few KiB.
 const MAX_CHECKPOINT: u64 = 64 << 10;
@@ -87,7 +88,7 @@ pub(super) async fn run(
     if verify.json {
         writeln!(out, "{}", report.to_json())?;
     } else {
-        write_text(&report, &evidence, &verify.database.path(env)?, out)?;
+        write_text(&report, &evidence, &verify.database.place(env)?, out)?;
     }
     Ok(if report.is_sound() { Exit::Good } else { Exit::Tampered })
 }
@@ -183,7 +184,7 @@ fn evidence(verify: &Verify, env: &Env) -> Result<Evidence, Stop> {
     let from = verify.from.as_deref().map(read_checkpoint).transpose()?;
     // That check reads every entry, those before the begin as well.
     let entries_only = verify.entries_only || from.is_some();
-    Ok(Evidence { key, other_keys, checkpoints, from, entries_only })
+    Ok(Evidence { key, other_keys, checkpoints, from, log: LogId::single(), entries_only })
 }
 
 fn read_checkpoint(file: &Path) -> Result<Kept, Stop> {
@@ -206,7 +207,12 @@ fn read_some(file: &Path, what: &str, most: u64) -> Result<Vec<u8>, Stop> {
     Ok(bytes)
 }
 
-fn write_text(report: &Report, evidence: &Evidence, path: &Path, out: &mut dyn Write) -> io::Result<()> {
+fn write_text(
+    report: &Report,
+    evidence: &Evidence,
+    record: &store::Database,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     if report.is_sound() {
         writeln!(
             out,
@@ -241,7 +247,7 @@ fn write_text(report: &Report, evidence: &Evidence, path: &Path, out: &mut dyn W
         }
         return Ok(());
     }
-    writeln!(out, "TAMPERED: `{}` is not as it was recorded", plain(&path.display().to_string()))?;
+    writeln!(out, "TAMPERED: `{}` is not as it was recorded", plain(&record.to_string()))?;
     match &report.first_bad {
         Some(bad) => {
             writeln!(out, "first bad entry: {}{}: {}", bad.seq, id(bad), plain(&bad.what))?;

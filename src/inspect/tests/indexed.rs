@@ -1,7 +1,7 @@
 //! Indexes that don't hold what the entries make: each is found, though the log itself is whole.
 
 use super::*;
-use crate::store::INDEXES;
+use crate::store::{INDEXES, LogId};
 
 /// Entries of all kinds that have a place in some index.
 fn varied(n: u64) -> String {
@@ -37,7 +37,7 @@ async fn log(more: Option<String>) -> (tempfile::TempDir, PathBuf, crate::seal::
 /// Whether the indexes are told to agree without the database's own check.
 async fn agree(database: &Path) -> indexes::Agree {
     let reader = Reader::open(database).await.unwrap();
-    let mut snapshot = reader.snapshot().await.unwrap();
+    let mut snapshot = reader.snapshot(&LogId::single()).await.unwrap();
     let mut indexes = indexes::Indexes::default();
     let (mut from, mut seq) = (0, 0);
     while let Some(last) = snapshot.entries(from).await.unwrap().last().map(|entry| entry.seq) {

@@ -27,7 +27,7 @@ async fn record(entries: Vec<String>) -> (tempfile::TempDir, Reader) {
     let directory = tempfile::tempdir().unwrap();
     let (key, _) = generate_key("tunnelwarden/keys").unwrap();
     let settings = Settings {
-        database: directory.path().join("audit.db"),
+        database: directory.path().join("audit.db").into(),
         checkpoint_files: Vec::new(),
         append_timeout: Duration::from_secs(10),
     };

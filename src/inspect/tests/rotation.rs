@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::seal::{Chain, Checkpoint, EntryProof, Tree, Verifier};
-use crate::store::Rotation;
+use crate::store::{LogId, Rotation};
 
 /// Entries that each key signs before the next one comes.
 const EACH: u64 = 300;
@@ -63,7 +63,7 @@ impl Rotated {
 
     fn settings(&self, database: &str) -> Settings {
         Settings {
-            database: self.path(database),
+            database: self.path(database).into(),
             checkpoint_files: vec![self.path("checkpoint.txt")],
             append_timeout: Duration::from_secs(10),
         }
@@ -90,6 +90,7 @@ impl Rotated {
             other_keys: keys[1..].iter().map(|n| self.key(*n)).collect(),
             checkpoints: files.iter().map(file).collect(),
             from: from.as_ref().map(file),
+            log: LogId::single(),
             entries_only: from.is_some(),
         };
         verified(&self.path(database), &evidence).await

@@ -15,7 +15,7 @@ impl Signed {
         let key = generate_key("tunnelwarden/test").unwrap().0;
         let signer = Arc::new(Signer::new(key.expose_secret()).unwrap());
         let settings = Settings {
-            database: directory.path().join("log.db"),
+            database: directory.path().join("log.db").into(),
             checkpoint_files: Vec::new(),
             append_timeout: Duration::from_secs(10),
         };

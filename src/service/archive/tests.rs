@@ -69,7 +69,7 @@ impl Bench {
 
     fn settings(&self) -> Settings {
         Settings {
-            database: self.path("log.db"),
+            database: self.path("log.db").into(),
             checkpoint_files: vec![self.path("checkpoint.txt")],
             append_timeout: Duration::from_secs(10),
         }

@@ -11,7 +11,7 @@ use crate::store::Store;
 fn audit(folder: &Path) -> Audit {
     let day = Duration::from_secs(86_400);
     let audit = Audit {
-        database: folder.join("audit.db"),
+        database: folder.join("audit.db").into(),
         signing_key_file: folder.join("key"),
         fingerprint_key_file: folder.join("fingerprint"),
         checkpoint_files: vec![folder.join("checkpoint")],

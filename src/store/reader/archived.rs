@@ -2,15 +2,22 @@
 //!
 //! Not here: the archive (`archive`), when it is made (`service::archive`).
 
-use sqlx::Row as _;
-
 use super::{ReadError, Reader};
 use crate::store::Row;
-use crate::store::sqlite::{narrow, unsigned};
+use crate::store::sql::Sql;
 
-pub(crate) const LAST_ARCHIVED: &str = "
+pub(crate) const LAST_ARCHIVED: Sql = Sql {
+    sqlite: "
     SELECT seq, entry FROM entries INDEXED BY entries_kind
-    WHERE kind <> 'outcome' AND kind = 'archived' ORDER BY seq DESC LIMIT 1";
+    WHERE kind <> 'outcome' AND kind = 'archived' ORDER BY seq DESC LIMIT 1",
+    postgres: "
+    SELECT seq, entry FROM tunnelwarden.entries
+    WHERE kind <> 'outcome' AND kind = 'archived' ORDER BY seq DESC LIMIT 1",
+};
+const CHECKPOINT_UP_TO: Sql = Sql {
+    sqlite: "SELECT size, note FROM checkpoints WHERE size <= ?1 ORDER BY size DESC LIMIT 1",
+    postgres: "SELECT size, note FROM tunnelwarden.checkpoints WHERE size <= $1 ORDER BY size DESC LIMIT 1",
+};
 
 impl Reader {
     /// The newest entry that tells of an archive.
@@ -18,7 +25,7 @@ impl Reader {
     /// # Errors
     /// The database can't be read.
     pub async fn last_archived(&self) -> Result<Option<Row>, ReadError> {
-        Ok(self.rows(sqlx::query(LAST_ARCHIVED)).await?.pop())
+        Ok(self.rows(self.ask(LAST_ARCHIVED)).await?.pop())
     }
 
     /// The last stored checkpoint over no more entries than this: how many it covers, and its note.
@@ -26,10 +33,7 @@ impl Reader {
     /// # Errors
     /// The database can't be read.
     pub async fn checkpoint_up_to(&self, size: u64) -> Result<Option<(u64, String)>, ReadError> {
-        let query = "SELECT size, note FROM checkpoints WHERE size <= ? ORDER BY size DESC LIMIT 1";
-        let query = sqlx::query(query).bind(narrow(size).map_err(|e| self.failed(e))?);
-        let row = query.fetch_optional(&self.pool).await.map_err(|e| self.failed(e))?;
-        let read = |row: sqlx::sqlite::SqliteRow| Ok((unsigned(row.try_get(0)?)?, row.try_get(1)?));
-        row.map(|row| read(row).map_err(|e| self.failed(e))).transpose()
+        let query = self.ask(CHECKPOINT_UP_TO).bind(self.place(size)?);
+        Ok(self.read(query, |row| Ok((row.number(0)?, row.text(1)?))).await?.pop())
     }
 }

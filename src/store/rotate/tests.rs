@@ -40,7 +40,7 @@ impl Bench {
     fn settings(&self) -> Settings {
         let path = |name: &str| self.directory.path().join(name);
         Settings {
-            database: path("log.db"),
+            database: path("log.db").into(),
             checkpoint_files: vec![path("one.txt"), path("two.txt")],
             append_timeout: Duration::from_secs(10),
         }
@@ -59,8 +59,8 @@ impl Bench {
     /// Does as many of the steps as there are between two crashes.
     async fn steps(&self, count: u32) {
         let settings = self.settings();
-        let _lock = Lock::take(&settings.database).unwrap();
-        let mut backend = Sqlite::new(settings.database.clone(), Duration::from_secs(5));
+        let _lock = Lock::take(settings.database.file().unwrap()).unwrap();
+        let mut backend = Sqlite::new(settings.database.file().unwrap().to_owned(), Duration::from_secs(5));
         let (old, new) = (self.old.verifier().unwrap(), self.new.verifier().unwrap());
         let (mut state, begun) = find(&mut backend, &old, &new).await.unwrap();
         assert!(!begun);

@@ -57,12 +57,25 @@ async fn an_entry_that_was_changed_for_the_time_of_an_archive_is_not_signed() {
     };
     let whole = (ENTRIES, root(&texts, ENTRIES));
     for size in [1, 100, 255, 256, 300, 512, 699, ENTRIES] {
-        assert!(inspect::is_begin_of(&reader, (size, root(&texts, size)), whole).await.unwrap(), "{size}");
+        assert!(
+            inspect::is_begin_of(&reader, &LogId::single(), (size, root(&texts, size)), whole).await.unwrap(),
+            "{size}"
+        );
         let mut other = texts.clone();
         other[0] = entry(5000);
-        assert!(!inspect::is_begin_of(&reader, (size, root(&other, size)), whole).await.unwrap(), "{size}");
+        assert!(
+            !inspect::is_begin_of(&reader, &LogId::single(), (size, root(&other, size)), whole)
+                .await
+                .unwrap(),
+            "{size}"
+        );
         let another = (ENTRIES, root(&other, ENTRIES));
-        assert!(!inspect::is_begin_of(&reader, (size, root(&texts, size)), another).await.unwrap(), "{size}");
+        assert!(
+            !inspect::is_begin_of(&reader, &LogId::single(), (size, root(&texts, size)), another)
+                .await
+                .unwrap(),
+            "{size}"
+        );
     }
     reader.close().await;
 }

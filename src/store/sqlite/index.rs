@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::sqlite::unsigned;
+use super::unsigned;
 
 /// An index of the entries.
 #[derive(Debug)]
@@ -135,7 +135,7 @@ impl Index {
     }
 
     /// What it holds; none if it is not in order, or has something else than entries that it ought to have.
-    pub(super) async fn sum(
+    pub(in crate::store) async fn sum(
         &self,
         connection: &mut SqliteConnection,
         sums: &Sums,

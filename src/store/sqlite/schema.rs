@@ -9,14 +9,17 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 
-use super::OpenError;
-use super::fault::classify;
+use crate::store::OpenError;
+use crate::store::fault::classify;
 
 /// The migrations in `migrations/`.
-static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
 
 /// Makes the tables, or brings those of an older version up to this one.
-pub(super) async fn migrate(connection: &mut SqliteConnection, path: &str) -> Result<(), OpenError> {
+pub(in crate::store) async fn migrate(
+    connection: &mut SqliteConnection,
+    path: &str,
+) -> Result<(), OpenError> {
     let unusable = |e: &sqlx::Error| OpenError::Unusable { path: path.to_owned(), fault: classify(e) };
     let known = "SELECT count(*), coalesce(sum(name = '_sqlx_migrations'), 0) FROM sqlite_schema";
     let row = sqlx::query(known).fetch_one(&mut *connection).await.map_err(|e| unusable(&e))?;
@@ -33,7 +36,9 @@ pub(super) async fn migrate(connection: &mut SqliteConnection, path: &str) -> Re
 }
 
 /// In what a database's schema differs from this version's, one line each; empty where it does not.
-pub(super) async fn differences(connection: &mut SqliteConnection) -> Result<Vec<String>, sqlx::Error> {
+pub(in crate::store) async fn differences(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<String>, sqlx::Error> {
     let options = SqliteConnectOptions::new().in_memory(true).disable_statement_logging();
     let mut fresh = options.connect().await?;
     MIGRATIONS.run_direct(None, &mut fresh, false).await.map_err(|e| sqlx::Error::Migrate(Box::new(e)))?;
@@ -66,7 +71,7 @@ async fn objects(connection: &mut SqliteConnection) -> Result<BTreeMap<String, S
 }
 
 /// [`differences`], as an error for the writer.
-pub(super) async fn check(connection: &mut SqliteConnection) -> Result<(), OpenError> {
+pub(in crate::store) async fn check(connection: &mut SqliteConnection) -> Result<(), OpenError> {
     let unusable = |e: sqlx::Error| OpenError::Schema(classify(&e).why().to_owned());
     let lines = differences(connection).await.map_err(unusable)?;
     if lines.is_empty() { Ok(()) } else { Err(OpenError::Schema(lines.join(", "))) }

@@ -1,0 +1,77 @@
+//! A record of several replicas is checked log by log.
+//!
+//! Each replica's log is signed by the same key under an origin of its own, so a checkpoint of one is none of another. Not
+//! here: how one log is checked (`inspect::verify`).
+
+use super::verify::verify_log;
+use super::{Evidence, Report, VerifyError};
+use crate::seal::Verifier;
+use crate::store::{LogId, Reader};
+
+/// The key of one log: of a replica's it is the same, under the log's own origin.
+pub(super) fn key_of(key: &Verifier, log: &LogId) -> Option<Verifier> {
+    match &log.name {
+        None => Some(key.clone()),
+        Some(name) => key.of_replica(name).ok(),
+    }
+}
+
+/// Checks a whole record, every log of it, as it is now; `progress` is told the number of entries done from time to time, and
+/// at their end, where the database's own check is still to come.
+///
+/// # Errors
+/// The database can't be read for a reason that is no damage. Damage is in the report.
+pub async fn verify(
+    reader: &Reader,
+    evidence: &Evidence,
+    progress: &mut (dyn FnMut(u64) + Send),
+) -> Result<Report, VerifyError> {
+    let logs = reader.logs().await?;
+    if let [log] = logs.as_slice()
+        && log.name.is_none()
+    {
+        return verify_log(reader, evidence, progress).await;
+    }
+    let mut whole = Report { indexes_checked: !evidence.entries_only, ..Report::default() };
+    let mut met = vec![false; evidence.checkpoints.len()];
+    for log in &logs {
+        let before = whole.good;
+        let mut all = |entries: u64| progress(before + entries);
+        let report = match of_log(evidence, log, &mut met) {
+            Some(own) => verify_log(reader, &own, &mut all).await?,
+            None => {
+                let mut report = Report::default();
+                report.problem("its name can't stand in an origin, so nothing can be signed for it");
+                report
+            }
+        };
+        whole.take_in(log.name.as_deref().unwrap_or_default(), report);
+    }
+    for (kept, _) in evidence.checkpoints.iter().zip(met).filter(|(_, met)| !met) {
+        let origin = origin(&kept.note).unwrap_or("nothing");
+        whole.problem(format!("{}: the record has no log of `{origin}`: a whole log is missing", kept.name));
+    }
+    Ok(whole)
+}
+
+/// What of the evidence is about this log.
+fn of_log(evidence: &Evidence, log: &LogId, met: &mut [bool]) -> Option<Evidence> {
+    let key = key_of(&evidence.key, log)?;
+    let other_keys = evidence.other_keys.iter().map(|key| key_of(key, log)).collect::<Option<_>>()?;
+    let is_own = |note: &[u8]| log.name.is_none() || origin(note) == Some(key.origin());
+    let mut checkpoints = Vec::new();
+    for (kept, met) in evidence.checkpoints.iter().zip(met) {
+        if is_own(&kept.note) {
+            *met = true;
+            checkpoints.push(kept.clone());
+        }
+    }
+    let from = evidence.from.clone().filter(|kept| is_own(&kept.note));
+    let entries_only = evidence.entries_only;
+    Some(Evidence { key, other_keys, checkpoints, from, log: log.clone(), entries_only })
+}
+
+/// The first line of a checkpoint.
+fn origin(note: &[u8]) -> Option<&str> {
+    std::str::from_utf8(note).ok()?.lines().next()
+}

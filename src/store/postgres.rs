@@ -1,0 +1,290 @@
+//! The PostgreSQL backend: one connection, one statement a batch.
+//!
+//! A replica takes its log for a while and keeps it as long as it writes (`take`, `keep`, `append` in `migrations/postgres`).
+//! After any fault a new connection takes the log anew, and with that whatever an older one has still under way comes to
+//! nothing: what is read back then is the truth. Nothing here needs a session of the server beyond one statement, so a
+//! pooler may stand between. Not here: when to commit or try again (`store::writer`), the tables
+//! (`store::postgres::schema`), reading (`store::reader`).
+
+pub(super) mod schema;
+pub(super) mod snapshot;
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{ConnectOptions as _, Connection as _, Row as _};
+use uuid::Uuid;
+
+use super::StoreError;
+use super::backend::{Backend, Batch, CommitError, Head, Row, Stored};
+use super::database::Server;
+use super::fault::{classify, is_settled};
+use super::order;
+use super::sqlite::{narrow, unsigned};
+use crate::json;
+use crate::seal::{self, Hash, Tree};
+
+/// For how long a replica has its log from each append on. Until then nobody else may write it, however silent it is.
+const LEASE_S: i32 = 15;
+
+/// How often it is kept where nothing is appended.
+pub(super) const KEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// Levels of nesting of an entry, which its time is read out of.
+const DEPTH: usize = crate::entry::DEPTH;
+
+/// A replica's log on a server.
+#[derive(Debug)]
+pub(crate) struct Postgres {
+    server: Server,
+    /// How long the server may take for anything.
+    patience: Duration,
+    /// This process.
+    holder: Uuid,
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    connection: PgConnection,
+    log: i16,
+    /// How often the log was taken.
+    epoch: i64,
+    last_seq: Option<i64>,
+}
+
+impl Postgres {
+    /// A log that is taken by the first `load`.
+    pub(crate) fn new(server: Server, patience: Duration) -> Self {
+        let mut random = [0; 16];
+        // Without random bytes it is a name like any other, only that two processes may have the same; and then each takes the
+        // log from the other, and what that one had under way comes to nothing.
+        let _ = aws_lc_rs::rand::fill(&mut random);
+        let holder = uuid::Builder::from_random_bytes(random).into_uuid();
+        Self { server, patience, holder, open: None }
+    }
+
+    /// Checks the tables and the server: once, before the first `load`.
+    pub(crate) async fn prepare(&self) -> Result<(), super::OpenError> {
+        let checked = tokio::time::timeout(self.patience, async {
+            let mut connection = connect(&self.server).await?;
+            let result = schema::check(&mut connection).await?;
+            let _ = connection.close().await;
+            Ok::<_, sqlx::Error>(result)
+        });
+        let unusable = |fault| super::OpenError::Unusable { path: self.place(), fault };
+        match checked.await {
+            Ok(Ok(problems)) if problems.is_empty() => Ok(()),
+            Ok(Ok(problems)) => Err(super::OpenError::Schema(problems.join(", "))),
+            Ok(Err(e)) => Err(unusable(classify(&e))),
+            Err(_) => Err(unusable(StoreError::Timeout)),
+        }
+    }
+
+    fn place(&self) -> String {
+        super::Database::Postgres(self.server.clone()).to_string()
+    }
+
+    async fn take(&mut self) -> Result<Stored, StoreError> {
+        // Whatever it had under way is looked for below; the server is told nothing more on it.
+        self.open = None;
+        let mut connection = connect(&self.server).await.map_err(|e| classify(&e))?;
+        let query = "SELECT log, epoch, last_seq, taken FROM tunnelwarden.take($1, $2::uuid, $3)";
+        let query =
+            sqlx::query(query).bind(self.server.replica()).bind(self.holder.to_string()).bind(LEASE_S);
+        let row = query.fetch_one(&mut connection).await.map_err(|e| classify(&e))?;
+        let read =
+            |row: PgRow| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get::<i64, _>(2)?, row.try_get(3)?));
+        let (log, epoch, last_seq, is_taken): (i16, i64, i64, bool) = read(row).map_err(|e| classify(&e))?;
+        if !is_taken {
+            return Err(StoreError::Taken);
+        }
+        let stored = read_end(&mut connection, log).await.map_err(|e| classify(&e))?;
+        let last_seq = (last_seq >= 0).then_some(last_seq);
+        self.open = Some(Open { connection, log, epoch, last_seq });
+        Ok(stored)
+    }
+
+    async fn keep_for(&mut self, seconds: i32) -> Result<(), StoreError> {
+        let holder = self.holder.to_string();
+        let open = self.open.as_mut().ok_or(StoreError::Away)?;
+        let query = sqlx::query("SELECT tunnelwarden.keep($1, $2::uuid, $3)")
+            .bind(open.log)
+            .bind(holder)
+            .bind(seconds);
+        let row = query.fetch_one(&mut open.connection).await.map_err(|e| classify(&e))?;
+        if row.try_get(0).map_err(|e| classify(&e))? { Ok(()) } else { Err(StoreError::Taken) }
+    }
+}
+
+/// A new connection.
+pub(super) async fn connect(server: &Server) -> Result<PgConnection, sqlx::Error> {
+    server.options()?.connect().await
+}
+
+impl Backend for Postgres {
+    async fn load(&mut self) -> Result<Stored, StoreError> {
+        let patience = self.patience;
+        let taken = tokio::time::timeout(patience, self.take()).await;
+        taken.unwrap_or(Err(StoreError::Timeout))
+    }
+
+    async fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {
+        let Some(mut open) = self.open.take() else { return Err(CommitError::Nothing(StoreError::Away)) };
+        // From here on the connection is kept only if it answered: on one that did not nobody knows what is under way.
+        match tokio::time::timeout(self.patience, append(&mut open, batch)).await {
+            Ok(Ok(())) => {
+                self.open = Some(open);
+                Ok(())
+            }
+            Ok(Err(CommitError::Nothing(StoreError::Invalid))) => {
+                self.open = Some(open);
+                Err(CommitError::Nothing(StoreError::Invalid))
+            }
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(CommitError::Unknown(StoreError::Timeout)),
+        }
+    }
+
+    async fn probe(&mut self) -> Result<(), StoreError> {
+        let patience = self.patience;
+        tokio::time::timeout(patience, self.keep_for(LEASE_S)).await.unwrap_or(Err(StoreError::Timeout))
+    }
+
+    async fn keep(&mut self) -> Result<(), StoreError> {
+        self.probe().await
+    }
+
+    async fn tile(&mut self, level: u32, n: u64) -> Result<Option<Vec<Hash>>, StoreError> {
+        let open = self.open.as_mut().ok_or(StoreError::Away)?;
+        let query = "SELECT hashes FROM tunnelwarden.tiles WHERE log = $1 AND level = $2 AND n = $3";
+        let query = sqlx::query(query).bind(open.log).bind(level.cast_signed());
+        let query = query.bind(narrow(n).map_err(|e| classify(&e))?);
+        let row = query.fetch_optional(&mut open.connection).await.map_err(|e| classify(&e))?;
+        let bytes = row.map(|row| row.try_get::<Vec<u8>, _>(0)).transpose().map_err(|e| classify(&e))?;
+        bytes.map(|bytes| seal::hashes_from(&bytes).ok_or(StoreError::Corrupt)).transpose()
+    }
+
+    async fn close(&mut self) {
+        let patience = self.patience;
+        // Where this fails the log is free when its time is over.
+        let _ = tokio::time::timeout(patience, self.keep_for(0)).await;
+        if let Some(open) = self.open.take() {
+            let _ = tokio::time::timeout(patience, open.connection.close()).await;
+        }
+    }
+}
+
+const APPEND: &str =
+    "SELECT tunnelwarden.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+
+async fn append(open: &mut Open, batch: &Batch) -> Result<(), CommitError> {
+    let nothing = |e: sqlx::Error| CommitError::Nothing(classify(&e));
+    let (mut seqs, mut since) = (Vec::with_capacity(batch.rows.len()), i64::MAX);
+    let mut last = open.last_seq;
+    for row in &batch.rows {
+        let time = time_of(&row.entry).ok_or(CommitError::Nothing(StoreError::Invalid))?;
+        let seq = order::after(last, open.log, time).ok_or(CommitError::Nothing(StoreError::Invalid))?;
+        since = since.min(order::first_of(time).unwrap_or(0));
+        seqs.push(seq);
+        last = Some(seq);
+    }
+    let (mut levels, mut ns, mut roots, mut hashes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for tile in &batch.tiles {
+        levels.push(tile.level.cast_signed());
+        ns.push(narrow(tile.index).map_err(nothing)?);
+        roots.push(tile.root.0.to_vec());
+        hashes.push(seal::hashes_to_bytes(&tile.hashes));
+    }
+    let (n, size, note) = match &batch.checkpoint {
+        None => (None, None, None),
+        Some((n, size, note)) => {
+            (Some(narrow(*n).map_err(nothing)?), Some(narrow(*size).map_err(nothing)?), Some(note))
+        }
+    };
+    let query = sqlx::query(APPEND)
+        .bind(open.log)
+        .bind(open.epoch)
+        .bind(&batch.before)
+        .bind(&batch.head.note)
+        .bind(narrow(batch.first).map_err(nothing)?)
+        .bind(since)
+        .bind(seqs)
+        .bind(batch.rows.iter().map(|row| row.leaf.0.to_vec()).collect::<Vec<_>>())
+        .bind(batch.rows.iter().map(|row| &*row.entry).collect::<Vec<&str>>())
+        .bind(levels)
+        .bind(ns)
+        .bind(roots)
+        .bind(hashes)
+        .bind(n)
+        .bind(size)
+        .bind(note)
+        .bind(LEASE_S);
+    let row = query.fetch_one(&mut open.connection).await.map_err(|e| {
+        // What the server itself refused did not happen; of all else nobody knows.
+        let fault = classify(&e);
+        if is_settled(&e) { CommitError::Nothing(fault) } else { CommitError::Unknown(fault) }
+    })?;
+    match row.try_get(0) {
+        Ok(true) => {
+            open.last_seq = last;
+            Ok(())
+        }
+        Ok(false) => Err(CommitError::Nothing(StoreError::Foreign)),
+        Err(e) => Err(CommitError::Unknown(classify(&e))),
+    }
+}
+
+fn time_of(entry: &str) -> Option<jiff::Timestamp> {
+    let [time] = json::skim(entry.as_bytes(), DEPTH, &["time"])?;
+    time?.string()?.parse().ok()
+}
+
+/// The newest entry of a log that names another signing key.
+const LAST_ROTATION: &str = "
+    SELECT tunnelwarden.document(entry) ->> 'new_key' FROM tunnelwarden.entries
+    WHERE kind <> 'outcome' AND kind = 'key_rotated' AND log = $1 ORDER BY seq DESC LIMIT 1";
+
+/// What is at the end of a log.
+async fn read_end(connection: &mut PgConnection, log: i16) -> Result<Stored, sqlx::Error> {
+    let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let ends = "SELECT l.note,
+                    (SELECT coalesce(max(leaf_index) + 1, 0) FROM tunnelwarden.entries WHERE log = $1),
+                    (SELECT coalesce(max(n) + 1, 0) FROM tunnelwarden.checkpoints WHERE log = $1),
+                    (SELECT coalesce(max(size), 0) FROM tunnelwarden.checkpoints WHERE log = $1)
+                FROM tunnelwarden.logs AS l WHERE l.log = $1";
+    let row = sqlx::query(ends).bind(log).fetch_one(&mut *transaction).await?;
+    let note: Option<String> = row.try_get(0)?;
+    let size = unsigned(row.try_get(1)?)?;
+    let checkpoints = (unsigned(row.try_get(2)?)?, unsigned(row.try_get(3)?)?);
+
+    let first = size - size % 256;
+    let query = "SELECT leaf, entry FROM tunnelwarden.entries WHERE log = $1 AND leaf_index >= $2 ORDER BY leaf_index";
+    let rows = sqlx::query(query).bind(log).bind(narrow(first)?).fetch_all(&mut *transaction).await?;
+    let tail =
+        rows.iter().map(|row| Ok(Row { leaf: hash(row, 0)?, entry: row.try_get::<String, _>(1)?.into() }));
+    let tail = tail.collect::<Result<Vec<_>, sqlx::Error>>()?;
+
+    let mut roots = Vec::new();
+    for level in (1u32..).take(Tree::levels(size).saturating_sub(1)) {
+        let to = size.checked_shr(8 * level).unwrap_or(0);
+        let query = "SELECT root FROM tunnelwarden.tiles WHERE log = $1 AND level = $2 AND n >= $3 AND n < $4 ORDER BY n";
+        let query = sqlx::query(query).bind(log).bind((level - 1).cast_signed());
+        let query = query.bind(narrow(to - to % 256)?).bind(narrow(to)?);
+        let rows = query.fetch_all(&mut *transaction).await?;
+        roots.push(rows.iter().map(|row| hash(row, 0)).collect::<Result<_, sqlx::Error>>()?);
+    }
+    let row = sqlx::query(LAST_ROTATION).bind(log).fetch_optional(&mut *transaction).await?;
+    // One that names no key names none that anybody has.
+    let named = row.map(|row| row.try_get::<Option<String>, _>(0)).transpose()?;
+    transaction.commit().await?;
+    // The hashes of the unfinished tile stand with their entries only.
+    let edge = seal::hashes_to_bytes(&tail.iter().map(|row| row.leaf).collect::<Vec<_>>());
+    let head = note.map(|note| Head { note, edge });
+    Ok(Stored { head, size, checkpoints, tail, rotated_to: named.map(Option::unwrap_or_default), roots })
+}
+
+fn hash(row: &PgRow, column: usize) -> Result<Hash, sqlx::Error> {
+    let bytes: Vec<u8> = row.try_get(column)?;
+    seal::hash_from(&bytes).ok_or_else(|| sqlx::Error::Decode("a hash has 32 bytes".into()))
+}

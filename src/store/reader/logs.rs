@@ -1,0 +1,88 @@
+//! The logs that a record is made of: one of a file, one for each replica of a server.
+//!
+//! Not here: how a log is checked (`inspect`).
+
+use sqlx::ConnectOptions as _;
+use sqlx::sqlite::SqliteConnection;
+
+use super::{ReadError, Reader, failed};
+use crate::store::database::Database;
+use crate::store::sql::{Cells, Sql};
+use crate::store::sqlite::options;
+use crate::store::{Snapshot, postgres, sqlite};
+
+/// One of the logs that a record is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogId {
+    number: i16,
+    /// The replica that writes it, where there are several.
+    pub name: Option<String>,
+}
+
+impl LogId {
+    /// The one of a file.
+    #[must_use]
+    pub const fn single() -> Self {
+        Self { number: 0, name: None }
+    }
+}
+
+impl Reader {
+    /// The logs that the record is made of: one of a file, one for each replica of a server, by name.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub async fn logs(&self) -> Result<Vec<LogId>, ReadError> {
+        if self.file.is_some() {
+            return Ok(vec![LogId::single()]);
+        }
+        let logs = Sql { sqlite: "", postgres: "SELECT log, name FROM tunnelwarden.logs ORDER BY name" };
+        self.read(self.ask(logs), |row| {
+            let number = i16::try_from(row.number(0)?).map_err(|e| sqlx::Error::Decode(e.into()))?;
+            Ok(LogId { number, name: Some(row.text(1)?) })
+        })
+        .await
+    }
+
+    /// In which log the entry with this `seq` stands, and where.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub async fn stands(&self, seq: u64) -> Result<Option<(LogId, u64)>, ReadError> {
+        if self.file.is_some() {
+            return Ok(Some((LogId::single(), seq)));
+        }
+        let place = Sql {
+            sqlite: "",
+            postgres: "SELECT one.log, logs.name, one.leaf_index
+                       FROM tunnelwarden.log_entries AS one JOIN tunnelwarden.logs USING (log) WHERE one.seq = $1",
+        };
+        let read = |row: &mut Cells| {
+            let number = i16::try_from(row.number(0)?).map_err(|e| sqlx::Error::Decode(e.into()))?;
+            Ok((LogId { number, name: Some(row.text(1)?) }, row.number(2)?))
+        };
+        Ok(self.read(self.ask(place).bind(self.place(seq)?), read).await?.pop())
+    }
+
+    /// A log as it is now, to be checked.
+    ///
+    /// # Errors
+    /// The database can't be opened.
+    pub async fn snapshot(&self, log: &LogId) -> Result<Snapshot, ReadError> {
+        let open = |e| failed("open", &self.database, e);
+        match (&self.file, &self.database) {
+            (None, Database::Postgres(server)) => {
+                let connection = postgres::connect(server).await.map_err(open)?;
+                let snapshot = postgres::snapshot::Snapshot::begin(connection, log.number).await;
+                snapshot.map(Snapshot::from).map_err(|e| self.failed(e))
+            }
+            (file, Database::Sqlite(path)) => {
+                let options = file.clone().unwrap_or_else(|| options(path));
+                let connection: SqliteConnection = options.connect().await.map_err(open)?;
+                let snapshot = sqlite::snapshot::Snapshot::begin(connection).await;
+                snapshot.map(Snapshot::from).map_err(|e| self.failed(e))
+            }
+            (Some(_), Database::Postgres(_)) => Err(self.failed(sqlx::Error::RowNotFound)),
+        }
+    }
+}
