@@ -29,6 +29,7 @@ pub mod respond;
 pub mod seal;
 pub mod secret;
 pub mod service;
+pub mod share;
 pub mod state;
 pub mod store;
 pub mod tunnel;

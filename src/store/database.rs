@@ -4,10 +4,11 @@
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
+use std::time::Duration;
 
 use secrecy::zeroize::Zeroizing;
 use sqlx::ConnectOptions as _;
-use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
 
 /// Where a record is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,6 +164,15 @@ impl Server {
     #[must_use]
     pub fn replica(&self) -> &str {
         &self.replica
+    }
+
+    /// Connections to it, made when they are needed.
+    ///
+    /// # Errors
+    /// The password's file can't be read.
+    pub fn pool(&self, most: u32, patience: Duration) -> Result<PgPool, sqlx::Error> {
+        let pool = PgPoolOptions::new().max_connections(most).acquire_timeout(patience);
+        Ok(pool.connect_lazy_with(self.options()?))
     }
 
     /// Whether it makes sure of whom it speaks to, or nobody else is on the way.

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
-use sqlx::postgres::PgPoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 
@@ -172,9 +171,7 @@ impl Reader {
     }
 
     async fn open_server(database: &Database, server: &Server) -> Result<Self, ReadError> {
-        let options = server.options().map_err(|e| failed("open", database, e))?;
-        let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(PATIENCE);
-        let pool = pool.connect_lazy_with(options);
+        let pool = server.pool(CONNECTIONS, PATIENCE).map_err(|e| failed("open", database, e))?;
         let tables = sqlx::query("SELECT FROM tunnelwarden.logs LIMIT 1").execute(&pool);
         tables.await.map_err(|e| failed("open", database, e))?;
         Ok(Self { database: database.clone(), file: None, pool: Pool::Postgres(pool) })

@@ -84,7 +84,8 @@ async fn grant(
     writers: &[String],
     readers: &[String],
 ) -> Result<(), sqlx::Error> {
-    let mut text = "REVOKE ALL ON ALL FUNCTIONS IN SCHEMA tunnelwarden FROM PUBLIC;".to_owned();
+    let mut text =
+        "REVOKE ALL ON ALL FUNCTIONS IN SCHEMA tunnelwarden, tunnelwarden_shared FROM PUBLIC;".to_owned();
     for (roles, writes) in [(writers, true), (readers, false)] {
         for role in roles {
             let role = quoted(role);
@@ -95,7 +96,10 @@ async fn grant(
             );
             if writes {
                 text += &format!(
-                    "GRANT EXECUTE ON FUNCTION tunnelwarden.take, tunnelwarden.keep, tunnelwarden.append TO {role};"
+                    "GRANT EXECUTE ON FUNCTION tunnelwarden.take, tunnelwarden.keep, tunnelwarden.append TO {role};
+                     GRANT USAGE ON SCHEMA tunnelwarden_shared TO {role};
+                     GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA tunnelwarden_shared TO {role};
+                     GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA tunnelwarden_shared TO {role};"
                 );
             }
         }
