@@ -68,9 +68,10 @@ pub(super) async fn verify_log(
     if evidence.entries_only {
         return Ok(prove(reader, evidence, None, progress).await?.0);
     }
-    let (mut beside, mut indexes) = (reader.snapshot(&evidence.log).await?, Indexes::default());
+    let mut beside = reader.snapshot(&evidence.log).await?;
+    let mut indexes = beside.tells_indexes().then(Indexes::default);
     let (report, rows) =
-        tokio::join!(prove(reader, evidence, Some(&mut indexes), progress), beside.integrity_of_rows());
+        tokio::join!(prove(reader, evidence, indexes.as_mut(), progress), beside.integrity_of_rows());
     beside.end().await;
     let (mut report, agree) = report?;
     report.indexes_checked = true;

@@ -59,8 +59,10 @@ fn of_server(code: &str) -> StoreError {
         // disk_full, and out of memory or connections
         ("53100", _) => StoreError::Full,
         (_, "53") => StoreError::Busy,
-        // read_only_sql_transaction, which is what a standby says; insufficient_privilege
-        ("25006" | "42501", _) => StoreError::ReadOnly,
+        // read_only_sql_transaction, which is what a standby says
+        ("25006", _) => StoreError::ReadOnly,
+        // insufficient_privilege
+        ("42501", _) => StoreError::Unopenable,
         // lock_not_available, query_canceled, deadlock_detected, serialization_failure
         ("55P03" | "57014" | "40P01" | "40001", _) => StoreError::Locked,
         // connection exceptions, admin_shutdown and its like

@@ -188,6 +188,12 @@ impl Snapshot {
         either!(self.integrity_of_rows())
     }
 
+    /// Whether the database tells what its indexes hold.
+    #[must_use]
+    pub const fn tells_indexes(&self) -> bool {
+        matches!(self.0, Of::Sqlite(_))
+    }
+
     /// What an index of the entries holds; none if it is not in order, or the database does not tell.
     ///
     /// # Errors

@@ -20,7 +20,10 @@ use tunnelwarden::emulator::{Emulator, Options, Token, new_token};
 use tunnelwarden::identify::dev::DevKey;
 use tunnelwarden::json::{self, Json, Object};
 use tunnelwarden::secret::{ExposeSecret as _, SecretString};
-use tunnelwarden::store::{Filter, Reader};
+use tunnelwarden::store::{Database, Filter, Reader};
+
+#[path = "../postgres/server.rs"]
+pub mod postgres;
 
 pub const ACCOUNT: &str = "0a";
 pub const ISSUER: &str = "https://idp.example";
@@ -54,7 +57,7 @@ pub struct World {
     pub dir: tempfile::TempDir,
     pub key: DevKey,
     pub clock: Arc<SystemClock>,
-    database: PathBuf,
+    record: Database,
     env: Vec<(String, String)>,
     unchecked: bool,
     proxy: Option<Proxy>,
@@ -119,20 +122,20 @@ impl World {
         let ids = Arc::new(Ids::new(clock.clone()));
         let emulator = Emulator::start(options, clock.clone(), ids).await.unwrap();
         let key = DevKey::generate(Algorithm::Es256).unwrap();
-        let database = wishes.database.clone().unwrap_or_else(|| dir.path().join("audit.db"));
+        let record = record(wishes.database.as_deref(), dir.path());
         let file = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
         file("jwks.json", &key.jwks().to_string());
         file("upstream-token", upstream_token.expose_secret());
         let shipped = include_str!("../../config/policy.cedar");
         file("policy.cedar", wishes.policy.as_deref().unwrap_or(shipped));
-        file("tunnelwarden.toml", &config(&emulator.base_url(), &database, &wishes.config));
+        file("tunnelwarden.toml", &config(&emulator.base_url(), &record, &wishes.config));
         let world = Self {
             emulator,
             upstream_token,
             dir,
             key,
             clock,
-            database,
+            record,
             env: wishes.env,
             unchecked: wishes.unchecked,
             proxy: None,
@@ -188,8 +191,14 @@ impl World {
         self.dir.path().join("tunnelwarden.toml").to_str().unwrap().to_owned()
     }
 
+    /// The record's file.
     pub fn database(&self) -> &Path {
-        &self.database
+        self.record.file().expect("a test of what happens to a file")
+    }
+
+    /// Where the record is.
+    pub const fn record(&self) -> &Database {
+        &self.record
     }
 
     /// All that the proxy wrote to standard error so far.
@@ -312,17 +321,17 @@ impl World {
 
     /// The record, oldest first.
     pub async fn entries(&self) -> Vec<Stored> {
-        stored(&self.database).await
+        stored(&self.record).await
     }
 
     /// The record behind its first `count` entries, oldest first.
     pub async fn entries_after(&self, count: u64) -> Vec<Stored> {
-        stored_after(&self.database, count).await
+        stored_after(&self.record, count).await
     }
 
     /// The intents that nothing has ended yet.
     pub async fn open_intents(&self) -> Vec<String> {
-        let reader = Reader::open(&self.database).await.unwrap();
+        let reader = Reader::open(&self.record).await.unwrap();
         let open = reader.intents_without_outcome(0).await.unwrap();
         reader.close().await;
         open.into_iter().map(|row| row.entry).collect()
@@ -388,7 +397,7 @@ impl Drop for World {
             eprintln!("the proxy's log:\n{}", self.stderr());
             return;
         }
-        if self.unchecked || !self.database.exists() {
+        if self.unchecked || self.record.file().is_some_and(|file| !file.exists()) {
             return;
         }
         let verified = self.program(&["audit", "verify", "--config", &self.config()]);
@@ -398,7 +407,7 @@ impl Drop for World {
             "the log must verify: {told}{}",
             String::from_utf8_lossy(&verified.stderr)
         );
-        let database = self.database.clone();
+        let database = self.record.clone();
         // A runtime can't be started within one, so the check has a thread of its own.
         let open = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -446,17 +455,52 @@ impl Stored {
     }
 }
 
-pub async fn stored(database: &Path) -> Vec<Stored> {
+/// A file, or where the variable `TUNNELWARDEN_TEST_RECORD` says `postgres`, a new database on a server.
+fn record(file: Option<&Path>, folder: &Path) -> Database {
+    match (file, std::env::var("TUNNELWARDEN_TEST_RECORD").as_deref()) {
+        (Some(file), _) => file.into(),
+        (None, Ok("postgres")) => on_a_server("a").expect("PostgreSQL is there"),
+        (None, _) => folder.join("audit.db").into(),
+    }
+}
+
+/// A record on a PostgreSQL server, as the replica of this name writes it.
+pub fn on_a_server(replica: &str) -> Option<Database> {
+    let server = postgres::server()?;
+    let name = server.database(None);
+    let owner = server.url("owner", &name);
+    let made = Command::new(env!("CARGO_BIN_EXE_tunnelwarden"))
+        .args(["migrate", "--database", &owner, "--writer", "writer", "--reader", "analyst"])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    Some(replica_of(&server.url("writer", &name), replica))
+}
+
+/// The same record as another replica writes it.
+pub fn replica_of(url: &str, replica: &str) -> Database {
+    match Database::parse(url, Path::new("")).unwrap() {
+        Database::Postgres(server) => Database::Postgres(server.for_replica(replica).unwrap()),
+        Database::Sqlite(_) => unreachable!("it is a server's address"),
+    }
+}
+
+pub async fn stored(database: impl Into<Database>) -> Vec<Stored> {
     stored_after(database, 0).await
 }
 
-async fn stored_after(database: &Path, count: u64) -> Vec<Stored> {
-    let reader = Reader::open(database).await.unwrap();
-    let filter = Filter { after: count.checked_sub(1), limit: None, ..Filter::default() };
+async fn stored_after(database: impl Into<Database>, count: u64) -> Vec<Stored> {
+    let database = database.into();
+    let reader = Reader::open(&database).await.unwrap();
+    // Of a server no place follows from a number of entries.
+    let after = count.checked_sub(1).filter(|_| database.file().is_some());
+    let filter = Filter { after, limit: None, ..Filter::default() };
     let mut rows = reader.list(&filter).await.unwrap();
     reader.close().await;
     rows.sort_by_key(|row| row.seq);
+    let before = if after.is_none() { usize::try_from(count).unwrap() } else { 0 };
     rows.into_iter()
+        .skip(before)
         .map(|row| Stored {
             seq: row.seq,
             json: json::read(row.entry.as_bytes(), json::MAX_DEPTH).unwrap(),
@@ -500,8 +544,12 @@ fn addresses(log: &str) -> Option<(SocketAddr, SocketAddr)> {
     Some((address("listen.address")?, address("admin.address")?))
 }
 
-fn config(upstream: &str, database: &Path, wishes: &[(&str, String)]) -> String {
+fn config(upstream: &str, record: &Database, wishes: &[(&str, String)]) -> String {
     let quoted = |text: &str| format!("{text:?}");
+    let (database, replica) = match record {
+        Database::Sqlite(path) => (format!("sqlite:{}", path.display()), ""),
+        Database::Postgres(server) => (record.to_string(), server.replica()),
+    };
     let mut keys: Vec<(&str, String)> = vec![
         ("listen.address", quoted("127.0.0.1:0")),
         ("admin.address", quoted("127.0.0.1:0")),
@@ -510,7 +558,7 @@ fn config(upstream: &str, database: &Path, wishes: &[(&str, String)]) -> String 
         ("policy.file", quoted("policy.cedar")),
         ("limits.subject", "{ read = \"none\", write = \"none\", secret = \"none\" }".to_owned()),
         ("limits.team", "{ read = \"none\", write = \"none\", secret = \"none\" }".to_owned()),
-        ("audit.database", quoted(&format!("sqlite:{}", database.display()))),
+        ("audit.database", quoted(&database)),
         ("audit.signing_key_file", quoted("audit-signing.key")),
         ("audit.fingerprint_key_file", quoted("audit-fingerprint.key")),
         ("audit.checkpoint_file", quoted("checkpoint.txt")),
@@ -522,6 +570,9 @@ fn config(upstream: &str, database: &Path, wishes: &[(&str, String)]) -> String 
         ("issuer.jwks_file", quoted("jwks.json")),
         ("issuer.algorithms", "[\"ES256\"]".to_owned()),
     ];
+    if !replica.is_empty() {
+        keys.push(("audit.replica", quoted(replica)));
+    }
     for (key, value) in wishes {
         keys.retain(|(known, _)| known != key);
         if !value.is_empty() {

@@ -92,7 +92,8 @@ async fn grant(
             text += &format!(
                 "GRANT USAGE ON SCHEMA tunnelwarden TO {role};
                  GRANT SELECT ON ALL TABLES IN SCHEMA tunnelwarden TO {role};
-                 GRANT EXECUTE ON FUNCTION tunnelwarden.document, tunnelwarden.items, tunnelwarden.words TO {role};"
+                 GRANT EXECUTE ON FUNCTION tunnelwarden.document, tunnelwarden.items, tunnelwarden.words,
+                     tunnelwarden.tells TO {role};"
             );
             if writes {
                 text += &format!(
