@@ -223,8 +223,8 @@ DIFFERENT = {
 if not POSTGRESQL:
     for different in DIFFERENT.values():
         different["TUNNELWARDEN__AUDIT__DATABASE"] = "sqlite:/var/lib/tunnelwarden/audit.db"
-        different["TUNNELWARDEN__AUDIT__DATABASE_PASSWORD_FILE"] = None
-        different["TUNNELWARDEN__AUDIT__REPLICA"] = None
+        for key in ("ALLOW_INSECURE_DATABASE", "DATABASE_PASSWORD_FILE", "REPLICA"):
+            different[f"TUNNELWARDEN__AUDIT__{key}"] = None
 
 
 def prepare(folder, program):

@@ -5,7 +5,6 @@
 usage: host.py COMMAND [ARGUMENT...]
 
 So the commands of OPERATIONS.md run as they are written, with their own paths and ports, and change nothing outside.
-`$HOST_BEFORE`, if set, is a script that is run there first, with /etc and the rest still empty of what comes.
 
 Needs root, or subordinate user ids (`/etc/subuid`), and Linux 5.12. Not here: what a unit file means (`systemctl`).
 """
@@ -42,8 +41,7 @@ def loopback_up():
         fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh22x", b"lo", flags | 1))
 
 
-def inside(command):
-    memory = pathlib.Path(tempfile.mkdtemp(prefix="host-"))
+def inside(memory, command):
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", memory], check=True)
     for folder in LAYERED:
         if os.path.isdir(folder):
@@ -60,11 +58,8 @@ def inside(command):
         "HOME": str(home),
         "PATH": f"/usr/local/bin:{os.environ['PATH']}",
     }
-    before = environment.pop("HOST_BEFORE", None)
     code = 1
     try:
-        if before:
-            subprocess.run(["bash", "-euo", "pipefail", "-c", before], check=True, env=environment, cwd=home)
         code = subprocess.run(command, env=environment).returncode
     finally:
         subprocess.run(["systemctl", "stop", "--all"], env=environment)
@@ -77,12 +72,14 @@ def outside(command):
         enter += ["--user", "--map-root-user", "--map-auto"]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     python = [sys.executable, os.path.abspath(__file__)]
-    environment = {**os.environ, "HOST_INSIDE": "yes"}
-    return subprocess.run([*enter, *python, *command], env=environment).returncode
+    with tempfile.TemporaryDirectory(prefix="host-") as memory:
+        environment = {**os.environ, "HOST_MEMORY": memory}
+        return subprocess.run([*enter, *python, *command], env=environment).returncode
 
 
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(__doc__)
-    inner = os.environ.pop("HOST_INSIDE", None)
-    sys.exit((inside if inner else outside)(sys.argv[1:]))
+    # Set by itself: where the layers are.
+    given = os.environ.pop("HOST_MEMORY", None)
+    sys.exit(inside(pathlib.Path(given), sys.argv[1:]) if given else outside(sys.argv[1:]))
