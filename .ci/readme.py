@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Runs the commands in README.md as a reader would, and compares what they print with what README shows.
+"""Runs the commands in README.md and OPERATIONS.md as a reader would, and compares what they print with what the page shows.
 
 usage: readme.py test-command     print README's test command
        readme.py demo             run the demo command, paste what it prints, then every `sh demo` block
        readme.py deploy           run every `sh deploy` block in a home of its own, before an emulated upstream
+       readme.py operations       run every `sh host` block of OPERATIONS.md on a host of its own (tests/deploy/host.py, whose
+                                  Python this must run by), before an emulated upstream
 
 A `text output` block belongs to the `sh` block before it: each of its lines must be printed in that order, with
 anything at `…`. A block of any other kind is an error: a command that nobody runs rots.
@@ -21,23 +23,29 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-KINDS = ["mermaid", "sh", "sh demo", "sh deploy", "sh deploy background", "sh deploy stopped", "text output"]
+KINDS = {
+    "README.md": ["mermaid", "sh", "sh demo", "sh deploy", "sh deploy background", "sh deploy stopped", "text output"],
+    "OPERATIONS.md": ["sh host", "sh host postgres", "text output"],
+}
+
+# PostgreSQL as the record's store: until it is built in, `sh host postgres` blocks are not run.
+POSTGRESQL = False
 
 # Seconds. A build may come first; nothing else takes long.
 BUILD = 1500
 
 
-def blocks():
+def blocks(page="README.md"):
     """(kind, text, line) of each fenced block."""
     found, kind = [], None
-    for number, line in enumerate((ROOT / "README.md").read_text().splitlines(), 1):
+    for number, line in enumerate((ROOT / page).read_text().splitlines(), 1):
         if not line.startswith("```"):
             if kind is not None:
                 text.append(line)
         elif kind is None:
             kind, text, start = line[3:].strip(), [], number
-            if kind not in KINDS:
-                sys.exit(f"README.md:{number}: a block of kind `{kind}`; known are {', '.join(KINDS)}")
+            if kind not in KINDS[page]:
+                sys.exit(f"{page}:{number}: a block of kind `{kind}`; known are {', '.join(KINDS[page])}")
         else:
             found.append((kind, "\n".join(text), start))
             kind = None
@@ -57,17 +65,22 @@ def marker(name):
     return f"echo; echo '@@ {name}'"
 
 
-def script(place):
+def script(place, page="README.md"):
     """The place's blocks as one script that says where it is, and what each must print."""
-    lines, expected, last = [], {}, None
-    for kind, text, line in blocks():
+    lines, expected, last, moved = [], {}, None, False
+    for kind, text, line in blocks(page):
         if kind.startswith("sh"):
             last = line if kind.split()[1:2] == [place] else None
+            # A page in two passes: the record in SQLite throughout; and, on a host that is set up anew, in PostgreSQL.
+            if kind == "sh host postgres":
+                moved, last = True, line if place == "postgres" else None
+            elif place == "postgres" and not moved:
+                last = line
         if kind == "text output" and last:
-            expected[f"README.md:{last}"] = text
+            expected[f"{page}:{last}"] = text
         if last != line:
             continue
-        lines.append(marker(f"README.md:{line}"))
+        lines.append(marker(f"{page}:{line}"))
         if kind.endswith("background"):
             lines += [
                 # Without braces: the job is the program, and the signal reaches it and no shell around it.
@@ -85,12 +98,12 @@ def script(place):
     return "\n".join(lines), expected
 
 
-def run(text, expected, **options):
-    """Runs a script in bash, shows what it prints, and compares."""
+def run(text, expected, where=(), **options):
+    """Runs a script in bash (by the command `where`), shows what it prints, and compares."""
     # Job control, so that what runs in the background gets its own signals.
     text = f"set -euo pipefail\nset -m\n{text}\n"
     ended = subprocess.run(
-        ["bash", "-c", text],
+        [*where, "bash", "-c", text],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -102,13 +115,13 @@ def run(text, expected, **options):
     printed = re.split(r"(?m)^@@ (.+)$", ended.stdout)
     printed = dict(zip(printed[1::2], printed[2::2]))
     if ended.returncode != 0:
-        sys.exit(f"{next(reversed(printed), 'README.md')}: exit code {ended.returncode}")
+        sys.exit(f"{next(reversed(printed), 'before the first block')}: exit code {ended.returncode}")
     for name, lines in expected.items():
         parts = [".*".join(map(re.escape, shown.split("…"))) for shown in lines.splitlines()]
         pattern = r"(?m)^" + r"$[\s\S]*^".join(parts) + "$"
         if not re.search(pattern, printed[name]):
             sys.exit(f"{name}: this was not printed:\n{lines}")
-    print(f"{len(printed)} commands and blocks do what README says")
+    print(f"{len(printed)} commands and blocks do what the page says")
 
 
 @contextlib.contextmanager
@@ -175,8 +188,55 @@ def demo():
     subprocess.run(["rm", "-r", folder], check=True)
 
 
-def deploy():
+def toolchain():
+    """Where Rust is, for a shell with another home."""
     home = pathlib.Path.home()
+    return {
+        "CARGO_HOME": os.environ.get("CARGO_HOME", f"{home}/.cargo"),
+        "RUSTUP_HOME": os.environ.get("RUSTUP_HOME", f"{home}/.rustup"),
+    }
+
+
+# What a reader of OPERATIONS.md has and this host has not: Cloudflare, and a token for it. What the unit says of the upstream
+# is what an administrator's `systemctl edit` would say.
+UPSTREAM = """
+"$PROGRAM" emulator --address 127.0.0.1:8787 --seed-tunnels 1 --token-file "$HOME/emulator-token" >/dev/null 2>&1 &
+trap 'kill $(jobs -p); wait' EXIT
+until [ -s "$HOME/emulator-token" ]; do sleep 0.1; done
+CLOUDFLARE_API_TOKEN=$(cat "$HOME/emulator-token")
+TUNNELWARDEN__UPSTREAM__BASE_URL=http://127.0.0.1:8787/client/v4
+export CLOUDFLARE_API_TOKEN TUNNELWARDEN__UPSTREAM__BASE_URL
+mkdir -p /etc/systemd/system/tunnelwarden.service.d
+printf '[Service]\\nEnvironment=TUNNELWARDEN__UPSTREAM__BASE_URL=%s\\n' "$TUNNELWARDEN__UPSTREAM__BASE_URL" \\
+  >/etc/systemd/system/tunnelwarden.service.d/emulator.conf
+"""
+
+# And a PostgreSQL, whose superuser needs no password from this host; whoever else comes does.
+SERVER = """
+export PATH=$PATH:$(ls -d /usr/lib/postgresql/*/bin | tail -1) PGHOST=127.0.0.1 PGUSER=postgres
+data=/var/lib/server
+install -d -m 700 -o 65534 -g 65534 $data
+as_nobody() { cd / && exec setpriv --reuid 65534 --regid 65534 --clear-groups "$@"; }
+(as_nobody initdb --username=postgres --auth=trust $data) >/dev/null
+printf 'host all postgres 127.0.0.1/32 trust\\nhost all all 127.0.0.1/32 scram-sha-256\\n' >$data/pg_hba.conf
+(as_nobody postgres -D $data -c unix_socket_directories='') >/dev/null 2>&1 &
+until pg_isready --quiet; do sleep 0.1; done
+"""
+
+
+def operations():
+    environment = {**os.environ, **toolchain(), "PROGRAM": f"{ROOT}/target/debug/tunnelwarden"}
+    host = [sys.executable, f"{ROOT}/tests/deploy/host.py"]
+    text, expected = script("host", "OPERATIONS.md")
+    run(f"{UPSTREAM}\n{text}", expected, where=host, cwd=ROOT, env=environment)
+    text, expected = script("postgres", "OPERATIONS.md")
+    if POSTGRESQL:
+        run(f"{UPSTREAM}\n{SERVER}\n{text}", expected, where=host, cwd=ROOT, env=environment)
+    else:
+        print("OPERATIONS.md: its `sh host postgres` blocks are NOT RUN, PostgreSQL is not built in yet")
+
+
+def deploy():
     with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as free:
         token = f"{folder}/emulator-token"
         port = free.getsockname()[1]
@@ -186,8 +246,7 @@ def deploy():
             environment = {
                 **os.environ,
                 "HOME": folder,
-                "CARGO_HOME": os.environ.get("CARGO_HOME", f"{home}/.cargo"),
-                "RUSTUP_HOME": os.environ.get("RUSTUP_HOME", f"{home}/.rustup"),
+                **toolchain(),
                 # What a reader has and this machine has not: Cloudflare, a token for it, ports of one's own.
                 "CLOUDFLARE_API_TOKEN": pathlib.Path(token).read_text().strip(),
                 "TUNNELWARDEN__UPSTREAM__BASE_URL": re.search(r"http://\S+/client/v4", told)[0],
@@ -205,5 +264,7 @@ if __name__ == "__main__":
             demo()
         case ["deploy"]:
             deploy()
+        case ["operations"]:
+            operations()
         case _:
             sys.exit(__doc__)

@@ -26,7 +26,7 @@ pub async fn run(args: &Args, env: &Env) -> Result<Exit, Stop> {
     log::start(&config.log, env.colors_at(env.terminal.errors)).map_err(Stop::usage)?;
     let running = Running::start(&config, Arc::clone(&env.clock)).await.map_err(Stop::failed)?;
     tracing::info!(listen.address = %running.api(), admin.address = %running.admin(), "serving");
-    signals::stop().await;
+    signals::stop_of_service().await;
     tracing::info!("stopping");
     running.stop().await;
     tracing::info!("stopped");

@@ -144,16 +144,50 @@ pub(super) fn write(path: &Path, text: &str, mode: u32, replace: bool) -> Result
     written.map_err(|e| format!("`{}` can't be written: {e}", path.display()))
 }
 
+/// Whether others than its owner may use a key file. What is root's its group may read: so service managers hand a
+/// key to a process that is not root, systemd by an access list (whose mask shows in the group's bits), Kubernetes
+/// by `fsGroup`. `PostgreSQL` has the same rule for its own key (libpq, "Client Certificates").
+const fn open_to_others(mode: u32, owner: u32) -> bool {
+    let allowed = if owner == 0 { 0o740 } else { 0o700 };
+    mode & 0o777 & !allowed != 0
+}
+
 fn read(path: &Path) -> Result<SecretString, String> {
     let shown = path.display();
     let file = std::fs::File::open(path);
     let file = file.map_err(|e| format!("`{shown}` can't be read: {e}; make it with `keys generate`"))?;
     let about = file.metadata().map_err(|e| format!("`{shown}` can't be read: {e}"))?;
-    if about.mode() & 0o077 != 0 {
+    if open_to_others(about.mode(), about.uid()) {
         return Err(format!("`{shown}` can be read by others than its owner; use `chmod 600`"));
     }
     let mut text = String::new();
     std::io::Read::read_to_string(&mut std::io::Read::take(file, MAX_FILE), &mut text)
         .map_err(|e| format!("`{shown}` can't be read: {e}"))?;
     Ok(SecretString::from(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::open_to_others;
+
+    #[test]
+    fn a_key_is_its_owners_alone_and_of_roots_its_group_may_read() {
+        const ROOT: u32 = 0;
+        const SOMEBODY: u32 = 1000;
+        for (mode, owner, open) in [
+            (0o400, SOMEBODY, false),
+            (0o600, SOMEBODY, false),
+            (0o440, SOMEBODY, true),
+            (0o604, SOMEBODY, true),
+            (0o600, ROOT, false),
+            (0o440, ROOT, false),
+            (0o640, ROOT, false),
+            (0o660, ROOT, true),
+            (0o444, ROOT, true),
+        ] {
+            assert_eq!(open_to_others(mode, owner), open, "{mode:o} of {owner}");
+            // What kind of file it is says nothing.
+            assert_eq!(open_to_others(0o100_000 | mode, owner), open, "{mode:o} of {owner}");
+        }
+    }
 }
