@@ -146,6 +146,11 @@ impl Auditor {
         self.store.health().borrow().checkpoint_file.is_some()
     }
 
+    /// To be told when another replica recorded the end of a call of ours.
+    pub fn ended_elsewhere(&self, intent: Uuid) {
+        self.unended.end(intent);
+    }
+
     /// The one-shot calls of the last while.
     #[must_use]
     pub const fn one_shots(&self) -> &OneShots {

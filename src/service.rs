@@ -2,6 +2,7 @@
 //!
 //! `serve`, `demo` and the tests start the same thing. Not here: what the parts do.
 
+mod adopt;
 mod archive;
 mod certificate;
 mod check;
@@ -36,6 +37,8 @@ use crate::ops::{self, Health};
 use crate::pipeline::{Memo, Pipeline};
 use crate::refusal::Refusal;
 use crate::resolve::Resolver;
+use crate::resolve::elsewhere::Elsewhere;
+use crate::share::Shared;
 use crate::state::States;
 use crate::store::{Reader, Settings, Store};
 
@@ -133,6 +136,7 @@ impl Running {
         let store = Arc::new(store);
         let reader = Reader::open(&config.audit.database).await.map_err(failed("reading the audit store"))?;
 
+        let shared = Shared::open(&config.audit.database).map_err(failed("opening what replicas share"))?;
         let connections = listener.connections();
         let metrics = metrics.with_connections(move || connections.open());
         let budget = Budget::new(&config.limits.upstream_budget, Arc::clone(&clock));
@@ -151,6 +155,7 @@ impl Running {
             Arc::clone(&states),
             budget.clone(),
             config.audit.resolve_after,
+            shared.clone().map(|shared| Elsewhere::new(reader.clone(), shared)),
         );
         resume(&reader, &auditor, &resolver, clock.as_ref(), config.audit.one_shot_window).await?;
         let mut started = Object::new();
@@ -187,6 +192,10 @@ impl Running {
         }
         tokio::spawn(upkeep(metrics.clone(), stopped.clone()));
         tokio::spawn(heartbeat(Arc::clone(&pipeline.auditor), config.audit.heartbeat, stopped.clone()));
+        if let Some(shared) = &shared {
+            let replica = shared.replica().to_owned();
+            tokio::spawn(adopt::follow(replica, Arc::clone(&pipeline), reader.clone(), stopped.clone()));
+        }
         let token = TokenCheck::default();
         let of = accounts(&config.upstream);
         tokio::spawn(check_tokens(of, Arc::clone(&pipeline), Arc::clone(&token), stopped.clone()));

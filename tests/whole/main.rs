@@ -32,6 +32,7 @@ mod reading;
 mod reconcile;
 mod refusals;
 mod reload;
+mod replicas;
 mod rotation;
 mod shapes;
 mod store_faults;

@@ -23,7 +23,7 @@ const AUDIT_UNAVAILABLE: i64 = 99500;
 
 fn wishes(database: Option<PathBuf>) -> Wishes {
     let config = vec![("audit.append_timeout", "\"500ms\"".to_owned())];
-    Wishes { database, config, unlimited: true, ..Wishes::default() }
+    Wishes { database: database.map(Into::into), config, unlimited: true, ..Wishes::default() }
 }
 
 /// Calls that change something, as the upstream saw them.
