@@ -8,11 +8,11 @@
 mod intent;
 pub mod judge;
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::audit::Auditor;
@@ -35,7 +35,8 @@ pub struct Resolver {
     states: Arc<States>,
     budget: Budget,
     settle: Duration,
-    open: AtomicUsize,
+    /// The intents that are looked into, by their times.
+    open: Mutex<BTreeSet<(Timestamp, Uuid)>>,
     touched: Mutex<Touched>,
 }
 
@@ -95,14 +96,7 @@ impl Resolver {
     /// judged: as long as the upstream may take to act on what it has received.
     #[must_use]
     pub fn new(auditor: Arc<Auditor>, states: Arc<States>, budget: Budget, settle: Duration) -> Arc<Self> {
-        Arc::new(Self {
-            auditor,
-            states,
-            budget,
-            settle,
-            open: AtomicUsize::new(0),
-            touched: Mutex::default(),
-        })
+        Arc::new(Self { auditor, states, budget, settle, open: Mutex::default(), touched: Mutex::default() })
     }
 
     /// How long a lost call may take to be resolved, at most.
@@ -114,7 +108,17 @@ impl Resolver {
     /// How many lost calls are not resolved yet.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.open.load(Ordering::SeqCst)
+        self.lock_open().len()
+    }
+
+    /// When the oldest call that is not resolved yet was recorded.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.lock_open().first().map(|(time, _)| *time)
+    }
+
+    fn lock_open(&self) -> MutexGuard<'_, BTreeSet<(Timestamp, Uuid)>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes that a call with this intent is about to be made. To be told of intents in their order, and of each
@@ -135,11 +139,11 @@ impl Resolver {
             tracing::error!("an intent in the record can't be read; it stays open");
             return;
         };
-        self.open.fetch_add(1, Ordering::SeqCst);
+        self.lock_open().insert((intent.time, intent.id));
         let (resolver, entry) = (Arc::clone(self), entry.clone());
         tokio::spawn(async move {
             resolver.resolve(&intent, &entry).await;
-            resolver.open.fetch_sub(1, Ordering::SeqCst);
+            resolver.lock_open().remove(&(intent.time, intent.id));
         });
     }
 

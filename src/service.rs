@@ -6,6 +6,7 @@ mod archive;
 mod certificate;
 mod check;
 mod keys;
+mod observe;
 mod reconcile;
 mod reload;
 mod rotate;
@@ -38,6 +39,8 @@ use crate::refusal::Refusal;
 use crate::resolve::Resolver;
 use crate::state::States;
 use crate::store::{Reader, Settings, Store};
+
+use observe::Observed;
 
 pub use archive::{ArchiveOutcome, ArchiveRequest, archive};
 pub use check::{Findings, check};
@@ -132,7 +135,7 @@ impl Running {
         let reader = Reader::open(&config.audit.database).await.map_err(failed("reading the audit store"))?;
 
         let connections = listener.connections();
-        let metrics = metrics.with_connections(move || connections.open());
+        let observed = Observed::of(&store, metrics.clone(), &config.audit, Arc::clone(&clock));
         let budget = Budget::new(&config.limits.upstream_budget, Arc::clone(&clock));
         let auditor = Auditor::new(
             Arc::clone(&store),
@@ -192,7 +195,7 @@ impl Running {
         let health = Health {
             problems: findings(&pipeline, problems),
             warnings: findings(&pipeline, move |pipeline| warnings(pipeline, &changed, &token, &past_us)),
-            metrics,
+            metrics: observed.told_at_scrapes(&pipeline, Arc::clone(&store), connections),
         };
         let desk = {
             let gate = AddressGate::new(config.listen.unidentified_per_address, Arc::clone(&pipeline.clock));
