@@ -38,6 +38,10 @@ pub const COMMIT_SECONDS: &str = "tunnelwarden_audit_commit_duration_seconds";
 /// Histogram by `operation`, `verify_token` among them: seconds of an exchange with the upstream, be it a call's own
 /// or one that reads a state.
 pub const UPSTREAM_SECONDS: &str = "tunnelwarden_upstream_duration_seconds";
+/// Counter: spans that the collector took.
+pub const SPANS_EXPORTED: &str = "tunnelwarden_trace_spans_exported_total";
+/// Counter by `reason` (`queue_full`, `export_failed`): spans that the collector did not get.
+pub const SPANS_DROPPED: &str = "tunnelwarden_trace_spans_dropped_total";
 
 /// Bounds of latencies in seconds: from a cached decision (some tens of microseconds) to the upstream's deadline,
 /// by 1, 2.5 and 5 in each power of ten.
@@ -52,8 +56,12 @@ const ENTRIES: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 
 /// The stages that are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::EnumCount)]
 #[strum(serialize_all = "snake_case")]
-#[expect(missing_docs, reason = "each is the module of that name; `Intent` is recording one")]
+#[expect(
+    missing_docs,
+    reason = "each is the module of that name; `Intent` and `Outcome` are recording one, `Outcome` is also recording a refusal"
+)]
 pub enum Stage {
+    Listen,
     Identify,
     Limit,
     Body,
@@ -61,6 +69,17 @@ pub enum Stage {
     State,
     Intent,
     Forward,
+    Outcome,
+}
+
+/// Why spans did not get to the collector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum Dropped {
+    /// More came than the collector took.
+    QueueFull,
+    /// The collector did not take them.
+    ExportFailed,
 }
 
 impl Stage {
@@ -211,6 +230,17 @@ impl Metrics {
         seconds.record(took.as_secs_f64());
     }
 
+    /// The collector took so many spans.
+    pub fn exported(&self, spans: usize) {
+        self.record(|| metrics::counter!(SPANS_EXPORTED).increment(whole(spans)));
+    }
+
+    /// The collector did not get so many spans.
+    pub fn dropped(&self, reason: Dropped, spans: usize) {
+        let reason: &'static str = reason.into();
+        self.record(|| metrics::counter!(SPANS_DROPPED, "reason" => reason).increment(whole(spans)));
+    }
+
     /// An exchange with the upstream took so long, answered or not. `name` is an operation's or one of our own.
     pub fn upstream(&self, name: &'static str, took: Duration) {
         let known = |series: &BTreeMap<&str, Histogram>| {
@@ -235,9 +265,18 @@ fn place(operation: Option<Operation>) -> usize {
     operation.map_or(0, |operation| operation as usize + 1)
 }
 
+fn whole(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
 /// Counters are there from the start, at 0, where it is known what they count: a first count is then a rise, too.
 fn begin() {
     metrics::counter!(APPEND_FAILURES).absolute(0);
+    metrics::counter!(SPANS_EXPORTED).absolute(0);
+    for reason in [Dropped::QueueFull, Dropped::ExportFailed] {
+        let reason: &'static str = reason.into();
+        metrics::counter!(SPANS_DROPPED, "reason" => reason).absolute(0);
+    }
     let told_often_enough = Refusal::AddressLimited { retry_after: Duration::ZERO };
     metrics::counter!(UNANSWERED, "refusal" => told_often_enough.name()).absolute(0);
 }
@@ -261,5 +300,7 @@ fn describe() {
         Unit::Seconds,
         "Time of a commit of the record, until it was on disk"
     );
+    describe_counter!(SPANS_EXPORTED, "Spans that the collector took");
+    describe_counter!(SPANS_DROPPED, "Spans that the collector did not get, by reason");
     states::describe();
 }

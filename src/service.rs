@@ -34,6 +34,7 @@ use crate::listen::{Drained, Listener};
 use crate::measure::Metrics;
 use crate::operation::AccountId;
 use crate::ops::{self, Health};
+use crate::otlp::{self, Sending};
 use crate::pipeline::{Memo, Pipeline};
 use crate::refusal::Refusal;
 use crate::resolve::Resolver;
@@ -58,9 +59,10 @@ pub struct Running {
     pipeline: Arc<Pipeline>,
     store: Arc<Store>,
     reader: Reader,
+    spans: Option<Sending>,
 }
 
-/// How long questions that are being answered are waited for at the end.
+/// How long questions that are being answered are waited for at the end, and spans that are being sent.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// Why the proxy can't start: what we were doing, and why it failed.
@@ -120,6 +122,8 @@ impl Running {
             why: problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
         })?;
         let metrics = Metrics::new();
+        let traces = otlp::start(&config.trace, &ids.next().to_string(), &metrics);
+        let (traces, spans) = traces.map_err(failed("preparing traces"))?.unzip();
         let upstream = Arc::new(
             Upstream::start(&config.upstream, Arc::clone(&clock), metrics.clone())
                 .map_err(failed("preparing the upstream client"))?,
@@ -175,6 +179,7 @@ impl Running {
             resolver,
             memo: Memo::default(),
             metrics: metrics.clone(),
+            traces,
             ids,
             clock,
         });
@@ -210,7 +215,7 @@ impl Running {
             .address;
         let api = listener.address();
         let listener = tokio::spawn(listener.serve(Arc::clone(&pipeline), stopped));
-        Ok(Self { api, admin, stop, listener, pipeline, store, reader })
+        Ok(Self { api, admin, stop, listener, pipeline, store, reader, spans })
     }
 
     /// Where the API is served.
@@ -249,6 +254,9 @@ impl Running {
             );
         }
         self.store.close().await;
+        if let Some(spans) = self.spans {
+            spans.end(LAST_ANSWERS).await;
+        }
     }
 }
 

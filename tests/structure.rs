@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules in their order. One may name only those above it, and itself.
-const ORDER: [&str; 32] = [
+const ORDER: [&str; 34] = [
     // values
     "clock",
     "secret",
@@ -17,12 +17,14 @@ const ORDER: [&str; 32] = [
     "entry",
     "tunnel",
     "measure",
+    "trace",
     // evidence
     "seal",
     "archive",
     // edges
     "store",
     "config",
+    "otlp",
     // stages
     "listen",
     "identify",

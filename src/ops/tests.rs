@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::{Health, Serving, serve};
 use crate::measure::states::{IssuerKeys, States};
-use crate::measure::{Metrics, Stage};
+use crate::measure::{Dropped, Metrics, Stage};
 use crate::operation::Operation;
 use crate::refusal::Refusal;
 
@@ -99,6 +99,7 @@ async fn metrics_are_prometheus_text() {
         ..States::default()
     });
     metrics.commit(3, Duration::from_millis(2));
+    metrics.dropped(Dropped::QueueFull, 9);
     metrics.request(Some(Operation::GeneratePsk), true, StatusCode::OK);
     metrics.request(None, false, StatusCode::NOT_FOUND);
     metrics.refusal(&Refusal::UnknownRoute);
@@ -136,6 +137,9 @@ async fn metrics_are_prometheus_text() {
         r#"tunnelwarden_jwks_age_seconds{issuer="https://idp.example/\"a\""} 30"#,
         r#"tunnelwarden_jwks_usable{issuer="https://idp.example/\"a\""} 1"#,
         concat!("tunnelwarden_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+        "tunnelwarden_trace_spans_dropped_total{reason=\"queue_full\"} 9",
+        "tunnelwarden_trace_spans_dropped_total{reason=\"export_failed\"} 0",
+        "tunnelwarden_trace_spans_exported_total 0",
     ] {
         assert!(text.contains(line), "no `{line}` in:\n{text}");
     }

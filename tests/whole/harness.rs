@@ -529,7 +529,8 @@ fn config(upstream: &str, database: &Path, wishes: &[(&str, String)]) -> String 
         }
     }
     let mut text = String::new();
-    for section in ["listen", "admin", "upstream", "policy", "limits", "audit", "log", "revocation", "issuer"]
+    for section in
+        ["listen", "admin", "upstream", "policy", "limits", "audit", "log", "trace", "revocation", "issuer"]
     {
         let own: Vec<_> = keys.iter().filter(|(key, _)| key.split('.').next() == Some(section)).collect();
         if own.is_empty() {
