@@ -25,6 +25,7 @@ mod flood;
 mod harness;
 mod hostile;
 mod hung_up;
+mod measured;
 mod once;
 mod policy;
 mod psk_age;
