@@ -140,6 +140,12 @@ impl Auditor {
         Ok(())
     }
 
+    /// How many ends of calls the store could not take yet.
+    #[must_use]
+    pub fn owed(&self) -> usize {
+        self.debts.count()
+    }
+
     /// Whether the newest checkpoint could not be written to one of its files. The record goes on.
     #[must_use]
     pub fn checkpoint_file_fault(&self) -> bool {

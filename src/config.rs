@@ -17,6 +17,7 @@ mod read;
 mod table;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod tree;
 mod units;
 mod upstream;
@@ -60,6 +61,8 @@ pub struct Config {
     pub audit: Audit,
     /// `[log]`: the trace log, which is not the record.
     pub log: Log,
+    /// `[trace]`: traces of calls.
+    pub trace: Trace,
     /// SHA-256 of the resolved configuration without its secrets, in hex: what entries name it by.
     pub digest: String,
 }
@@ -330,4 +333,19 @@ pub struct Log {
     pub json: bool,
     /// A filter as `tracing_subscriber::EnvFilter` reads it.
     pub filter: String,
+}
+
+/// `[trace]`
+#[derive(Clone, Debug)]
+pub struct Trace {
+    /// The collector, below which `/v1/traces` lies; `None` turns traces off.
+    pub otlp_endpoint: Option<http::Uri>,
+    /// PEM file of roots to trust instead of the platform's.
+    pub ca_file: Option<PathBuf>,
+    /// How many of a hundred calls are told of.
+    pub sampled_percent: u32,
+    /// Whether all calls are told of whose client says that it tells of its part.
+    pub follows_clients: bool,
+    /// How long the collector may take for a batch.
+    pub timeout: Duration,
 }

@@ -33,6 +33,7 @@ use crate::caller::Caller;
 use crate::clock::Clock;
 use crate::config::{Issuer, KeySource, Revocation};
 use crate::json::Json;
+use crate::measure::states::IssuerKeys;
 use crate::refusal::{Refusal, TokenFault};
 
 pub use text::{is_plain, is_unseen};
@@ -247,6 +248,12 @@ impl Identifier {
             (Err(NoKey::Unknown), Err(wait)) => Err(unavailable(wait)),
             (Err(no), _) => Err(fault(no)),
         }
+    }
+
+    /// How old the keys of each issuer are, in the order of the configuration.
+    #[must_use]
+    pub fn keys(&self) -> Vec<IssuerKeys> {
+        self.issuers.iter().map(|trusted| trusted.keys.standing()).collect()
     }
 
     /// What is wrong with the keys and the revocation file; empty where all is well.

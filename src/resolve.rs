@@ -9,11 +9,11 @@ pub mod elsewhere;
 mod intent;
 pub mod judge;
 
-use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::audit::Auditor;
@@ -37,12 +37,11 @@ pub struct Resolver {
     states: Arc<States>,
     budget: Budget,
     settle: Duration,
-    open: AtomicUsize,
+    /// The intents that are looked into, by their times.
+    open: Mutex<BTreeSet<(Timestamp, Uuid)>>,
     touched: Mutex<Touched>,
     /// Where there are other replicas.
     elsewhere: Option<Elsewhere>,
-    /// The calls that are looked into.
-    looked: Mutex<HashSet<Uuid>>,
 }
 
 /// The calls of ours, in the order of their turns: one that another followed can't be judged by the state.
@@ -107,16 +106,8 @@ impl Resolver {
         settle: Duration,
         elsewhere: Option<Elsewhere>,
     ) -> Arc<Self> {
-        Arc::new(Self {
-            auditor,
-            states,
-            budget,
-            settle,
-            open: AtomicUsize::new(0),
-            touched: Mutex::default(),
-            elsewhere,
-            looked: Mutex::default(),
-        })
+        let (open, touched) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { auditor, states, budget, settle, open, touched, elsewhere })
     }
 
     /// How long a lost call may take to be resolved, at most.
@@ -128,7 +119,17 @@ impl Resolver {
     /// How many lost calls are not resolved yet.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.open.load(Ordering::SeqCst)
+        self.lock_open().len()
+    }
+
+    /// When the oldest call that is not resolved yet was recorded.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.lock_open().first().map(|(time, _)| *time)
+    }
+
+    fn lock_open(&self) -> MutexGuard<'_, BTreeSet<(Timestamp, Uuid)>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes that a call with this intent is about to be made. To be told of intents in their order, and of each
@@ -149,16 +150,13 @@ impl Resolver {
             tracing::error!("an intent in the record can't be read; it stays open");
             return;
         };
-        let is_new = self.looked.lock().unwrap_or_else(PoisonError::into_inner).insert(intent.id);
-        if !is_new {
+        if !self.lock_open().insert((intent.time, intent.id)) {
             return;
         }
-        self.open.fetch_add(1, Ordering::SeqCst);
         let (resolver, entry) = (Arc::clone(self), entry.clone());
         tokio::spawn(async move {
             resolver.resolve(&intent, &entry).await;
-            resolver.open.fetch_sub(1, Ordering::SeqCst);
-            resolver.looked.lock().unwrap_or_else(PoisonError::into_inner).remove(&intent.id);
+            resolver.lock_open().remove(&(intent.time, intent.id));
         });
     }
 

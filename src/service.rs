@@ -7,6 +7,7 @@ mod archive;
 mod certificate;
 mod check;
 mod keys;
+mod observe;
 mod reconcile;
 mod reload;
 mod rotate;
@@ -34,6 +35,7 @@ use crate::listen::{Drained, Listener};
 use crate::measure::Metrics;
 use crate::operation::AccountId;
 use crate::ops::{self, Health};
+use crate::otlp::{self, Sending};
 use crate::pipeline::{Memo, Pipeline};
 use crate::refusal::Refusal;
 use crate::resolve::Resolver;
@@ -41,6 +43,8 @@ use crate::resolve::elsewhere::Elsewhere;
 use crate::share::Shared;
 use crate::state::States;
 use crate::store::{Reader, Settings, Store};
+
+use observe::Observed;
 
 pub use archive::{ArchiveOutcome, ArchiveRequest, archive};
 pub use check::{Findings, check};
@@ -58,9 +62,10 @@ pub struct Running {
     pipeline: Arc<Pipeline>,
     store: Arc<Store>,
     reader: Reader,
+    spans: Option<Sending>,
 }
 
-/// How long questions that are being answered are waited for at the end.
+/// How long questions that are being answered are waited for at the end, and spans that are being sent.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// Why the proxy can't start: what we were doing, and why it failed.
@@ -122,6 +127,8 @@ impl Running {
             why: problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
         })?;
         let metrics = Metrics::new();
+        let traces = otlp::start(&config.trace, &ids.next().to_string(), &metrics);
+        let (traces, spans) = traces.map_err(failed("preparing traces"))?.unzip();
         let upstream = Arc::new(
             Upstream::start(&config.upstream, Arc::clone(&clock), metrics.clone())
                 .map_err(failed("preparing the upstream client"))?,
@@ -138,7 +145,7 @@ impl Running {
 
         let shared = Shared::open(&config.audit.database).map_err(failed("opening what replicas share"))?;
         let connections = listener.connections();
-        let metrics = metrics.with_connections(move || connections.open());
+        let observed = Observed::of(&store, metrics.clone(), &config.audit, Arc::clone(&clock));
         let budget = Budget::new(&config.limits.upstream_budget, Arc::clone(&clock));
         let auditor = Auditor::new(
             Arc::clone(&store),
@@ -179,6 +186,7 @@ impl Running {
             resolver,
             memo: Memo::default(),
             metrics: metrics.clone(),
+            traces,
             ids,
             clock,
         });
@@ -203,7 +211,7 @@ impl Running {
         let health = Health {
             problems: findings(&pipeline, problems),
             warnings: findings(&pipeline, move |pipeline| warnings(pipeline, &changed, &token, &past_us)),
-            metrics,
+            metrics: observed.told_at_scrapes(&pipeline, Arc::clone(&store), connections),
         };
         let desk = {
             let gate = AddressGate::new(config.listen.unidentified_per_address, Arc::clone(&pipeline.clock));
@@ -218,7 +226,7 @@ impl Running {
             .address;
         let api = listener.address();
         let listener = tokio::spawn(listener.serve(Arc::clone(&pipeline), stopped));
-        Ok(Self { api, admin, stop, listener, pipeline, store, reader })
+        Ok(Self { api, admin, stop, listener, pipeline, store, reader, spans })
     }
 
     /// Where the API is served.
@@ -257,6 +265,9 @@ impl Running {
             );
         }
         self.store.close().await;
+        if let Some(spans) = self.spans {
+            spans.end(LAST_ANSWERS).await;
+        }
     }
 }
 

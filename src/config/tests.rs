@@ -169,6 +169,11 @@ fn numbers_and_times_have_bounds() {
         ("limits", "team = { reed = \"1/s\" }", "limits.team.reed", "did you mean `read`?"),
         ("log", "format = \"xml\"", "log.format", "\"text\" or \"json\""),
         ("log", "filter = \"a=b=c\"", "log.filter", "wants a filter"),
+        ("trace", "otlp_endpoint = \"collector:4318\"", "trace.otlp_endpoint", "absolute https URL"),
+        ("trace", "sampling = \"101%\"", "trace.sampling", "from 0% to 100%"),
+        ("trace", "sampling = \"0.1\"", "trace.sampling", "from 0% to 100%"),
+        ("trace", "sampling = 5", "trace.sampling", "from 0% to 100%"),
+        ("trace", "ratio = \"5%\"", "trace.ratio", ""),
         ("revocation", "file = 1979-05-27", "revocation.file", "not a date"),
         ("audit.bodies", "read = \"yes\"", "audit.bodies.read", "true or false"),
     ] {

@@ -77,6 +77,7 @@ impl Upstream {
             new_hc_target: None,
             user_agent: None,
             request_id,
+            traceparent: None,
             is_read: true,
         };
         let answer = self.call(slot, taken, &call).await.map_err(|failure| {

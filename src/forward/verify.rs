@@ -66,6 +66,7 @@ impl Upstream {
             new_hc_target: None,
             user_agent: None,
             request_id,
+            traceparent: None,
             is_read: true,
         };
         let key = slot.key();

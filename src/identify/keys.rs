@@ -19,6 +19,7 @@ use super::jwk::{self, KeySet};
 use super::watch::{EVERY, Look, Watched};
 use crate::clock::Clock;
 use crate::config::{Algorithm, Issuer, KeySource};
+use crate::measure::states::IssuerKeys;
 
 /// The keys of one issuer.
 #[derive(Debug)]
@@ -232,6 +233,13 @@ impl Keys {
     fn is_due(&self, remote: &Remote) -> bool {
         let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
         held.set.is_none() || self.clock.monotonic().saturating_sub(held.confirmed) >= remote.refresh
+    }
+
+    /// How old the keys are, and whether there are any, for metrics.
+    pub(super) fn standing(&self) -> IssuerKeys {
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        let age = self.clock.monotonic().saturating_sub(held.confirmed);
+        IssuerKeys { issuer: self.issuer.clone(), age, is_usable: held.set.is_some() }
     }
 
     /// What is wrong, for readiness.

@@ -85,6 +85,19 @@ impl Budget {
         (made, self.inner.config.requests)
     }
 
+    /// How many calls may be made at once, by our own count and by what the upstream last told; with the reserve.
+    #[must_use]
+    pub fn left(&self) -> u32 {
+        let now = self.inner.clock.monotonic();
+        let (made, limit) = self.standing();
+        let state = self.inner.lock();
+        if state.blocked_until > now {
+            return 0;
+        }
+        let told = state.told.iter().filter(|told| told.until > now).map(|told| told.left);
+        told.fold(limit.saturating_sub(made), u32::min)
+    }
+
     /// An unspent budget.
     #[must_use]
     pub fn new(config: &config::Budget, clock: Arc<dyn Clock>) -> Self {

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::forward::{Upstream, Verdict};
 use crate::limit::Budget;
 use crate::measure::Metrics;
-use crate::{authorize, forward, identify, listen, store};
+use crate::{authorize, forward, identify, listen, otlp, store};
 
 /// How long the upstream is waited for: a person waits too.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -40,6 +40,7 @@ pub async fn check(mut config: Config, clock: Arc<dyn Clock>) -> Findings {
     problems.extend(audit.into_iter().map(|(key, what)| (format!("audit.{key}"), what)));
     let tls = config.listen.tls.as_ref().and_then(listen::check);
     problems.extend(tls.map(|(key, error)| (format!("listen.{key}"), why(&error))));
+    problems.extend(otlp::check(&config.trace).map(|what| ("trace".to_owned(), what)));
     let upstream = forward::check(&config.upstream);
     let mut findings = Findings { problems, warnings: Vec::new() };
     if upstream.is_empty() {

@@ -20,7 +20,9 @@ use super::lock::{Lock, make_private};
 use super::postgres::Postgres;
 use super::sqlite::Sqlite;
 use super::writer::Writer;
-use super::{Damage, Health, MAX_WAITING, MAX_WAITING_BYTES, OpenError, Settings, Store, StoreError};
+use super::{
+    Damage, Health, MAX_WAITING, MAX_WAITING_BYTES, Observer, OpenError, Settings, Store, StoreError,
+};
 use crate::clock::Clock;
 use crate::seal::{self, Checkpoint, Hash, Signer, Verifier};
 
@@ -142,8 +144,10 @@ pub(super) fn start<B: Backend>(
     let (end, done) = watch::channel(false);
     let mut followers = JoinSet::new();
     let problems = Arc::new(Problems::default());
-    for path in settings.checkpoint_files {
-        let to = Follower { path, signer: Arc::clone(&signer), problems: Arc::clone(&problems) };
+    let observer = Observer::default();
+    for (place, path) in settings.checkpoint_files.into_iter().enumerate() {
+        let (signer, problems) = (Arc::clone(&signer), Arc::clone(&problems));
+        let to = Follower { path, place, signer, problems, observer: observer.clone() };
         followers.spawn(to.follow(checkpoints.clone(), Arc::clone(&health)));
     }
     let writer = Writer {
@@ -159,6 +163,7 @@ pub(super) fn start<B: Backend>(
         health,
         newest,
         patience: settings.append_timeout,
+        observer: observer.clone(),
     };
     tokio::spawn(async move {
         writer.run().await;
@@ -174,6 +179,7 @@ pub(super) fn start<B: Backend>(
         append_timeout: settings.append_timeout,
         closed: AtomicBool::new(false),
         done,
+        observer,
     }
 }
 

@@ -624,7 +624,8 @@ fn config(upstream: &str, record: &Database, wishes: &[(&str, String)]) -> Strin
         }
     }
     let mut text = String::new();
-    for section in ["listen", "admin", "upstream", "policy", "limits", "audit", "log", "revocation", "issuer"]
+    for section in
+        ["listen", "admin", "upstream", "policy", "limits", "audit", "log", "trace", "revocation", "issuer"]
     {
         let own: Vec<_> = keys.iter().filter(|(key, _)| key.split('.').next() == Some(section)).collect();
         if own.is_empty() {

@@ -85,6 +85,8 @@ async fn check_refused(world: &World, why: &str) {
     assert_eq!(ready.status, 503, "{}", ready.text());
     assert!(ready.text_at("/problems/0").contains(why), "{}", ready.text());
     assert_eq!(world.admin("/livez").await.status, 200);
+    let metrics = world.admin("/metrics").await.text();
+    assert!(metrics.contains("\ntunnelwarden_audit_writable 0\n"), "{metrics}");
 }
 
 /// Service resumes without a restart, and the record tells of what was done since.
