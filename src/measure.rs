@@ -29,6 +29,8 @@ pub const APPEND_FAILURES: &str = "tunnelwarden_audit_append_failures_total";
 /// Histogram by `operation`, `verify_token` among them: seconds of an exchange with the upstream, be it a call's own
 /// or one that reads a state.
 pub const UPSTREAM_SECONDS: &str = "tunnelwarden_upstream_duration_seconds";
+/// Counter by `result` (`taken`, `refused`): changes of the configuration or of a file that it names.
+pub const RELOADS: &str = "tunnelwarden_reloads_total";
 /// Gauge: connections open on the API listener.
 pub const CONNECTIONS: &str = "tunnelwarden_connections";
 
@@ -186,6 +188,12 @@ impl Metrics {
         }
     }
 
+    /// A change of the configuration, or of a file that it names, was put in force or not.
+    pub fn reload(&self, taken: bool) {
+        let result = if taken { "taken" } else { "refused" };
+        self.record(|| metrics::counter!(RELOADS, "result" => result).increment(1));
+    }
+
     /// An exchange with the upstream took so long, answered or not. `name` is an operation's or one of our own.
     pub fn upstream(&self, name: &'static str, took: Duration) {
         let known = |series: &BTreeMap<&str, Histogram>| {
@@ -223,5 +231,6 @@ fn describe() {
         Unit::Seconds,
         "Time of an exchange with the upstream, by operation"
     );
+    describe_counter!(RELOADS, "Changes of the configuration or of a file that it names, by result");
     describe_gauge!(CONNECTIONS, "Connections open on the API listener");
 }

@@ -27,7 +27,7 @@ impl Pipeline {
         extras: &mut Extras,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
         let allowed = self.permit(call, &known, extras).await?;
-        let taken = self.budget.take(&known.caller)?;
+        let taken = known.rules.budget.take(&known.caller)?;
         let answer = self.send_read(call, &allowed.permit, &known, &taken).await?;
         let digest = sent::digest(&answer, self.auditor.fingerprinter());
         call.secrets.extend(self.upstream.secrets());

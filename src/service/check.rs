@@ -76,7 +76,7 @@ async fn ask(config: &Config, clock: Arc<dyn Clock>, findings: &mut Findings) {
 }
 
 /// A sentence that begins with its key path, taken apart.
-fn keyed(told: String) -> (String, String) {
+pub(super) fn keyed(told: String) -> (String, String) {
     let (key, what) = told.split_once(": ").unwrap_or(("upstream", &told));
     (key.to_owned(), what.to_owned())
 }

@@ -265,6 +265,6 @@ async fn a_new_certificate_is_given_to_new_connections_and_a_bad_one_is_not() {
     world.warns(None).await;
     assert_eq!(world.presented(&roots).await, second);
     std::fs::remove_file(world.dir.path().join("private_key.pem")).unwrap();
-    world.warns(Some("certificate")).await;
+    world.warns(Some("private_key_file")).await;
     assert_eq!(world.presented(&roots).await, second);
 }
