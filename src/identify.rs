@@ -223,8 +223,8 @@ impl Identifier {
         }
     }
 
-    /// Notes what keeps the key file of the issuer at that place from being in force as it is; nothing where it is in
-    /// force. While there is something, nobody knows that a key is not published.
+    /// Notes why the key file of the issuer at that place can't be used as it is; nothing where it can. While there is
+    /// something, nobody knows that a key is not published.
     pub fn doubt(&self, at: usize, why: Option<&str>) {
         if let Some(trusted) = self.issuers.get(at) {
             trusted.keys.doubt(why);

@@ -246,7 +246,7 @@ impl Follower {
         }
     }
 
-    /// While a key file is not in force as it is, nobody knows that a key is not published.
+    /// While a key file can't be used as it is, nobody knows that a key is not published.
     fn doubt(&self, files: &Files) {
         let rules = self.pipeline.rules();
         for (at, issuer) in self.config.issuers.iter().enumerate() {
@@ -254,8 +254,7 @@ impl Follower {
             let state = files.state_of(path);
             let is_other = state.is_some() && state != self.files.state_of(path);
             let known = self.looks.wrong.iter().find(|problem| problem.key == jwks_file(at));
-            let why = known.map_or("the file has changed, and is not in force yet", |problem| &problem.why);
-            rules.identifier.doubt(at, is_other.then_some(why));
+            rules.identifier.doubt(at, known.filter(|_| is_other).map(|problem| problem.why.as_str()));
         }
     }
 
