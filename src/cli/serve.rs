@@ -12,7 +12,10 @@ use super::{ConfigFile, Env, Exit, Stop, log, signals};
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   tunnelwarden serve --config /etc/tunnelwarden/tunnelwarden.toml
-  TUNNELWARDEN__LISTEN__ADDRESS=0.0.0.0:8080 tunnelwarden serve --config tunnelwarden.toml")]
+  TUNNELWARDEN__LISTEN__ADDRESS=0.0.0.0:8080 tunnelwarden serve --config tunnelwarden.toml
+
+SIGHUP has it read the configuration again, and all files that it names; so does a change of one of them.
+SIGINT and SIGTERM end it, once the calls under way have ended.")]
 pub struct Args {
     #[command(flatten)]
     file: ConfigFile,
