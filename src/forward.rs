@@ -147,9 +147,9 @@ impl Upstream {
         self.tokens().secrets()
     }
 
-    /// The accounts that have a token of their own.
+    /// Whose tokens there are: nobody's is the default.
     #[must_use]
-    pub fn accounts(&self) -> Vec<AccountId> {
+    pub fn accounts(&self) -> Vec<Option<AccountId>> {
         self.tokens().accounts().collect()
     }
 

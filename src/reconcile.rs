@@ -144,7 +144,7 @@ impl Reconciler {
             None => Vec::new(),
         };
         let used = used.iter().filter_map(|account| AccountId::parse(account));
-        let own = self.upstream.accounts();
+        let own = self.upstream.accounts().into_iter().flatten();
         Ok(self.accounts.iter().copied().chain(own).chain(last.accounts()).chain(used).collect())
     }
 

@@ -30,7 +30,6 @@ use crate::json::{Json, Object};
 use crate::limit::{AddressGate, Budget, Limiter};
 use crate::listen::{Drained, Listener};
 use crate::measure::Metrics;
-use crate::operation::AccountId;
 use crate::ops::{self, Health};
 use crate::pipeline::{Memo, Pipeline, Rules};
 use crate::refusal::Refusal;
@@ -94,12 +93,6 @@ fn settings(audit: &config::Audit) -> Settings {
         checkpoint_files: audit.checkpoint_files.clone(),
         append_timeout: audit.append_timeout,
     }
-}
-
-/// Whose tokens are configured: nobody's is the default.
-fn accounts(upstream: &config::Upstream) -> Vec<Option<AccountId>> {
-    let default = upstream.token.iter().map(|_| None);
-    default.chain(upstream.accounts.keys().copied().map(Some)).collect()
 }
 
 impl Running {
@@ -199,8 +192,7 @@ impl Running {
         tokio::spawn(upkeep(metrics.clone(), stopped.clone()));
         tokio::spawn(heartbeat(Arc::clone(&pipeline.auditor), config.audit.heartbeat, stopped.clone()));
         let token = TokenCheck::default();
-        let of = accounts(&config.upstream);
-        tokio::spawn(check_tokens(of, Arc::clone(&pipeline), Arc::clone(&token), stopped.clone()));
+        tokio::spawn(check_tokens(Arc::clone(&pipeline), Arc::clone(&token), stopped.clone()));
         let past_us = reconcile::start(&config, &pipeline, reader.clone(), stopped.clone());
         let health = Health {
             problems: findings(&pipeline, problems),
@@ -330,17 +322,12 @@ type TokenCheck = Arc<Mutex<Vec<String>>>;
 const CHECK_AGAIN: Duration = Duration::from_secs(30);
 
 /// Asks the upstream about our tokens until it is content with it once. From then on each answer tells.
-async fn check_tokens(
-    of: Vec<Option<AccountId>>,
-    pipeline: Arc<Pipeline>,
-    found: TokenCheck,
-    mut stop: watch::Receiver<bool>,
-) {
+async fn check_tokens(pipeline: Arc<Pipeline>, found: TokenCheck, mut stop: watch::Receiver<bool>) {
     loop {
         let mut wrong = Vec::new();
-        for account in &of {
+        for account in pipeline.upstream.accounts() {
             let verdict = match pipeline.budget.take_own() {
-                Ok(taken) => pipeline.upstream.verify_token(&taken, *account, pipeline.ids.next()).await,
+                Ok(taken) => pipeline.upstream.verify_token(&taken, account, pipeline.ids.next()).await,
                 Err(refusal) => Verdict::Unanswered(refusal.message()),
             };
             match verdict {

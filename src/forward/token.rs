@@ -144,9 +144,9 @@ impl Tokens {
         account.and_then(|account| self.accounts.get(&account)).or(self.default.as_ref())
     }
 
-    /// The accounts that have one of their own.
-    pub(super) fn accounts(&self) -> impl Iterator<Item = AccountId> {
-        self.accounts.keys().copied()
+    /// Whose they are: nobody's is the default.
+    pub(super) fn accounts(&self) -> impl Iterator<Item = Option<AccountId>> {
+        self.default.iter().map(|_| None).chain(self.accounts.keys().copied().map(Some))
     }
 
     fn slots(&self) -> impl Iterator<Item = &Arc<Slot>> {

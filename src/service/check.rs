@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{accounts, keys, why};
+use super::{keys, why};
 use crate::clock::{Clock, Ids};
 use crate::config::Config;
 use crate::forward::{Upstream, Verdict};
@@ -65,7 +65,7 @@ async fn ask(config: &Config, clock: Arc<dyn Clock>, findings: &mut Findings) {
     };
     let budget = Budget::new(&config.limits.upstream_budget, Arc::clone(&clock));
     let ids = Ids::new(clock);
-    for account in accounts(&config.upstream) {
+    for account in upstream.accounts() {
         let Ok(taken) = budget.take_own() else { return };
         match upstream.verify_token(&taken, account, ids.next()).await {
             Verdict::Good => {}

@@ -130,6 +130,10 @@ impl Follower {
         if !self.looks.settled(&found, Instant::now()) {
             return;
         }
+        // Nothing could be put in force, and whoever issues keys would be asked for them each time.
+        if self.pipeline.auditor.admits().is_err() {
+            return;
+        }
         let (config, next, wrong) = self.prepare(&found, wanted).await;
         // What was read is what was looked at, unless it is another text by now.
         match self.find().await {

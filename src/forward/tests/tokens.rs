@@ -103,10 +103,13 @@ async fn accounts_come_and_go_and_what_is_known_of_a_token_stays() {
     config.accounts.insert(account, TokenSource::Environment(SecretString::from(SECOND)));
     upstream.take_up(NewTokens::load(&config).unwrap());
     assert_eq!(upstream.health(), refused, "the default token is as it was");
-    assert_eq!((upstream.accounts(), shown(&upstream.secrets())), (vec![account], vec![FIRST, SECOND]));
+    assert_eq!(
+        (upstream.accounts(), shown(&upstream.secrets())),
+        (vec![None, Some(account)], vec![FIRST, SECOND])
+    );
     config.accounts.clear();
     upstream.take_up(NewTokens::load(&config).unwrap());
-    assert_eq!((upstream.accounts(), shown(&upstream.secrets())), (vec![], vec![FIRST, SECOND]));
+    assert_eq!((upstream.accounts(), shown(&upstream.secrets())), (vec![None], vec![FIRST, SECOND]));
 }
 
 #[tokio::test]

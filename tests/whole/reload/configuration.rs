@@ -202,8 +202,13 @@ async fn at_sighup_all_is_read_again_and_the_log_says_how_it_went() {
     world.told(REFUSED, 2).await;
     world.told("asked to reload", 3).await;
     assert_eq!(world.status(&viewer, "").await, 200);
-    assert_eq!(world.reloads().await.len(), 1);
+    let reloads = world.reloads().await;
+    let [reloaded] = &reloads[..] else { panic!("one reload: {reloads:?}") };
     assert_eq!((world.counted("taken").await, world.counted("refused").await), (1, 2));
+    let (config, id) = (world.config(), reloaded.text("/request_id"));
+    let shown = world.program(&["audit", "show", "--config", &config, &id]).stdout;
+    let shown = String::from_utf8(shown).unwrap();
+    assert!(shown.lines().any(|line| line.starts_with("reloaded") && line.ends_with("policy")), "{shown}");
 }
 
 /// A slip in one file does not keep a leaver in, or a token that was replaced in use.
