@@ -73,11 +73,13 @@ pub(super) struct Follower {
     pub(super) looks: Looks,
 }
 
-/// What a look found: the configuration file's text, and the files that it names.
+/// What a look found: the configuration file's text, the files that it names, and those that are in use, which may be
+/// others while it is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Found {
     text: State,
     files: Files,
+    in_use: Files,
 }
 
 /// What the looks found.
@@ -125,8 +127,8 @@ impl Follower {
 
     async fn look(&mut self) {
         let Some((found, wanted)) = self.find().await else { return };
-        self.revoke_at_once(&found.files).await;
-        self.doubt(&found.files);
+        self.revoke_at_once(&found.in_use).await;
+        self.doubt(&found.in_use);
         if !self.looks.settled(&found, Instant::now()) {
             return;
         }
@@ -144,7 +146,7 @@ impl Follower {
             }
             None => return,
         }
-        let changed = !next.parts.is_empty();
+        let (changed, whole) = (!next.parts.is_empty(), next.whole);
         if changed && let Err(refusal) = self.record(&config, &next).await {
             tracing::warn!(
                 refusal.name = refusal.name(),
@@ -165,8 +167,9 @@ impl Follower {
         self.looks.asked = false;
         self.warn(wrong.iter().map(|problem| problem.warning(&found.files)).collect());
         self.looks.wrong = wrong;
-        self.put_in_force(config, next, &found.files);
-        self.doubt(&found.files);
+        let files = if whole { &found.files } else { &found.in_use };
+        self.put_in_force(config, next, files);
+        self.doubt(files);
     }
 
     /// The files as they are now, and the configuration that they make.
@@ -182,8 +185,12 @@ impl Follower {
                 Ok(config) => Ok(Arc::new(config)),
                 Err(problems) => Err(problems.0.iter().map(Problem::of_config).collect()),
             };
-            let files = Files::look(wanted.as_ref().unwrap_or(&present));
-            (Found { text, files }, wanted)
+            let in_use = Files::look(&present);
+            let files = match &wanted {
+                Ok(config) if !Arc::ptr_eq(config, &present) => Files::look(config),
+                Ok(_) | Err(_) => in_use.clone(),
+            };
+            (Found { text, files, in_use }, wanted)
         });
         found.await.ok()
     }
@@ -208,6 +215,7 @@ impl Follower {
                 wrong.extend(next.judging(&rules, &config, &changes).await);
                 let alone = next.alone(&rules, &config, certificate, &changes).await;
                 if wrong.is_empty() && (alone.is_empty() || !changes.of_config) {
+                    next.whole = true;
                     return (config, next, alone);
                 }
                 wrong.extend(alone);
@@ -216,7 +224,7 @@ impl Follower {
             Err(problems) => problems,
         };
         let mut next = Next::default();
-        let changes = Changes::alone(&self.files, &found.files);
+        let changes = Changes::alone(&self.files, &found.in_use);
         let alone = next.alone(&rules, &self.config, certificate, &changes).await;
         let known: BTreeSet<String> = wrong.iter().map(|problem| problem.key.clone()).collect();
         wrong.extend(alone.into_iter().filter(|problem| !known.contains(&problem.key)));
@@ -278,7 +286,7 @@ impl Follower {
     /// What is read is in force from here on. What is used when it is needed comes first, so that no call goes by the new
     /// rules without it.
     fn put_in_force(&mut self, config: Arc<Config>, next: Next, files: &Files) {
-        let Next { read, parts, policy, identifier, certificate, tokens } = next;
+        let Next { read, parts, policy, identifier, certificate, tokens, .. } = next;
         let pipeline = &self.pipeline;
         if let Some(tokens) = tokens {
             pipeline.upstream.take_up(tokens);
@@ -325,7 +333,10 @@ mod tests {
 
     #[test]
     fn a_text_counts_when_two_looks_found_it_a_second_apart() {
-        let found = |text: &str| Found { text: State::Unreadable(text.to_owned()), files: Files::default() };
+        let found = |text: &str| {
+            let (files, in_use) = (Files::default(), Files::default());
+            Found { text: State::Unreadable(text.to_owned()), files, in_use }
+        };
         let (mut looks, mut now) = (Looks::default(), Instant::now());
         let mut look = |looks: &mut Looks, text: &str, after| {
             now += Duration::from_millis(after);

@@ -18,6 +18,8 @@ use crate::service::why;
 /// Parts that are good and not yet in force.
 #[derive(Debug, Default)]
 pub(super) struct Next {
+    /// Whether it is all of the configuration, and not only what stands alone.
+    pub(super) whole: bool,
     /// Those that were read. One of them may be as it was.
     pub(super) read: BTreeSet<Part>,
     /// Those that are other than what is in force.

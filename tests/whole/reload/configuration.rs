@@ -226,12 +226,20 @@ async fn revocations_and_tokens_are_taken_though_policy_and_configuration_are_ba
     world.warns(Some("configuration file")).await;
     world.write("revoked", "");
     world.until("the leaver is back", &goes, "", |answer| answer.status == 200).await;
+    // Also while a configuration is refused that names another file: the one that is in use counts.
+    world.configure(|text| text.replace("[policies]", "[policy]").replace("\"revoked\"", "\"elsewhere\""));
+    world.warns(Some("policy.file")).await;
+    world.write("revoked", &format!("sub {ISSUER} operator@test\n"));
+    world.until("the leaver is out again", &goes, "", |answer| answer.status == 401).await;
     world.write("upstream-token", new_token().unwrap().expose_secret());
     world.until("the new token", &stays, "", |answer| answer.status != 200).await;
     world.write("upstream-token", world.upstream_token.expose_secret());
     world.until("the old token", &stays, "", |answer| answer.status == 200).await;
     let told: Vec<Vec<String>> = world.reloads().await.iter().map(parts).collect();
-    assert_eq!(told, [["revocation"], ["revocation"], ["upstream_token"], ["upstream_token"]]);
+    assert_eq!(
+        told,
+        [["revocation"], ["revocation"], ["revocation"], ["upstream_token"], ["upstream_token"]]
+    );
 }
 
 #[tokio::test]
