@@ -28,7 +28,7 @@ pub use problem::{Problem, Problems};
 pub use read::load;
 pub use units::duration;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -65,6 +65,19 @@ pub struct Config {
     pub trace: Trace,
     /// SHA-256 of the resolved configuration without its secrets, in hex: what entries name it by.
     pub digest: String,
+    /// What the digest is made of: every key's value by its path, without secrets.
+    resolved: BTreeMap<String, String>,
+}
+
+impl Config {
+    /// The paths of the keys that have another value in `other`, or are only in one of both.
+    #[must_use]
+    pub fn differences<'a>(&'a self, other: &'a Self) -> BTreeSet<&'a str> {
+        let only = |these: &'a BTreeMap<String, String>, those: &'a BTreeMap<String, String>| {
+            these.iter().filter(|(key, value)| those.get(*key) != Some(*value)).map(|(key, _)| key.as_str())
+        };
+        only(&self.resolved, &other.resolved).chain(only(&other.resolved, &self.resolved)).collect()
+    }
 }
 
 /// `[listen]`
@@ -164,7 +177,7 @@ pub struct Issuer {
 }
 
 /// Where an issuer's keys are.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeySource {
     /// `jwks_file`: a JWKS, watched.
     File(PathBuf),

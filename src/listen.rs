@@ -36,7 +36,7 @@ use crate::refusal::Refusal;
 pub use answer::unless_it_panics;
 pub use body::Body;
 pub use server::{Connections, Drained, ListenError, Listener};
-pub use tls::{Certificate, Reloaded, TlsError, check};
+pub use tls::{Certificate, NewCertificate, TlsError, check};
 
 use server::Bounds;
 

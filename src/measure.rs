@@ -42,6 +42,8 @@ pub const UPSTREAM_SECONDS: &str = "tunnelwarden_upstream_duration_seconds";
 pub const SPANS_EXPORTED: &str = "tunnelwarden_trace_spans_exported_total";
 /// Counter by `reason` (`queue_full`, `export_failed`): spans that the collector did not get.
 pub const SPANS_DROPPED: &str = "tunnelwarden_trace_spans_dropped_total";
+/// Counter by `result` (`taken`, `refused`): changes of the configuration or of a file that it names.
+pub const RELOADS: &str = "tunnelwarden_reloads_total";
 
 /// Bounds of latencies in seconds: from a cached decision (some tens of microseconds) to the upstream's deadline,
 /// by 1, 2.5 and 5 in each power of ten.
@@ -241,6 +243,12 @@ impl Metrics {
         self.record(|| metrics::counter!(SPANS_DROPPED, "reason" => reason).increment(whole(spans)));
     }
 
+    /// A change of the configuration, or of a file that it names, was put in force or not.
+    pub fn reload(&self, taken: bool) {
+        let result = if taken { "taken" } else { "refused" };
+        self.record(|| metrics::counter!(RELOADS, "result" => result).increment(1));
+    }
+
     /// An exchange with the upstream took so long, answered or not. `name` is an operation's or one of our own.
     pub fn upstream(&self, name: &'static str, took: Duration) {
         let known = |series: &BTreeMap<&str, Histogram>| {
@@ -302,5 +310,6 @@ fn describe() {
     );
     describe_counter!(SPANS_EXPORTED, "Spans that the collector took");
     describe_counter!(SPANS_DROPPED, "Spans that the collector did not get, by reason");
+    describe_counter!(RELOADS, "Changes of the configuration or of a file that it names, by result");
     states::describe();
 }

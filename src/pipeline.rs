@@ -7,6 +7,7 @@ mod admit;
 mod memo;
 mod permit;
 mod read;
+mod rules;
 mod sent;
 mod write;
 
@@ -19,12 +20,10 @@ use http_body_util::Full;
 
 use crate::audit::Auditor;
 use crate::audit::call::{Call, Line};
-use crate::authorize::Authorizer;
 use crate::caller::Origin;
 use crate::clock::{Clock, Ids};
 use crate::forward::Upstream;
-use crate::identify::Identifier;
-use crate::limit::{AddressGate, Budget, Limiter};
+use crate::limit::{AddressGate, Budget};
 use crate::listen::{Arrived, Service, unless_it_panics};
 use crate::measure::{Metrics, Stage};
 use crate::operation::Operation;
@@ -36,20 +35,17 @@ use crate::state::States;
 use crate::trace::{self, Tag};
 
 pub use memo::Memo;
+pub use rules::Rules;
 
 /// Every stage, ready to serve.
 #[derive(Debug)]
 pub struct Pipeline {
     /// Addresses that sent too much that was not identified wait.
     pub gate: AddressGate,
-    /// From a token to a caller.
-    pub identifier: Identifier,
-    /// The callers' quotas.
-    pub limiter: Limiter,
+    /// What calls are judged by now.
+    pub rules: RwLock<Arc<Rules>>,
     /// What the upstream allows all of us together.
     pub budget: Budget,
-    /// The policy in force.
-    pub policy: RwLock<Arc<Authorizer>>,
     /// The tunnels as they are before a change.
     pub states: Arc<States>,
     /// The record.
@@ -161,7 +157,7 @@ impl Pipeline {
         extras: &mut Extras,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
         self.auditor.admits()?;
-        let known = self.admit(call, arrived, extras).await?;
+        let known = self.admit(call, arrived, self.rules(), extras).await?;
         if known.route.operation.is_write() {
             // Apart, as it is far larger: whoever awaits a read need not carry it.
             Box::pin(self.write(call, known, extras)).await
@@ -170,10 +166,15 @@ impl Pipeline {
         }
     }
 
-    /// The policy in force at this moment. A call keeps the one it began with.
+    /// The rules in force at this moment. INVARIANT: a call takes them once, and keeps to those it began with.
     #[must_use]
-    pub fn authorizer(&self) -> Arc<Authorizer> {
-        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    pub fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts other rules in force, for calls that begin from now on.
+    pub fn put_in_force(&self, rules: Rules) {
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
     }
 
     /// Whether what the listener refuses is answered and recorded: it counts against the address as any request of

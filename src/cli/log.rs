@@ -8,11 +8,11 @@
 mod lines;
 
 use tracing::{Level, Metadata};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, reload};
 
 use crate::config::Log;
 
@@ -21,12 +21,16 @@ use lines::WithIds;
 /// The most that code other than ours may tell: up to it libraries speak of themselves, not of their data.
 const LIBRARIES: Level = Level::INFO;
 
+/// Puts another filter in the place of the first.
+pub type Refilter = Box<dyn Fn(&str) + Send + Sync>;
+
 /// Starts it, once a process; with colours where a person reads it.
 ///
 /// # Errors
 /// A filter that can't be read.
-pub fn start(log: &Log, colors: bool) -> Result<(), String> {
+pub fn start(log: &Log, colors: bool) -> Result<Refilter, String> {
     let filter = EnvFilter::try_new(&log.filter).map_err(|e| format!("log.filter: {e}"))?;
+    let (filter, handle) = reload::Layer::new(filter);
     let log_builder = tracing_subscriber::registry().with(filter).with(filter_fn(may_be_told));
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colors);
     // A second start in one process keeps the first.
@@ -40,7 +44,12 @@ pub fn start(log: &Log, colors: bool) -> Result<(), String> {
     std::panic::set_hook(Box::new(|panic| {
         tracing::error!(panic.place = panic.location().map(tracing::field::display), "a panic");
     }));
-    Ok(())
+    Ok(Box::new(move |filter| {
+        let put = |filter| handle.reload(filter).map_err(|e| e.to_string());
+        if let Err(error) = EnvFilter::try_new(filter).map_err(|e| e.to_string()).and_then(put) {
+            tracing::warn!(error, "the log's filter stays as it was");
+        }
+    }))
 }
 
 /// Whether it is ours, or within what libraries may tell.

@@ -79,6 +79,7 @@ pub(super) fn resolve(text: &str, base: &Path, env: &BTreeMap<String, String>) -
         log: root.section("log", log),
         trace: root.section("trace", trace::read),
         digest: String::new(),
+        resolved: BTreeMap::new(),
     };
     if config.listen.address == config.admin.address && config.admin.address.port() != 0 {
         root.problem("admin.address", "is the same as listen.address; give each its own port");
@@ -86,7 +87,8 @@ pub(super) fn resolve(text: &str, base: &Path, env: &BTreeMap<String, String>) -
     root.finish();
     let problems = reader.problems.into_inner();
     if problems.is_empty() {
-        config.digest = digest::of(&reader.resolved.into_inner());
+        config.resolved = reader.resolved.into_inner();
+        config.digest = digest::of(&config.resolved);
         Ok(config)
     } else {
         Err(in_order(problems))
@@ -163,7 +165,10 @@ pub(super) fn admin(section: &mut Section<'_>) -> Admin {
             "wants the name of a header that only the access proxy sets, such as \"Cf-Access-Jwt-Assertion\"".to_owned()
         })
     };
-    Admin { address: address(section, 9090), token_header: section.parsed("token_header", header) }
+    let address = address(section, 9090);
+    let token_header = section.parsed("token_header", header);
+    section.resolved("token_header", token_header.as_ref().map_or("none", HeaderName::as_str));
+    Admin { address, token_header }
 }
 
 pub(super) fn policy(section: &mut Section<'_>) -> Policy {

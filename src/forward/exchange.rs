@@ -149,7 +149,8 @@ impl Upstream {
     }
 
     pub(super) async fn send_route(&self, taken: &Taken, outgoing: Outgoing<'_>) -> Result<Answer, Failure> {
-        let Some(slot) = self.tokens.of(Some(outgoing.route.account)) else {
+        let tokens = self.tokens();
+        let Some(slot) = tokens.of(Some(outgoing.route.account)) else {
             return Err(Failure::unsent(Refusal::UpstreamToken("none is configured for this account")));
         };
         let operation = outgoing.route.operation;
@@ -173,8 +174,8 @@ impl Upstream {
         let began = self.clock.monotonic();
         let mut progress = Progress::default();
         let deadline = if call.is_read { self.read_timeout } else { self.write_timeout };
-        let token = slot.current();
-        let work = self.exchange(&token, taken, call, &mut progress, began);
+        let token = slot.token();
+        let work = self.exchange(token, taken, call, &mut progress, began);
         let done = tokio::time::timeout(deadline, work).await;
         let result = done.unwrap_or_else(|_| {
             let sent = progress.sent();

@@ -66,7 +66,8 @@ impl Upstream {
         request_id: Uuid,
     ) -> Result<LogPage, LogsUnread> {
         let unanswered_by = |what: &str| LogsUnread::Unanswered(what.to_owned());
-        let Some(slot) = self.tokens.of(Some(asked.account)) else {
+        let tokens = self.tokens();
+        let Some(slot) = tokens.of(Some(asked.account)) else {
             return Err(unanswered_by("no token is configured for this account"));
         };
         let call = Call {

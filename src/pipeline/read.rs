@@ -29,7 +29,7 @@ impl Pipeline {
     ) -> Result<Response<Full<Bytes>>, Refusal> {
         let allowed = self.permit(call, &known, extras).await?;
         call.enters(Stage::Forward);
-        let taken = self.budget.take(&known.caller)?;
+        let taken = known.rules.budget.take(&known.caller)?;
         let answer = self.send_read(call, &allowed.permit, &known, &taken).await?;
         let digest = sent::digest(&answer, self.auditor.fingerprinter());
         call.secrets.extend(self.upstream.secrets());

@@ -30,7 +30,7 @@ impl Pipeline {
         let allowed = self.permit(call, &known, extras).await;
         let ready = allowed.and_then(|allowed| {
             awaited(&known)?;
-            Ok((allowed, self.budget.take(&known.caller)?))
+            Ok((allowed, known.rules.budget.take(&known.caller)?))
         });
         let ready = ready.inspect_err(|refusal| self.auditor.unsent(call, &known.asked, refusal))?;
         call.enters(Stage::Intent);

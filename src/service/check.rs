@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{accounts, keys, why};
+use super::{keys, why};
 use crate::clock::{Clock, Ids};
 use crate::config::Config;
 use crate::forward::{Upstream, Verdict};
@@ -66,7 +66,7 @@ async fn ask(config: &Config, clock: Arc<dyn Clock>, findings: &mut Findings) {
     };
     let budget = Budget::new(&config.limits.upstream_budget, Arc::clone(&clock));
     let ids = Ids::new(clock);
-    for account in accounts(&config.upstream) {
+    for account in upstream.accounts() {
         let Ok(taken) = budget.take_own() else { return };
         match upstream.verify_token(&taken, account, ids.next()).await {
             Verdict::Good => {}
@@ -77,7 +77,7 @@ async fn ask(config: &Config, clock: Arc<dyn Clock>, findings: &mut Findings) {
 }
 
 /// A sentence that begins with its key path, taken apart.
-fn keyed(told: String) -> (String, String) {
+pub(super) fn keyed(told: String) -> (String, String) {
     let (key, what) = told.split_once(": ").unwrap_or(("upstream", &told));
     (key.to_owned(), what.to_owned())
 }

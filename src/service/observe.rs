@@ -87,6 +87,6 @@ fn states(pipeline: &Pipeline, store: &Store, connections: &Connections, marks: 
         unresolved_age: pipeline.resolver.oldest().map_or(Duration::ZERO, age),
         budget_left: pipeline.budget.left(),
         budget_limit: pipeline.budget.standing().1,
-        issuers: pipeline.identifier.keys(),
+        issuers: pipeline.rules().identifier.keys(),
     }
 }
