@@ -37,7 +37,7 @@ pub use csv::{csv, csv_heading};
 pub use history::{Moment, moment};
 pub use kept::{is_begin_of, subtree_roots};
 pub use local::{local, local_text, localized, seconds};
-pub use logs::verify;
+pub use logs::{verify, verify_one};
 pub use metadata::metadata;
 pub use ocsf::ocsf;
 pub use prove::{ProveError, prove};

@@ -5,6 +5,7 @@
 mod adopt;
 mod archive;
 mod check;
+mod copy;
 mod keys;
 mod observe;
 mod reconcile;
@@ -46,6 +47,7 @@ use observe::Observed;
 
 pub use archive::{ArchiveOutcome, ArchiveRequest, archive};
 pub use check::{Findings, check};
+pub use copy::{Copied, copy};
 pub use keys::{Made, fingerprinter, make_keys, public_file};
 pub use reconcile::reconciler;
 pub use reload::Source;

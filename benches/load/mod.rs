@@ -1,5 +1,6 @@
 //! A closed loop of calls against the program, and what the program used meanwhile.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -62,15 +63,21 @@ pub struct Took {
 /// Loads the proxy over connections that are kept alive, each with its share of the requests in turn: one of them where
 /// there are no more than connections.
 pub async fn run(world: &World, requests: &[Vec<u8>], connections: usize) -> Took {
+    over(&[(world.proxy().api, world.proxy().id())], requests, connections).await
+}
+
+/// The same over several replicas, each by its address and process id, which have the connections in turn.
+pub async fn over(replicas: &[(SocketAddr, u32)], requests: &[Vec<u8>], connections: usize) -> Took {
     let stop = Arc::new(AtomicBool::new(false));
     let calls = Arc::new(AtomicU64::new(0));
     let mut tasks = Vec::new();
-    let cpu = cpu(world);
+    let used = || replicas.iter().map(|(_, id)| cpu(*id)).sum::<Duration>();
+    let before = used();
     let began = Instant::now();
     for n in 0..connections {
         let share: Vec<_> = requests.iter().skip(n % requests.len()).step_by(connections).cloned().collect();
         let (stop, calls) = (Arc::clone(&stop), Arc::clone(&calls));
-        let api = world.proxy().api;
+        let (api, _) = replicas[n % replicas.len()];
         tasks.push(tokio::spawn(async move {
             let mut stream = TcpStream::connect(api).await.unwrap();
             let mut buffer = Vec::new();
@@ -96,7 +103,7 @@ pub async fn run(world: &World, requests: &[Vec<u8>], connections: usize) -> Too
     let took = began.elapsed();
     times.sort_unstable();
     let calls = calls.load(Ordering::Relaxed) as f64;
-    let used = self::cpu(world) - cpu;
+    let used = used() - before;
     Took {
         calls_a_second: calls / took.as_secs_f64(),
         p50: times[times.len() / 2],
@@ -105,9 +112,9 @@ pub async fn run(world: &World, requests: &[Vec<u8>], connections: usize) -> Too
     }
 }
 
-/// CPU time that the proxy has used.
-fn cpu(world: &World) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", world.proxy().id())).unwrap();
+/// CPU time that a process has used.
+pub fn cpu(id: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
     // USER_HZ is 100 on every Linux that we run on.

@@ -19,6 +19,8 @@ CREATE SCHEMA IF NOT EXISTS tunnelwarden;
 CREATE TABLE tunnelwarden.logs (
     log         smallint PRIMARY KEY CHECK (log BETWEEN 0 AND 127),
     name        text COLLATE "C" NOT NULL UNIQUE CHECK (name ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$'),
+    -- Whose log it is, where that is not this replica: one that was moved here.
+    origin      text CHECK (length(origin) <= 512),
     note        text CHECK (length(note) <= 4096),
     size        bigint NOT NULL DEFAULT 0 CHECK (size >= 0),
     last_seq    bigint NOT NULL DEFAULT -1,
@@ -29,16 +31,19 @@ CREATE TABLE tunnelwarden.logs (
 
 -- JSON text as the database reads it: it has no word for the character U+0000, which is a sign for an unknown one here. Only
 -- what is told of an entry has that sign, never the entry.
-CREATE FUNCTION tunnelwarden.document(entry text) RETURNS json LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-RETURN replace(entry, '\u0000', '\ufffd')::json;
+CREATE FUNCTION tunnelwarden.document(entry text) RETURNS json LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT replace(entry, '\u0000', '\ufffd')::json
+$$;
 
 -- The elements of an array; of anything else none.
-CREATE FUNCTION tunnelwarden.items(list json) RETURNS SETOF json LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN json_array_elements(CASE WHEN json_typeof(list) = 'array' THEN list END);
+CREATE FUNCTION tunnelwarden.items(list json) RETURNS SETOF json LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT json_array_elements(CASE WHEN json_typeof(list) = 'array' THEN list END)
+$$;
 
 -- The same as texts.
-CREATE FUNCTION tunnelwarden.words(list json) RETURNS SETOF text LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN json_array_elements_text(CASE WHEN json_typeof(list) = 'array' THEN list END);
+CREATE FUNCTION tunnelwarden.words(list json) RETURNS SETOF text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT json_array_elements_text(CASE WHEN json_typeof(list) = 'array' THEN list END)
+$$;
 
 -- What is looked for by itself.
 CREATE TYPE tunnelwarden.told AS (
@@ -159,7 +164,7 @@ CREATE TRIGGER logs_stay BEFORE DELETE OR TRUNCATE ON tunnelwarden.logs
 -- a log. From here on no append of whoever had it before comes true, also none that is still on its way. Where another
 -- process has it now, its row comes with `taken` false, and who that is; `instead_of` names one of whom it is known that it
 -- is no more.
-CREATE FUNCTION tunnelwarden.take(of_name text, by_holder text, instead_of text, seconds integer)
+CREATE FUNCTION tunnelwarden.take(of_name text, by_holder text, instead_of text, of_origin text, seconds integer)
 RETURNS TABLE (log smallint, epoch bigint, last_seq bigint, taken boolean, holder text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -175,11 +180,11 @@ BEGIN
             RAISE EXCEPTION 'there are 128 logs, which is all there can be' USING ERRCODE = 'program_limit_exceeded';
         END IF;
         -- Two at once get an error, one of them, and try again.
-        INSERT INTO tunnelwarden.logs (log, name, holder, epoch, lease_until)
-            VALUES (free, of_name, by_holder, 0, clock_timestamp());
+        INSERT INTO tunnelwarden.logs (log, name, origin, holder, epoch, lease_until)
+            VALUES (free, of_name, of_origin, by_holder, 0, clock_timestamp());
     END IF;
     UPDATE tunnelwarden.logs AS l SET holder = by_holder, epoch = l.epoch + 1, lease_until = clock_timestamp() + lease
-        WHERE l.name = of_name AND (l.holder IN (by_holder, instead_of) OR l.lease_until <= clock_timestamp());
+        WHERE l.name = of_name AND l.origin IS NOT DISTINCT FROM of_origin AND (l.holder IN (by_holder, instead_of) OR l.lease_until <= clock_timestamp());
     RETURN QUERY SELECT l.log, l.epoch, l.last_seq, l.holder = by_holder, l.holder
         FROM tunnelwarden.logs AS l WHERE l.name = of_name;
 END $$;
@@ -200,7 +205,7 @@ CREATE FUNCTION tunnelwarden.append(
     of_log smallint, in_epoch bigint, before text, head text, first bigint,
     since bigint, seqs bigint[], leaves bytea[], entries text[],
     tile_levels integer[], tile_ns bigint[], tile_roots bytea[], tile_hashes bytea[],
-    checkpoint_n bigint, checkpoint_size bigint, checkpoint_note text, seconds integer
+    checkpoint_ns bigint[], checkpoint_sizes bigint[], checkpoint_notes text[], seconds integer
 ) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -238,10 +243,9 @@ BEGIN
     INSERT INTO tunnelwarden.tiles (log, level, n, root, hashes)
         SELECT of_log, tile.level, tile.n, tile.root, tile.hashes
         FROM unnest(tile_levels, tile_ns, tile_roots, tile_hashes) AS tile (level, n, root, hashes);
-    IF checkpoint_note IS NOT NULL THEN
-        INSERT INTO tunnelwarden.checkpoints (log, n, size, note)
-            VALUES (of_log, checkpoint_n, checkpoint_size, checkpoint_note);
-    END IF;
+    INSERT INTO tunnelwarden.checkpoints (log, n, size, note)
+        SELECT of_log, checkpoint.n, checkpoint.size, checkpoint.note
+        FROM unnest(checkpoint_ns, checkpoint_sizes, checkpoint_notes) AS checkpoint (n, size, note);
     RETURN true;
 END $$;
 

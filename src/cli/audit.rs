@@ -1,11 +1,12 @@
-//! `tunnelwarden audit list | tail | stats | show | history | diff | export | psk-age | reconcile | find-secret | prove | verify | archive`: the
-//! record, read and proven, and what is old moved out.
+//! `tunnelwarden audit list | tail | stats | show | history | diff | export | psk-age | reconcile | find-secret | prove | verify | archive |
+//! copy`: the record, read and proven, what is old moved out, and all of it moved to a server.
 //!
 //! Each takes its database from the configuration or from a flag: an outside auditor has a copy of the file, a
 //! checkpoint and a public key, and no configuration. Not here: what is looked for and how (`inspect`).
 
 mod archive;
 mod color;
+mod copy;
 mod cursor;
 mod diff;
 mod export;
@@ -33,6 +34,7 @@ use super::{Env, Exit, Stop};
 use crate::store::{ReadError, StoreError};
 
 pub use archive::Archive;
+pub use copy::Copy;
 pub use diff::Diff;
 pub use export::{Export, Format};
 pub use find_secret::FindSecret;
@@ -157,6 +159,8 @@ Examples:
 The record verifies as before and says what was archived, when and by whom. Who did what, what changed, and what tells of
 keys stays in it. If it is cut short, run it again, with the same file: it says if that is to be ended first.")]
     Archive(Archive),
+    /// Move a record from a file to a PostgreSQL server, byte for byte; stop `serve` first.
+    Copy(Copy),
     /// Prove that no entry was changed, dropped, added or reordered; exit code 3 where one was.
     #[command(after_help = "\
 Examples:
@@ -197,6 +201,7 @@ pub async fn run(
         Command::Tail(tail) => tail::run(tail, env, out).await,
         Command::Prove(prove) => prove::run(prove, env, out).await,
         Command::Archive(asked) => archive::run(asked, env, out, errors).await,
+        Command::Copy(asked) => copy::run(asked, env, out, errors).await,
         Command::Verify(verify) => verify::run(verify, env, out, errors).await,
     }
 }

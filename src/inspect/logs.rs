@@ -10,9 +10,10 @@ use crate::store::{LogId, Reader};
 
 /// The key of one log: of a replica's it is the same, under the log's own origin.
 pub(super) fn key_of(key: &Verifier, log: &LogId) -> Option<Verifier> {
-    match &log.name {
-        None => Some(key.clone()),
-        Some(name) => key.of_replica(name).ok(),
+    match (&log.origin, &log.name) {
+        (Some(origin), _) => key.of_origin(origin),
+        (None, Some(name)) => key.of_replica(name).ok(),
+        (None, None) => Some(key.clone()),
     }
 }
 
@@ -39,11 +40,7 @@ pub async fn verify(
         let mut all = |entries: u64| progress(before + entries);
         let report = match of_log(evidence, log, &mut met) {
             Some(own) => verify_log(reader, &own, &mut all).await?,
-            None => {
-                let mut report = Report::default();
-                report.problem("its name can't stand in an origin, so nothing can be signed for it");
-                report
-            }
+            None => unsignable(),
         };
         whole.take_in(log.name.as_deref().unwrap_or_default(), report);
     }
@@ -52,6 +49,23 @@ pub async fn verify(
         whole.problem(format!("{}: the record has no log of `{origin}`: a whole log is missing", kept.name));
     }
     Ok(whole)
+}
+
+/// Checks one log of a record.
+///
+/// # Errors
+/// As above.
+pub async fn verify_one(reader: &Reader, evidence: &Evidence, log: LogId) -> Result<Report, VerifyError> {
+    match of_log(evidence, &log, &mut vec![false; evidence.checkpoints.len()]) {
+        Some(own) => verify_log(reader, &own, &mut |_| {}).await,
+        None => Ok(unsignable()),
+    }
+}
+
+fn unsignable() -> Report {
+    let mut report = Report::default();
+    report.problem("it has an origin or a name that the key can't have signed for");
+    report
 }
 
 /// What of the evidence is about this log.

@@ -75,7 +75,7 @@ impl Archived {
 }
 
 /// What a verification found.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Report {
     /// Entries that are stored and were found to be as recorded.
     pub good: u64,
@@ -84,6 +84,8 @@ pub struct Report {
     pub not_read: u64,
     /// Whether the database's own check, of its indexes, was made.
     pub indexes_checked: bool,
+    /// Whether the views were compared with those that this version makes.
+    pub views_checked: bool,
     /// The root over these, in base64.
     pub root: String,
     /// Checkpoints with a good signature.
@@ -115,6 +117,25 @@ pub enum VerifyError {
     Read(StoreError),
 }
 
+impl Default for Report {
+    fn default() -> Self {
+        Self {
+            good: 0,
+            not_read: 0,
+            indexes_checked: false,
+            views_checked: true,
+            root: String::new(),
+            checkpoints: 0,
+            keys: Vec::new(),
+            archives: Vec::new(),
+            first_bad: None,
+            first_in_doubt: None,
+            problems: Vec::new(),
+            logs: Vec::new(),
+        }
+    }
+}
+
 impl Report {
     /// Whether nothing is wrong.
     #[must_use]
@@ -130,6 +151,7 @@ impl Report {
         object.set("good_entries", self.good);
         object.set("entries_not_read", self.not_read);
         object.set("indexes_checked", self.indexes_checked);
+        object.set("views_checked", self.views_checked);
         object.set("root", self.root.clone());
         object.set("good_checkpoints", self.checkpoints);
         object.set("keys", self.keys.iter().map(key_json).collect::<Vec<_>>());
@@ -152,6 +174,7 @@ impl Report {
     /// Takes in what was found of one of several logs.
     pub(super) fn take_in(&mut self, log: &str, report: Self) {
         self.good += report.good;
+        self.views_checked &= report.views_checked;
         self.not_read += report.not_read;
         self.checkpoints += report.checkpoints;
         self.keys.extend(report.keys.iter().cloned());
@@ -170,7 +193,15 @@ impl Report {
         let key = |(key, until): &(String, Option<u64>)| {
             until.map(|until| format!("the key {key} signed the first {until}, no more"))
         };
-        self.keys.iter().filter_map(key).chain(self.archives.iter().map(Archived::line)).collect()
+        let views =
+            "the views were not compared: this role may make no temporary ones, or this server none at all";
+        let views = (!self.views_checked).then(|| views.to_owned());
+        self.keys
+            .iter()
+            .filter_map(key)
+            .chain(self.archives.iter().map(Archived::line))
+            .chain(views)
+            .collect()
     }
 
     pub(super) fn problem(&mut self, line: impl Into<String>) {

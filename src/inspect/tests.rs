@@ -13,6 +13,7 @@ mod indexed;
 mod keys;
 mod pages;
 mod rotation;
+mod server;
 mod trusted;
 
 use super::*;

@@ -164,6 +164,10 @@ async fn check_schema(snapshot: &mut Snapshot, report: &mut Report) -> Result<()
     if let Some(lines) = found(snapshot.schema_differences().await, "the schema", report)? {
         lines.into_iter().for_each(|line| report.problem(format!("the schema: {line}")));
     }
+    match snapshot.view_differences().await {
+        Some(lines) => lines.into_iter().for_each(|line| report.problem(format!("the schema: {line}"))),
+        None => report.views_checked = false,
+    }
     Ok(())
 }
 

@@ -14,13 +14,16 @@ const OWNER_ONLY: u32 = 0o600;
 
 /// Holds the lock for as long as it lives.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub struct Lock {
     _file: File,
 }
 
 impl Lock {
     /// Takes the lock of a database.
-    pub(super) fn take(database: &Path) -> Result<Self, OpenError> {
+    ///
+    /// # Errors
+    /// Another process has it, or the file can't be made.
+    pub fn take(database: &Path) -> Result<Self, OpenError> {
         let path = beside(database, ".lock");
         let failed = |doing| {
             let path = path.display().to_string();

@@ -7,8 +7,10 @@
 //! (`store::postgres::schema`), reading (`store::reader`).
 
 mod holder;
+mod import;
 pub(super) mod schema;
 pub(super) mod snapshot;
+mod tables;
 
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 
 use holder::Holder;
+pub use import::Import;
 
 use super::StoreError;
 use super::backend::{Backend, Batch, CommitError, Head, Row, Stored};
@@ -24,7 +27,7 @@ use super::fault::{classify, is_settled};
 use super::order;
 use super::sqlite::{narrow, unsigned};
 use crate::json;
-use crate::seal::{self, Hash, Tree};
+use crate::seal::{self, Hash, Tile, Tree};
 
 /// For how long a replica has its log from each append on. Until then nobody else may write it, however silent it is.
 const LEASE_S: i32 = 15;
@@ -41,6 +44,8 @@ pub(crate) struct Postgres {
     server: Server,
     /// How long the server may take for anything.
     patience: Duration,
+    /// Whose log it is, where it is one that is moved here.
+    origin: Option<String>,
     /// This process.
     holder: Holder,
     open: Option<Open>,
@@ -58,7 +63,7 @@ struct Open {
 impl Postgres {
     /// A log that is taken by the first `load`.
     pub(crate) fn new(server: Server, patience: Duration) -> Self {
-        Self { server, patience, holder: Holder::own(), open: None }
+        Self { server, patience, origin: None, holder: Holder::own(), open: None }
     }
 
     /// Checks the tables and the server: once, before the first `load`.
@@ -105,9 +110,9 @@ impl Postgres {
 
     /// Asks for the log, also if this other process, which is no more, has it still.
     async fn ask_for(&self, connection: &mut PgConnection, instead_of: &str) -> Result<PgRow, sqlx::Error> {
-        let query = "SELECT log, epoch, last_seq, taken, holder FROM tunnelwarden.take($1, $2, $3, $4)";
+        let query = "SELECT log, epoch, last_seq, taken, holder FROM tunnelwarden.take($1, $2, $3, $4, $5)";
         let query = sqlx::query(query).bind(self.server.replica()).bind(self.holder.as_str());
-        query.bind(instead_of).bind(LEASE_S).fetch_one(connection).await
+        query.bind(instead_of).bind(self.origin.as_deref()).bind(LEASE_S).fetch_one(connection).await
     }
 
     async fn keep_for(&mut self, seconds: i32) -> Result<(), StoreError> {
@@ -178,50 +183,66 @@ impl Backend for Postgres {
     }
 }
 
+/// What is added to a log in one statement.
+#[derive(Debug, Default)]
+struct Addition<'a> {
+    /// The head's note now, and from here on.
+    before: Option<&'a str>,
+    head: &'a str,
+    first: u64,
+    rows: Vec<(&'a [u8], &'a str)>,
+    tiles: Vec<Tile>,
+    /// Number, size and note of each.
+    checkpoints: Vec<(u64, u64, &'a str)>,
+}
+
 const APPEND: &str =
     "SELECT tunnelwarden.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
 
 async fn append(open: &mut Open, batch: &Batch) -> Result<(), CommitError> {
+    let checkpoints = batch.checkpoint.iter().map(|(n, size, note)| (*n, *size, note.as_str()));
+    let addition = Addition {
+        before: batch.before.as_deref(),
+        head: &batch.head.note,
+        first: batch.first,
+        rows: batch.rows.iter().map(|row| (row.leaf.0.as_slice(), &*row.entry)).collect(),
+        tiles: batch.tiles.clone(),
+        checkpoints: checkpoints.collect(),
+    };
+    add(open, addition).await
+}
+
+async fn add(open: &mut Open, addition: Addition<'_>) -> Result<(), CommitError> {
     let nothing = |e: sqlx::Error| CommitError::Nothing(classify(&e));
-    let (mut seqs, mut since) = (Vec::with_capacity(batch.rows.len()), i64::MAX);
+    let Addition { before, head, first, rows, tiles, checkpoints } = addition;
+    let (mut seqs, mut since) = (Vec::with_capacity(rows.len()), i64::MAX);
     let mut last = open.last_seq;
-    for row in &batch.rows {
-        let time = time_of(&row.entry).ok_or(CommitError::Nothing(StoreError::Invalid))?;
+    for (_, entry) in &rows {
+        let time = time_of(entry).ok_or(CommitError::Nothing(StoreError::Invalid))?;
         let seq = order::after(last, open.log, time).ok_or(CommitError::Nothing(StoreError::Invalid))?;
         since = since.min(order::first_of(time).unwrap_or(0));
         seqs.push(seq);
         last = Some(seq);
     }
-    let (mut levels, mut ns, mut roots, mut hashes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for tile in &batch.tiles {
-        levels.push(tile.level.cast_signed());
-        ns.push(narrow(tile.index).map_err(nothing)?);
-        roots.push(tile.root.0.to_vec());
-        hashes.push(seal::hashes_to_bytes(&tile.hashes));
-    }
-    let (n, size, note) = match &batch.checkpoint {
-        None => (None, None, None),
-        Some((n, size, note)) => {
-            (Some(narrow(*n).map_err(nothing)?), Some(narrow(*size).map_err(nothing)?), Some(note))
-        }
-    };
+    let number = |n: u64| narrow(n).map_err(nothing);
+    let all = |ns: &mut dyn Iterator<Item = u64>| ns.map(number).collect::<Result<Vec<i64>, _>>();
     let query = sqlx::query(APPEND)
         .bind(open.log)
         .bind(open.epoch)
-        .bind(&batch.before)
-        .bind(&batch.head.note)
-        .bind(narrow(batch.first).map_err(nothing)?)
+        .bind(before)
+        .bind(head)
+        .bind(number(first)?)
         .bind(since)
         .bind(seqs)
-        .bind(batch.rows.iter().map(|row| row.leaf.0.to_vec()).collect::<Vec<_>>())
-        .bind(batch.rows.iter().map(|row| &*row.entry).collect::<Vec<&str>>())
-        .bind(levels)
-        .bind(ns)
-        .bind(roots)
-        .bind(hashes)
-        .bind(n)
-        .bind(size)
-        .bind(note)
+        .bind(rows.iter().map(|(leaf, _)| *leaf).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, entry)| *entry).collect::<Vec<_>>())
+        .bind(tiles.iter().map(|tile| tile.level.cast_signed()).collect::<Vec<_>>())
+        .bind(all(&mut tiles.iter().map(|tile| tile.index))?)
+        .bind(tiles.iter().map(|tile| tile.root.0.to_vec()).collect::<Vec<_>>())
+        .bind(tiles.iter().map(|tile| seal::hashes_to_bytes(&tile.hashes)).collect::<Vec<_>>())
+        .bind(all(&mut checkpoints.iter().map(|(n, ..)| *n))?)
+        .bind(all(&mut checkpoints.iter().map(|(_, size, _)| *size))?)
+        .bind(checkpoints.iter().map(|(.., note)| *note).collect::<Vec<_>>())
         .bind(LEASE_S);
     let row = query.fetch_one(&mut open.connection).await.map_err(|e| {
         // What the server itself refused did not happen; of all else nobody knows.

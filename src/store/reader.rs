@@ -7,6 +7,7 @@ mod archived;
 mod calls;
 mod counts;
 mod dead;
+mod follow;
 mod logs;
 mod lost;
 
@@ -27,6 +28,7 @@ use super::sqlite::{narrow, options, unsigned};
 use super::{Filter, Row, StoreError};
 use crate::clock::rfc3339;
 
+pub use follow::Position;
 pub use logs::LogId;
 
 #[cfg(test)]

@@ -171,6 +171,15 @@ impl Snapshot {
         either!(self.schema_differences())
     }
 
+    /// The same of the views, where it takes a right of its own to look; none where that is missing.
+    pub async fn view_differences(&mut self) -> Option<Vec<String>> {
+        match &mut self.0 {
+            // Its schema has them.
+            Of::Sqlite(_) => Some(Vec::new()),
+            Of::Postgres(snapshot) => snapshot.view_differences().await,
+        }
+    }
+
     /// What the database's own check finds: indexes and constraints that don't agree with the rows, and pages
     /// that are damaged.
     ///

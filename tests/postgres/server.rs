@@ -186,6 +186,15 @@ impl Server {
         self.programs.join(name)
     }
 
+    /// The ids of its processes.
+    pub fn processes(&self) -> Vec<u32> {
+        let first = std::fs::read_to_string(self.folder.join("data/postmaster.pid")).unwrap();
+        let first = first.lines().next().unwrap().to_owned();
+        let children = Command::new("pgrep").args(["-P", &first]).output().unwrap();
+        let children = String::from_utf8(children.stdout).unwrap();
+        children.lines().chain([first.as_str()]).map(|id| id.parse().unwrap()).collect()
+    }
+
     /// What it wrote to its log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()

@@ -98,20 +98,6 @@ fn parts(reloaded: &Stored) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_hangup_ends_nothing_and_is_told() {
-    let mut world = World::start().await;
-    let pid = world.proxy().id().to_string();
-    assert!(std::process::Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
-    let until = tokio::time::Instant::now() + PATIENCE;
-    while !world.stderr().contains("SIGHUP") {
-        assert!(tokio::time::Instant::now() < until, "never told:\n{}", world.stderr());
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    assert_eq!(world.admin("/readyz").await.status, 200);
-    world.stop().await;
-}
-
-#[tokio::test]
 async fn a_changed_policy_takes_effect_and_is_recorded_before_it_does() {
     let world = World::start().await;
     let viewer = world.token("viewer");

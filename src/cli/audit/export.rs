@@ -17,7 +17,7 @@ use super::{Database, unreadable};
 use crate::cli::{Env, Exit, Stop};
 use crate::inspect::{csv, csv_heading, ocsf, plain, written_entry};
 use crate::json::Text;
-use crate::store::{Filter, Row};
+use crate::store::Row;
 
 /// How often a record that has no more entries is looked at again.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -91,37 +91,35 @@ pub(super) async fn run(
     let ours = export.database.place(env)?;
     let mut to = export.to.as_deref().map(|to| Target::open(to, ours.file(), cursor.begun())).transpose()?;
     cursor.begin()?;
-    let begun = to.as_ref().map_or(cursor.seq().is_some(), |target| !target.is_empty);
+    let begun = to.as_ref().map_or(cursor.has_any(), |target| !target.is_empty);
     if export.format == Format::Csv && !begun {
         write(&format!("{}\n", csv_heading()), to.as_mut(), out)?;
     }
-    let mut after = cursor.seq();
+    let mut position = cursor.position().clone();
     if let Some(since) = filter.since {
-        let first = reader.first_since(since).await.map_err(|error| unreadable(&error))?;
-        after = after.max(first.and_then(|first| first.checked_sub(1)));
+        position = reader.not_before(since, &position).await.map_err(|error| unreadable(&error))?;
     }
     // What goes to a terminal itself shows how far it is.
     let mut progress = Progress::new(env, errors, "entries");
     loop {
-        let end = reader.last().await.map_err(|error| unreadable(&error))?;
-        let filter = Filter { after, ..filter.clone() };
-        let rows = reader.page(&filter).await.map_err(|error| unreadable(&error))?;
-        let Some(last) = rows.last() else {
-            if !export.follow {
+        let (rows, next) = reader.beyond(&position, &filter).await.map_err(|error| unreadable(&error))?;
+        let is_end = next == position;
+        position = next;
+        if rows.is_empty() {
+            if is_end && !export.follow {
                 break;
             }
-            // What does not fit is not looked at again.
-            after = after.max(end);
-            tokio::time::sleep(LOOK_EVERY).await;
+            if is_end {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
             continue;
-        };
-        after = Some(last.seq);
+        }
         let mut text = String::new();
         for row in &rows {
             export.format.line(row, &mut text)?;
         }
         write(&text, to.as_mut(), out)?;
-        cursor.note(last)?;
+        cursor.note(&position, &reader).await?;
         if to.is_some() {
             progress.add(rows.len() as u64);
         }

@@ -7,7 +7,7 @@ use super::lines::Lines;
 use super::which::Which;
 use super::{Database, unreadable};
 use crate::cli::{Env, Exit, Stop};
-use crate::store::{Filter, Reader};
+use crate::store::{Filter, Position, Reader};
 
 /// How often a record that has no more entries is looked at again.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -40,13 +40,18 @@ pub(super) async fn run(tail: &Tail, env: &Env, out: &mut (dyn Write + Send)) ->
     let which = Filter { no_heartbeats: !tail.json, ..which };
     let reader = tail.database.open(env).await?;
     // Before the newest are looked for: what comes meanwhile is behind it, or among them.
-    let after = reader.last().await.map_err(|error| unreadable(&error))?;
+    let after = reader.ends().await.map_err(|error| unreadable(&error))?;
     let newest = Filter { limit: Some(tail.lines), ..which.clone() };
     let mut seqs = reader.find(&newest).await.map_err(|error| unreadable(&error))?;
-    seqs.retain(|seq| Some(*seq) <= after);
     seqs.reverse();
+    let mut shown = Vec::new();
+    for seq in seqs {
+        if reader.has_within(&after, seq).await.map_err(|error| unreadable(&error))? {
+            shown.push(seq);
+        }
+    }
     let mut lines = Lines::new(&reader, env, tail.json);
-    for page in seqs.chunks(PAGE) {
+    for page in shown.chunks(PAGE) {
         let rows = reader.entries(page).await.map_err(|error| unreadable(&error))?;
         lines.write(&rows, out).await?;
     }
@@ -60,24 +65,21 @@ pub(super) async fn run(tail: &Tail, env: &Env, out: &mut (dyn Write + Send)) ->
 /// Shows what comes, and ends only where something fails: the reader, or who reads on.
 async fn follow(
     reader: &Reader,
-    mut which: Filter,
-    after: Option<u64>,
+    which: Filter,
+    mut position: Position,
     lines: &mut Lines<'_>,
     out: &mut (dyn Write + Send),
 ) -> Result<(), Stop> {
-    which.after = after;
     loop {
         out.flush()?;
-        let end = reader.last().await.map_err(|error| unreadable(&error))?;
-        if end <= which.after {
+        let (rows, next) = reader.beyond(&position, &which).await.map_err(|error| unreadable(&error))?;
+        if next == position {
             tokio::time::sleep(LOOK_EVERY).await;
             continue;
         }
-        let rows = reader.page(&which).await.map_err(|error| unreadable(&error))?;
         if !rows.is_empty() {
             lines.write(&rows, out).await?;
         }
-        // What does not fit is not looked at again.
-        which.after = rows.last().map(|last| last.seq).or(end);
+        position = next;
     }
 }

@@ -152,8 +152,3 @@ pub(in crate::store) async fn check_at(server: &Server) -> Result<(), OpenError>
     let _ = connection.close().await;
     if problems.is_empty() { Ok(()) } else { Err(OpenError::Schema(problems.join(", "))) }
 }
-
-/// In what functions and views differ from those that this version makes, one line each; empty where they do not.
-pub(super) async fn differences(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
-    check(connection).await
-}

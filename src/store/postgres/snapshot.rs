@@ -7,11 +7,11 @@ use bytes::Bytes;
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Connection as _, Row as _};
 
-use super::schema;
+use super::{schema, tables};
 use crate::seal::{Hash, hash_from, hashes_to_bytes};
-use crate::store::MAX_ENTRY;
 use crate::store::snapshot::{MARK, MAX_MARKS, RawCheckpoint, RawEntry, RawHead, RawTile};
 use crate::store::sqlite::narrow;
+use crate::store::{MAX_ENTRY, Server};
 
 /// Checkpoints that are read at once.
 const PAGE: i64 = 32;
@@ -24,15 +24,17 @@ const BYTES: i64 = 4 << 20;
 #[derive(Debug)]
 pub(in crate::store) struct Snapshot {
     connection: PgConnection,
+    server: Server,
     log: i16,
 }
 
 impl Snapshot {
-    pub(in crate::store) async fn begin(mut connection: PgConnection, log: i16) -> Result<Self, sqlx::Error> {
+    pub(in crate::store) async fn begin(server: Server, log: i16) -> Result<Self, sqlx::Error> {
+        let mut connection = super::connect(&server).await?;
         sqlx::query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").execute(&mut connection).await?;
         // Only a read makes the snapshot.
         sqlx::query("SELECT FROM tunnelwarden.logs LIMIT 1").execute(&mut connection).await?;
-        Ok(Self { connection, log })
+        Ok(Self { connection, server, log })
     }
 
     pub(in crate::store) async fn heads(&mut self) -> Result<Vec<RawHead>, sqlx::Error> {
@@ -138,7 +140,17 @@ impl Snapshot {
     }
 
     pub(in crate::store) async fn schema_differences(&mut self) -> Result<Vec<String>, sqlx::Error> {
-        schema::differences(&mut self.connection).await
+        let mut lines = schema::check(&mut self.connection).await?;
+        lines.extend(tables::differences(&mut self.connection).await?);
+        Ok(lines)
+    }
+
+    /// Of the views it is told on a connection of its own, as a snapshot may make none.
+    pub(in crate::store) async fn view_differences(&mut self) -> Option<Vec<String>> {
+        let mut connection = super::connect(&self.server).await.ok()?;
+        let lines = tables::view_differences(&mut connection).await;
+        let _ = connection.close().await;
+        lines
     }
 
     /// What is told of each entry is computed once more, and the order of each follows from the one before.

@@ -17,13 +17,19 @@ pub struct LogId {
     number: i16,
     /// The replica that writes it, where there are several.
     pub name: Option<String>,
+    /// Its origin, where it was moved from elsewhere and is no replica's.
+    pub origin: Option<String>,
 }
 
 impl LogId {
+    pub(super) const fn number(&self) -> i16 {
+        self.number
+    }
+
     /// The one of a file.
     #[must_use]
     pub const fn single() -> Self {
-        Self { number: 0, name: None }
+        Self { number: 0, name: None, origin: None }
     }
 }
 
@@ -36,10 +42,11 @@ impl Reader {
         if self.file.is_some() {
             return Ok(vec![LogId::single()]);
         }
-        let logs = Sql { sqlite: "", postgres: "SELECT log, name FROM tunnelwarden.logs ORDER BY name" };
+        let logs =
+            Sql { sqlite: "", postgres: "SELECT log, name, origin FROM tunnelwarden.logs ORDER BY name" };
         self.read(self.ask(logs), |row| {
             let number = i16::try_from(row.number(0)?).map_err(|e| sqlx::Error::Decode(e.into()))?;
-            Ok(LogId { number, name: Some(row.text(1)?) })
+            Ok(LogId { number, name: Some(row.text(1)?), origin: row.optional_text(2)? })
         })
         .await
     }
@@ -54,12 +61,12 @@ impl Reader {
         }
         let place = Sql {
             sqlite: "",
-            postgres: "SELECT one.log, logs.name, one.leaf_index
+            postgres: "SELECT one.log, logs.name, one.leaf_index, logs.origin
                        FROM tunnelwarden.log_entries AS one JOIN tunnelwarden.logs USING (log) WHERE one.seq = $1",
         };
         let read = |row: &mut Cells| {
             let number = i16::try_from(row.number(0)?).map_err(|e| sqlx::Error::Decode(e.into()))?;
-            Ok((LogId { number, name: Some(row.text(1)?) }, row.number(2)?))
+            Ok((LogId { number, name: Some(row.text(1)?), origin: row.optional_text(3)? }, row.number(2)?))
         };
         Ok(self.read(self.ask(place).bind(self.place(seq)?), read).await?.pop())
     }
@@ -72,9 +79,8 @@ impl Reader {
         let open = |e| failed("open", &self.database, e);
         match (&self.file, &self.database) {
             (None, Database::Postgres(server)) => {
-                let connection = postgres::connect(server).await.map_err(open)?;
-                let snapshot = postgres::snapshot::Snapshot::begin(connection, log.number).await;
-                snapshot.map(Snapshot::from).map_err(|e| self.failed(e))
+                let snapshot = postgres::snapshot::Snapshot::begin(server.clone(), log.number).await;
+                snapshot.map(Snapshot::from).map_err(open)
             }
             (file, Database::Sqlite(path)) => {
                 let options = file.clone().unwrap_or_else(|| options(path));

@@ -1,0 +1,128 @@
+//! A record of several replicas on a server: what verifies, and each damage that its owner could do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::*;
+use crate::clock::SystemClock;
+use crate::seal::{Signer, Verifier, generate_key};
+use crate::secret::ExposeSecret as _;
+use crate::store::record::{self, server};
+use crate::store::{Database, Reader, Settings, Store};
+
+struct Logs {
+    database: Database,
+    key: Verifier,
+    /// Checkpoints of the logs, kept elsewhere.
+    kept: Vec<Kept>,
+    _directory: tempfile::TempDir,
+}
+
+fn entry(n: u32, time: u32) -> String {
+    let id = uuid::Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + u128::from(n));
+    format!(
+        r#"{{"kind":"refusal","id":"{id}","time":"2026-01-20T00:00:{time:02}.000000Z","request_id":"{id}","subject":"s{n}","refusal":{{"name":"forbidden"}},"n":{n}}}"#
+    )
+}
+
+/// Two logs with 300 entries each, made in turns.
+async fn logs() -> Option<Logs> {
+    let database = record::postgres("a").await?;
+    let Database::Postgres(of_a) = database.clone() else { unreachable!() };
+    let (key, public) = generate_key("tunnelwarden/test").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let mut kept = Vec::new();
+    for (name, first) in [("a", 0), ("b", 1000)] {
+        let file = directory.path().join(name);
+        let settings = Settings {
+            database: Database::Postgres(of_a.clone().for_replica(name).unwrap()),
+            checkpoint_files: vec![file.clone()],
+            append_timeout: Duration::from_secs(10),
+        };
+        let signer = Arc::new(Signer::of_replica(key.expose_secret(), name).unwrap());
+        let store = Store::open(settings, signer, SystemClock::new()).await.unwrap();
+        for n in 0..300 {
+            store.append(vec![entry(first + n, n / 6)]).await.unwrap();
+        }
+        store.close().await;
+        kept.push(Kept { name: format!("the file of {name}"), note: std::fs::read(file).unwrap() });
+    }
+    Some(Logs { database, key: Verifier::new(&public).unwrap(), kept, _directory: directory })
+}
+
+async fn verified(logs: &Logs) -> Report {
+    let reader = Reader::open(&logs.database).await.unwrap();
+    let evidence = Evidence { checkpoints: logs.kept.clone(), ..Evidence::of(logs.key.clone()) };
+    let report = verify(&reader, &evidence, &mut |_| {}).await.unwrap();
+    reader.close().await;
+    report
+}
+
+#[tokio::test]
+async fn the_logs_of_all_replicas_verify_by_one_key_and_are_one_record() {
+    let Some(logs) = logs().await else { return };
+    let report = verified(&logs).await;
+    assert!(report.is_sound() && report.views_checked, "{report:?}");
+    assert_eq!((report.good, report.logs.len()), (600, 2));
+    let reader = Reader::open(&logs.database).await.unwrap();
+    let rows = reader.list(&crate::store::Filter { limit: Some(12), ..Default::default() }).await.unwrap();
+    let last: Vec<_> = rows.iter().map(|row| row.entry.contains("00:00:49")).collect();
+    assert_eq!(last, [true; 12], "the newest of both");
+    for row in [&rows[0], &rows[7]] {
+        let proof = prove(&reader, &logs.key, row.seq, None).await.unwrap();
+        let origin = proof.checkpoint.lines().next().unwrap().to_owned();
+        assert_eq!(proof.entry, row.entry);
+        assert!(proof.verify(&logs.key.of_origin(&origin).unwrap()).is_ok(), "{origin}");
+        assert!(proof.verify(&logs.key).is_err(), "under its own log's name only");
+    }
+    reader.close().await;
+}
+
+#[tokio::test]
+async fn whatever_the_owner_changes_is_found() {
+    // What is done, and what is said of it.
+    let damages = [
+        (
+            "UPDATE log_entries SET entry = replace(entry, '\"n\":17}', '\"n\":18}') WHERE leaf_index = 17 AND log = 0",
+            "hash",
+        ),
+        ("UPDATE log_entries SET seq = seq + 128 * 1000000 WHERE leaf_index = 299 AND log = 0", "seq"),
+        ("DELETE FROM log_entries WHERE leaf_index = 20 AND log = 1", "missing"),
+        ("DELETE FROM log_entries WHERE leaf_index >= 290 AND log = 1", "the head"),
+        ("UPDATE log_entries SET leaf_index = 299 - leaf_index WHERE log = 0", "hash"),
+        ("DELETE FROM tiles WHERE log = 0", "tile"),
+        ("DELETE FROM checkpoints WHERE log = 0 AND n = 0", "checkpoint"),
+        ("UPDATE logs SET note = replace(note, '300', '301') WHERE log = 0", "the head"),
+        ("DELETE FROM logs WHERE log = 1", "whole log is missing"),
+        (
+            "DROP VIEW refusals; CREATE VIEW refusals AS SELECT * FROM requests WHERE subject <> 'mallory'",
+            "view refusals",
+        ),
+        (
+            "CREATE OR REPLACE FUNCTION document(entry text) RETURNS json LANGUAGE sql IMMUTABLE AS 'SELECT null::json'",
+            "function document",
+        ),
+        ("ALTER TABLE log_entries DISABLE TRIGGER log_entries_no_truncate", "trigger"),
+        ("ALTER TABLE log_entries ALTER COLUMN told DROP EXPRESSION", "column told"),
+        (
+            "ALTER TABLE log_entries ALTER COLUMN told DROP EXPRESSION;
+             UPDATE log_entries SET told.subject = 'nobody' WHERE leaf_index = 5 AND log = 0",
+            "what is told of it",
+        ),
+    ];
+    for (damage, word) in damages {
+        let Some(logs) = logs().await else { return };
+        let (_, name) = logs
+            .database
+            .to_string()
+            .split_once('?')
+            .map_or(("", String::new()), |(url, _)| ("", url.rsplit('/').next().unwrap().to_owned()));
+        let owned =
+            format!("SET search_path = tunnelwarden; SET session_replication_role = replica; {damage}");
+        server().unwrap().sql(&name, &owned);
+        let report = verified(&logs).await;
+        assert!(!report.is_sound(), "{damage}");
+        let said = format!("{:?} {:?}", report.first_bad, report.problems);
+        assert!(said.contains(word), "{damage}: {said}");
+    }
+}
