@@ -40,6 +40,7 @@ use crate::resolve::Resolver;
 use crate::resolve::elsewhere::Elsewhere;
 use crate::share::Shared;
 use crate::state::States;
+use crate::state::turns::Turns;
 use crate::store::{Reader, Settings, Store};
 
 use observe::Observed;
@@ -154,8 +155,9 @@ impl Running {
             &config.audit,
             metrics.clone(),
         );
+        let turns = Turns::new(shared.as_ref(), &clock, &config);
         let states =
-            Arc::new(States::new(Arc::clone(&upstream), fingerprinter, config.upstream.turn_timeout));
+            Arc::new(States::new(Arc::clone(&upstream), fingerprinter, turns, config.upstream.turn_timeout));
         let resolver = Resolver::new(
             Arc::clone(&auditor),
             Arc::clone(&states),
@@ -207,6 +209,7 @@ impl Running {
         tokio::spawn(upkeep(metrics.clone(), stopped.clone()));
         tokio::spawn(heartbeat(Arc::clone(&pipeline.auditor), config.audit.heartbeat, stopped.clone()));
         if let Some(shared) = &shared {
+            tokio::spawn(shared.clone().sweep());
             let replica = shared.replica().to_owned();
             tokio::spawn(adopt::follow(replica, Arc::clone(&pipeline), reader.clone(), stopped.clone()));
         }
@@ -262,6 +265,7 @@ impl Running {
             }
             Ok(Err(_)) | Err(_) => tracing::error!("the listener ended by a fault"),
         }
+        self.pipeline.states.settled(Duration::from_secs(2)).await;
         let settled = self.pipeline.auditor.settled(Duration::from_secs(5)).await;
         if !settled {
             tracing::error!("outcomes are still owed to the record; they will be resolved at the next start");
