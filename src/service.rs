@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::access::Desk;
 use crate::api;
-use crate::audit::Auditor;
+use crate::audit::{self, Auditor};
 use crate::authorize::{self, Authorizer};
 use crate::clock::{Clock, Ids};
 use crate::config::{self, Config};
@@ -153,6 +153,7 @@ impl Running {
             Arc::clone(&ids),
             Arc::clone(&clock),
             &config.audit,
+            shared.as_ref().map(|of| audit::Elsewhere::new(of, config.audit.append_timeout)),
             metrics.clone(),
         );
         let turns = Turns::new(shared.as_ref(), &clock, &config);
