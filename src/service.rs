@@ -144,6 +144,8 @@ impl Running {
         let reader = Reader::open(&config.audit.database).await.map_err(failed("reading the audit store"))?;
 
         let shared = Shared::open(&config.audit.database).map_err(failed("opening what replicas share"))?;
+        let identifier =
+            identifier.sharing(shared.as_ref()).await.map_err(failed("preparing identification"))?;
         let connections = listener.connections();
         let observed = Observed::of(&store, metrics.clone(), &config.audit, Arc::clone(&clock));
         let budget = Budget::new(&config.limits.upstream_budget, Arc::clone(&clock));
