@@ -45,6 +45,7 @@ use one_shot::{Fate, OneShots};
 use redact::Redactor;
 use unended::Unended;
 
+pub use claim::Elsewhere;
 pub use outcome::{End, Heard, Sent};
 pub use owed::{Owed, Plan};
 
@@ -63,6 +64,7 @@ pub struct Auditor {
     /// How long to wait for what is owed.
     patience: Duration,
     one_shots: OneShots,
+    elsewhere: Option<Elsewhere>,
     metrics: Metrics,
 }
 
@@ -94,8 +96,11 @@ impl Cleared<'_> {
     }
 }
 
+/// Why a call is not sent for which another replica does not wait any more.
+const SLOW: &str = "it took too long";
+
 impl Auditor {
-    /// Writes to `store`.
+    /// Writes to `store`; `elsewhere` where other replicas do, too.
     #[must_use]
     pub fn new(
         store: Arc<Store>,
@@ -103,6 +108,7 @@ impl Auditor {
         ids: Arc<Ids>,
         clock: Arc<dyn Clock>,
         config: &config::Audit,
+        elsewhere: Option<Elsewhere>,
         metrics: Metrics,
     ) -> Arc<Self> {
         let debts = Arc::new(Debts::default());
@@ -122,6 +128,7 @@ impl Auditor {
             unended,
             heartbeat: config.heartbeat,
             patience: config.append_timeout,
+            elsewhere,
             metrics,
         })
     }
@@ -329,7 +336,8 @@ impl Auditor {
     ) -> Result<Owed, Refusal> {
         let route = call.route.ok_or(Refusal::Internal)?;
         call.policies = permit.policies().to_vec();
-        let key = self.claim(call, &plan.asked)?;
+        let claim = self.claim(call, &plan.asked).await?;
+        let key = claim.as_ref().map(|claim| claim.key.clone());
         let mut members = call.members();
         decision(&mut members, call, None);
         if let Some(request) = &call.request {
@@ -346,7 +354,10 @@ impl Auditor {
         self.unended.begin(intent_id);
         let stored = self.append(&intent).await;
         call.has_intent = true;
-        if let Err(refusal) = stored {
+        let is_stored = stored.is_ok();
+        let too_late =
+            claim.filter(|claim| self.is_overdue(claim)).map(|_| Refusal::AuditUnavailable { why: SLOW });
+        if let Some(refusal) = stored.err().or(too_late) {
             if let Some(key) = &key {
                 self.one_shots.settle(key, call.request_id, Fate::Nothing);
             }
@@ -354,7 +365,8 @@ impl Auditor {
             // and that nothing was sent.
             let outcome = owed::bare_outcome(self, &intent, &refusal, Sent::No).into_json();
             let short = owed::bare_refusal(self, &intent, &refusal).into_json();
-            self.debts.owe(Debt::of([intent, outcome], Some(short)));
+            let entries = [intent, outcome].into_iter().skip(usize::from(is_stored));
+            self.debts.owe(Debt::of(entries, Some(short)));
             return Err(refusal);
         }
         call.passed(Stage::Intent);

@@ -14,6 +14,7 @@ mod bearer;
 mod cache;
 mod claims;
 pub mod dev;
+mod everywhere;
 mod fetch;
 mod file;
 mod jwk;
@@ -37,10 +38,12 @@ use crate::config::{Issuer, KeySource, Revocation};
 use crate::json::Json;
 use crate::measure::states::IssuerKeys;
 use crate::refusal::{Refusal, TokenFault};
+use crate::share::{Away, Shared};
 
 pub use text::{is_plain, is_unseen};
 
 use cache::{Age, Cache, Entry, Generation};
+use everywhere::{Everywhere, Follower};
 use jwk::NoKey;
 use keys::Keys;
 use revoked::List;
@@ -52,6 +55,8 @@ pub struct Identifier {
     /// The greatest `max_token_bytes`: a longer token is not even hashed.
     longest: usize,
     revoked: Arc<List>,
+    /// What is revoked at all replicas, and who looks for more of it.
+    everywhere: Option<(Arc<Everywhere>, Arc<JoinSet<()>>)>,
     /// What one of them remembers counts for no other.
     edition: u64,
     /// Shared with those that came before and come after.
@@ -114,6 +119,9 @@ pub enum IdentifyError {
     /// Nobody knows who is revoked.
     #[error("the revocation file can't be used: {0}; correct it")]
     Revocation(String),
+    /// Nobody knows who is revoked at all replicas.
+    #[error("the revocations that replicas share can't be read")]
+    Shared(#[source] Away),
 }
 
 impl Identifier {
@@ -146,11 +154,28 @@ impl Identifier {
             longest: longest(issuers),
             issuers: trusted,
             revoked,
+            everywhere: None,
             edition: 0,
             cache,
             generation,
             clock,
         })
+    }
+
+    /// Reads the revocations that all replicas share. From then on this one and those that come after it keep them new.
+    ///
+    /// # Errors
+    /// [`IdentifyError::Shared`]
+    pub async fn sharing(mut self, shared: Option<&Shared>) -> Result<Self, IdentifyError> {
+        if let Some(shared) = shared {
+            let everywhere = Arc::new(Everywhere::new(Arc::clone(&self.generation)));
+            let mut follower = Follower::new(shared.clone(), Arc::clone(&everywhere));
+            follower.step().await.map_err(IdentifyError::Shared)?;
+            let mut following = JoinSet::new();
+            following.spawn(follower.follow());
+            self.everywhere = Some((everywhere, Arc::new(following)));
+        }
+        Ok(self)
     }
 
     /// One for other issuers, or for the same with their files read again. What is fetched from where it was goes on; an
@@ -217,6 +242,7 @@ impl Identifier {
             issuers: self.issuers.clone(),
             longest: self.longest,
             revoked: Arc::clone(&self.revoked),
+            everywhere: self.everywhere.clone(),
             edition: self.edition.saturating_add(1),
             cache: Arc::clone(&self.cache),
             generation: Arc::clone(&self.generation),
@@ -296,7 +322,8 @@ impl Identifier {
         let (key_id, age) = self.verify(trusted, &unverified, age).await?;
         let caller = claims::judge(&unverified.claims, &trusted.rules, key_id.as_deref(), self.clock.now())
             .map_err(Refusal::TokenInvalid)?;
-        if self.revoked.names(&caller) {
+        let everywhere = self.everywhere.as_ref().map(|(everywhere, _)| everywhere);
+        if self.revoked.names(&caller) || everywhere.is_some_and(|everywhere| everywhere.names(&caller)) {
             return Err(Refusal::TokenRevoked);
         }
         let caller = Arc::new(caller);
@@ -355,10 +382,13 @@ impl Identifier {
         self.issuers.iter().map(|trusted| trusted.keys.standing()).collect()
     }
 
-    /// What is wrong with the keys; empty where all is well.
+    /// What is wrong with the keys and the shared revocations; empty where all is well.
     #[must_use]
     pub fn health(&self) -> Vec<String> {
-        self.issuers.iter().flat_map(|trusted| trusted.keys.health(&trusted.rules.algorithms)).collect()
+        let keys = self.issuers.iter().flat_map(|trusted| trusted.keys.health(&trusted.rules.algorithms));
+        let trouble = self.everywhere.as_ref().and_then(|(everywhere, _)| everywhere.trouble());
+        let shared = trouble.map(|why| format!("new revocations of other replicas are not seen: {why}"));
+        keys.chain(shared).collect()
     }
 }
 

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 
 use crate::access::Desk;
 use crate::api;
-use crate::audit::Auditor;
+use crate::audit::{self, Auditor};
 use crate::authorize::{self, Authorizer};
 use crate::clock::{Clock, Ids};
 use crate::config::{self, Config};
@@ -41,6 +41,7 @@ use crate::resolve::Resolver;
 use crate::resolve::elsewhere::Elsewhere;
 use crate::share::Shared;
 use crate::state::States;
+use crate::state::turns::Turns;
 use crate::store::{Reader, Settings, Store};
 
 use observe::Observed;
@@ -145,6 +146,8 @@ impl Running {
         let reader = Reader::open(&config.audit.database).await.map_err(failed("reading the audit store"))?;
 
         let shared = Shared::open(&config.audit.database).map_err(failed("opening what replicas share"))?;
+        let identifier =
+            identifier.sharing(shared.as_ref()).await.map_err(failed("preparing identification"))?;
         let connections = listener.connections();
         let observed = Observed::of(&store, metrics.clone(), &config.audit, Arc::clone(&clock));
         let budget = Budget::new(&config.limits.upstream_budget, Arc::clone(&clock));
@@ -154,10 +157,12 @@ impl Running {
             Arc::clone(&ids),
             Arc::clone(&clock),
             &config.audit,
+            shared.as_ref().map(|of| audit::Elsewhere::new(of, config.audit.append_timeout)),
             metrics.clone(),
         );
+        let turns = Turns::new(shared.as_ref(), &clock, &config);
         let states =
-            Arc::new(States::new(Arc::clone(&upstream), fingerprinter, config.upstream.turn_timeout));
+            Arc::new(States::new(Arc::clone(&upstream), fingerprinter, turns, config.upstream.turn_timeout));
         let resolver = Resolver::new(
             Arc::clone(&auditor),
             Arc::clone(&states),
@@ -209,6 +214,7 @@ impl Running {
         tokio::spawn(upkeep(metrics.clone(), stopped.clone()));
         tokio::spawn(heartbeat(Arc::clone(&pipeline.auditor), config.audit.heartbeat, stopped.clone()));
         if let Some(shared) = &shared {
+            tokio::spawn(shared.clone().sweep());
             let replica = shared.replica().to_owned();
             tokio::spawn(adopt::follow(replica, Arc::clone(&pipeline), reader.clone(), stopped.clone()));
         }
@@ -264,6 +270,7 @@ impl Running {
             }
             Ok(Err(_)) | Err(_) => tracing::error!("the listener ended by a fault"),
         }
+        self.pipeline.states.settled(Duration::from_secs(2)).await;
         let settled = self.pipeline.auditor.settled(Duration::from_secs(5)).await;
         if !settled {
             tracing::error!("outcomes are still owed to the record; they will be resolved at the next start");

@@ -4,12 +4,17 @@
 //! there in time is refused to whoever wants to write. Not here: the record (`store`), what is decided with this (`limit`,
 //! `state`, `audit`).
 
+pub mod claims;
 mod resolving;
+pub mod revocations;
+mod sweep;
+pub mod turns;
 
 use std::time::Duration;
 
 use sqlx::postgres::PgPool;
 
+use crate::refusal::Refusal;
 use crate::store::{Database, Server};
 
 /// Connections of a replica for this.
@@ -23,6 +28,18 @@ pub const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Shared {
     server: Server,
     pool: PgPool,
+}
+
+/// The shared database can't be asked now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the database that replicas share does not answer")]
+pub struct Away;
+
+impl From<Away> for Refusal {
+    /// It is the database of the record, only that the record's own connection may work.
+    fn from(_: Away) -> Self {
+        Self::AuditUnavailable { why: "the database that replicas share does not answer" }
+    }
 }
 
 impl Shared {
@@ -49,5 +66,24 @@ impl Shared {
     #[must_use]
     pub const fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// Waits for an answer, and takes none for the whole of the database's being away.
+    async fn hear<T>(
+        &self,
+        doing: &'static str,
+        answer: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, Away> {
+        let error = match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(Ok(heard)) => return Ok(heard),
+            Ok(Err(error)) => error,
+            Err(_) => sqlx::Error::PoolTimedOut,
+        };
+        tracing::warn!(shared.doing = doing, error = %error, "the database that replicas share can't be used");
+        // The password may have been replaced since.
+        if let Ok(options) = self.server.options() {
+            self.pool.set_connect_options(options);
+        }
+        Err(Away)
     }
 }

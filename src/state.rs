@@ -34,14 +34,24 @@ pub struct States {
 impl States {
     /// Reads from `upstream`; a call waits for its turn at most `patience`.
     #[must_use]
-    pub fn new(upstream: Arc<Upstream>, fingerprinter: Fingerprinter, patience: Duration) -> Self {
-        Self { upstream, turns: Turns::default(), fingerprinter, patience }
+    pub fn new(
+        upstream: Arc<Upstream>,
+        fingerprinter: Fingerprinter,
+        turns: Turns,
+        patience: Duration,
+    ) -> Self {
+        Self { upstream, turns, fingerprinter, patience }
+    }
+
+    /// Waits until all turns that ended are given back, at most `patience`.
+    pub async fn settled(&self, patience: Duration) {
+        self.turns.settled(patience).await;
     }
 
     /// Waits for the turn at these tunnels and names.
     ///
     /// # Errors
-    /// [`Refusal::TunnelBusy`]
+    /// [`Refusal::TunnelBusy`], [`Refusal::AuditUnavailable`]
     pub async fn turn(
         &self,
         account: AccountId,

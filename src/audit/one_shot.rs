@@ -51,6 +51,8 @@ struct Known {
 struct First {
     request_id: Uuid,
     fate: Fate,
+    /// It was claimed here, so what becomes of it is heard here first.
+    own: bool,
     /// When it was known what became of it; not yet where it is open, and then it is not forgotten.
     settled: Option<Duration>,
     expires: Duration,
@@ -58,6 +60,17 @@ struct First {
     newer_unsent: bool,
     /// An equal call that happened before it: should this one come to nothing, that is the one not to be repeated.
     before: Option<Box<First>>,
+}
+
+/// A call as another replica's part of the record tells of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Told {
+    /// Which.
+    pub request_id: Uuid,
+    /// What became of it.
+    pub fate: Fate,
+    /// How long this is known at least.
+    pub age: Duration,
 }
 
 /// How often what has expired is thrown out.
@@ -81,6 +94,14 @@ impl Fate {
 impl First {
     fn is_kept(&self, now: Duration) -> bool {
         self.fate == Fate::Open || self.expires > now
+    }
+
+    /// This call, or the one before it, if it is the one that is asked for and certain.
+    fn certain(&self, request_id: Uuid) -> Option<Self> {
+        let alone = |first: &Self| Self { before: None, ..*first };
+        std::iter::successors(Some(self), |first| first.before.as_deref())
+            .find(|first| first.request_id == request_id && (first.own || first.fate != Fate::Open))
+            .map(alone)
     }
 }
 
@@ -145,6 +166,7 @@ impl OneShots {
         let first = First {
             request_id,
             fate: Fate::Open,
+            own: true,
             settled: None,
             expires: Duration::MAX,
             newer_unsent: false,
@@ -191,6 +213,7 @@ impl OneShots {
         let first = First {
             request_id,
             fate,
+            own: false,
             settled: Some(Duration::ZERO),
             expires: now + left,
             newer_unsent: false,
@@ -200,6 +223,60 @@ impl OneShots {
         if fate != Fate::Nothing || !known.by_key.contains_key(key) {
             known.replace(key, first, now);
         }
+    }
+
+    /// Whether nothing that the record tells of this call is news: it was claimed here, or its fate is final.
+    #[must_use]
+    pub fn is_certain(&self, key: &str, request_id: Uuid) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.by_key.get(key).is_some_and(|first| first.certain(request_id).is_some())
+    }
+
+    /// The call that this key waits for, if it was claimed elsewhere.
+    #[must_use]
+    pub fn open_elsewhere(&self, key: &str) -> Option<Uuid> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = known.by_key.get(key).filter(|first| first.fate == Fate::Open && !first.own)?;
+        Some(first.request_id)
+    }
+
+    /// The call before the one with this key that happened.
+    #[must_use]
+    pub fn before(&self, key: &str) -> Option<Uuid> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(known.by_key.get(key)?.before.as_ref()?.request_id)
+    }
+
+    /// Takes over that `newest` claimed this key last of all, and `before` is the one before it that happened. What is
+    /// certain here already stands. A call that is under way here stands, too: it waits for the same word.
+    pub fn adopt(&self, key: &str, newest: Told, before: Option<Told>) {
+        let now = self.clock.monotonic();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = known.by_key.get(key);
+        let is_under_way = old.is_some_and(|old| old.own && old.fate == Fate::Open);
+        // A claim of a key that is not known is refused where there is no room.
+        if is_under_way || (old.is_none() && known.by_key.len() >= self.max) {
+            return;
+        }
+        let first = |told: Told| match old.and_then(|old| old.certain(told.request_id)) {
+            Some(certain) => certain,
+            None => First {
+                request_id: told.request_id,
+                fate: told.fate,
+                own: false,
+                settled: Some(now.saturating_sub(told.age)),
+                expires: now + self.window.saturating_sub(told.age),
+                newer_unsent: false,
+                before: None,
+            },
+        };
+        let mut newest = first(newest);
+        let before = before.map(first).filter(|before| before.fate == Fate::Happened && before.is_kept(now));
+        match before {
+            Some(before) if newest.fate == Fate::Nothing => newest = before,
+            before => newest.before = before.map(Box::new),
+        }
+        known.by_key.insert(key.to_owned(), newest);
     }
 }
 

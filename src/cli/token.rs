@@ -1,8 +1,10 @@
-//! `tunnelwarden token issue | inspect`: tokens for development, and a look into any token.
+//! `tunnelwarden token issue | inspect | revoke`: tokens for development, a look into any token, and its end.
 //!
 //! A token is never taken from the argument list, where every user of the machine can read it, and what is shown
-//! of one never suffices to use it. Not here: how tokens are verified (`identify`).
+//! of one never suffices to use it. Not here: how tokens are verified (`identify`), how they are revoked
+//! (`token::revoke`).
 
+mod revoke;
 mod whole;
 
 use std::io::{Read, Write};
@@ -41,6 +43,15 @@ Examples:
   tunnelwarden token inspect token.jwt --config tunnelwarden.toml
   tunnelwarden token inspect token.jwt --jwks jwks.json")]
     Inspect(Inspect),
+    /// Revoke tokens, or all tokens of a subject.
+    #[command(after_help = "\
+Where the record is on a PostgreSQL server, it is revoked at all replicas within about a second; else in the file that
+the configuration names as [revocation] file.
+
+Examples:
+  tunnelwarden token revoke --config tunnelwarden.toml --jti 01a2b3c4-0000-7000-8000-000000000000
+  tunnelwarden token revoke --config tunnelwarden.toml --issuer https://idp.example --subject mallory")]
+    Revoke(revoke::Args),
 }
 
 /// What to sign.
@@ -110,6 +121,7 @@ pub async fn run(command: Command, env: &Env, out: &mut dyn Write) -> Result<Exi
     match command {
         Command::Issue(issue) => run_issue(&issue, env, out),
         Command::Inspect(inspect) => run_inspect(&inspect, env, out).await,
+        Command::Revoke(args) => revoke::run(&args, env, out).await,
     }
 }
 

@@ -43,7 +43,26 @@ impl List {
         Ok(list)
     }
 
-    fn add(&mut self, line: &str) -> Option<()> {
+    /// Takes a line back.
+    pub(super) fn remove(&mut self, line: &str) -> Option<()> {
+        let (kind, rest) = word(line)?;
+        match kind {
+            "jti" => {
+                self.ids.remove(rest);
+            }
+            "sub" => {
+                let (issuer, subject) = word(rest)?;
+                if let Some(subjects) = self.subjects.get_mut(issuer) {
+                    subjects.remove(subject);
+                }
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// Takes a line in.
+    pub(super) fn add(&mut self, line: &str) -> Option<()> {
         let (kind, rest) = word(line)?;
         match kind {
             "jti" => {
@@ -86,10 +105,10 @@ fn word(text: &str) -> Option<(&str, &str)> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn caller(subject: &str, jti: Option<&str>) -> Caller {
+    pub(in crate::identify) fn caller(subject: &str, jti: Option<&str>) -> Caller {
         Caller {
             subject: subject.to_owned(),
             teams: vec![],

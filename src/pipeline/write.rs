@@ -28,10 +28,13 @@ impl Pipeline {
         extras: &mut Extras,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
         let allowed = self.permit(call, &known, extras).await;
-        let ready = allowed.and_then(|allowed| {
+        let ready = async {
+            let mut allowed = allowed?;
+            allowed.turn.lasts().await?;
             awaited(&known)?;
             Ok((allowed, known.rules.budget.take(&known.caller)?))
-        });
+        };
+        let ready = ready.await;
         let ready = ready.inspect_err(|refusal| self.auditor.unsent(call, &known.asked, refusal))?;
         call.enters(Stage::Intent);
         let (Allowed { permit, before, turn }, taken) = ready;

@@ -197,7 +197,7 @@ impl Server {
     ///
     /// # Errors
     /// The password's file can't be read.
-    pub(super) fn options(&self) -> Result<PgConnectOptions, sqlx::Error> {
+    pub(crate) fn options(&self) -> Result<PgConnectOptions, sqlx::Error> {
         let mut options = PgConnectOptions::from_str(&self.url)?;
         if !self.says_mode() && !self.is_near(&options) {
             options = options.ssl_mode(PgSslMode::VerifyFull);

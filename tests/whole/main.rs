@@ -37,6 +37,7 @@ mod reload;
 mod replicas;
 mod rotation;
 mod shapes;
+mod shared;
 mod store_faults;
 mod tail;
 mod traces;

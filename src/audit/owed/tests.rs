@@ -79,8 +79,15 @@ impl Bench {
         };
         let ids = Arc::new(Ids::new(clock.clone()));
         let fingerprinter = Fingerprinter::new(b"a key of the tests");
-        let auditor =
-            Auditor::new(Arc::clone(&store), fingerprinter, ids, clock.clone(), &config, Metrics::new());
+        let auditor = Auditor::new(
+            Arc::clone(&store),
+            fingerprinter,
+            ids,
+            clock.clone(),
+            &config,
+            None,
+            Metrics::new(),
+        );
         let reader = Reader::open(&database).await.unwrap();
         Self { auditor, store, plan, clock, reader, _folder: folder }
     }

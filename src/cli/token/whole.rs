@@ -14,13 +14,17 @@ use crate::cli::{Env, Exit, Stop};
 use crate::clock::rfc3339;
 use crate::config;
 use crate::identify::Identifier;
+use crate::service::why;
+use crate::share::Shared;
 
 /// Says whether the proxy of this configuration takes the token, and as whose.
 pub(super) async fn judge(token: &str, file: &Path, env: &Env, out: &mut dyn Write) -> Result<Exit, Stop> {
     let config = config::load(file, &env.vars).map_err(Stop::usage)?;
+    let shared = Shared::open(&config.audit.database).map_err(Stop::failed)?;
     let identifier = Identifier::start(&config.issuers, &config.revocation, Arc::clone(&env.clock))
         .await
         .map_err(Stop::failed)?;
+    let identifier = identifier.sharing(shared.as_ref()).await.map_err(|error| Stop::failed(why(&error)))?;
     for trouble in identifier.health() {
         writeln!(out, "warning: {}", visible(&trouble))?;
     }

@@ -98,6 +98,31 @@ async fn a_remembered_token_ends_when_it_or_its_subject_is_revoked() {
 }
 
 #[tokio::test]
+async fn a_token_that_is_revoked_for_all_replicas_is_refused_where_it_was_known() {
+    let Some(database) = crate::store::record::postgres("a").await else { return };
+    let shared = Shared::open(&database).unwrap();
+    let Bench { folder: _folder, identifier, revocation, .. } = Bench::new().await;
+    let identifier = identifier.sharing(shared.as_ref()).await.unwrap();
+    let token = key(Algorithm::Es256).sign(&claims().into(), &[]).unwrap();
+    assert_eq!(identifier.identify(&bearer(&token)).await.map(drop), Ok(()));
+    // One that comes after it follows them, too, when the first is gone.
+    std::fs::write(revocation.file.as_ref().unwrap(), "jti other\n").unwrap();
+    let next = identifier.revoking(&Revocations::read(&revocation).unwrap()).unwrap();
+    drop(identifier);
+    let ask = async || next.identify(&bearer(&token)).await.map(drop);
+    assert_eq!(ask().await, Ok(()));
+    shared.unwrap().revoke("jti token-1", true).await.unwrap();
+    for _ in 0..200 {
+        if ask().await.is_err() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(ask().await, Err(Refusal::TokenRevoked));
+    assert_eq!(next.health(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn revoking_also_takes_nobody_back() {
     let bench = Bench::new().await;
     let read = |text: &str| {

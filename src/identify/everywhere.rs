@@ -1,0 +1,152 @@
+//! The revocations that replicas share: each hears of them within about a second.
+//!
+//! While they can't be read, those that are known stay in force. Not here: what a line says (`identify::revoked`), the rows
+//! (`share::revocations`).
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use super::cache::Generation;
+use super::revoked::List;
+use crate::caller::Caller;
+use crate::share::revocations::{PAGE, Revocation};
+use crate::share::{Away, Shared};
+
+/// How often it is looked for new ones.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// The revocations of all replicas that are known here.
+#[derive(Debug)]
+pub(super) struct Everywhere {
+    list: RwLock<List>,
+    trouble: Mutex<Option<String>>,
+    generation: Arc<Generation>,
+}
+
+impl Everywhere {
+    pub(super) fn new(generation: Arc<Generation>) -> Self {
+        Self { list: RwLock::default(), trouble: Mutex::default(), generation }
+    }
+
+    /// Whether this caller's token is revoked.
+    pub(super) fn names(&self, caller: &Caller) -> bool {
+        self.list.read().unwrap_or_else(PoisonError::into_inner).names(caller)
+    }
+
+    /// Why new ones are not seen.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Follows them.
+#[derive(Debug)]
+pub(super) struct Follower {
+    shared: Shared,
+    revoked: Arc<Everywhere>,
+    /// The last change that was read.
+    last: i64,
+}
+
+impl Follower {
+    pub(super) const fn new(shared: Shared, revoked: Arc<Everywhere>) -> Self {
+        Self { shared, revoked, last: 0 }
+    }
+
+    /// Takes in what has changed.
+    pub(super) async fn step(&mut self) -> Result<(), Away> {
+        loop {
+            let changes = self.shared.revocations(self.last).await?;
+            self.take(&changes);
+            if changes.len() < PAGE {
+                return Ok(());
+            }
+        }
+    }
+
+    fn take(&mut self, changes: &[Revocation]) {
+        let Some(last) = changes.last() else { return };
+        let mut list = self.revoked.list.write().unwrap_or_else(PoisonError::into_inner);
+        for Revocation { line, in_force, .. } in changes {
+            let read = if *in_force { list.add(line) } else { list.remove(line) };
+            if read.is_none() {
+                tracing::warn!("a shared revocation is neither `jti <id>` nor `sub <issuer> <subject>`");
+            }
+        }
+        drop(list);
+        self.last = last.id;
+        self.revoked.generation.advance();
+    }
+
+    /// Does so for ever.
+    pub(super) async fn follow(mut self) {
+        loop {
+            tokio::time::sleep(EVERY).await;
+            let trouble = self.step().await.err().map(|away| away.to_string());
+            *self.revoked.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::revoked::tests::caller;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_shared_revocation_is_in_force_at_each_replica_and_stays_while_the_database_is_away() {
+        let Some(database) = crate::store::record::postgres("a").await else { return };
+        let shared = Shared::open(&database).unwrap().unwrap();
+        let replicas = [0, 1].map(|_| Arc::new(Everywhere::new(Arc::default())));
+        let mut followers = replicas.each_ref().map(|one| Follower::new(shared.clone(), Arc::clone(one)));
+        let (token, bob) = (caller("alice", Some("7")), caller("bob", None));
+        let state = || replicas.each_ref().map(|one| (one.names(&token), one.names(&bob)));
+        shared.revoke("jti 7", true).await.unwrap();
+        let generations = replicas.each_ref().map(|one| one.generation.current());
+        for follower in &mut followers {
+            follower.step().await.unwrap();
+        }
+        assert_eq!(state(), [(true, false); 2]);
+        for (one, before) in replicas.iter().zip(generations) {
+            assert!(one.generation.current() > before, "verified tokens are looked at anew");
+        }
+
+        shared.revoke("sub https://idp.example bob", true).await.unwrap();
+        shared.revoke("jti 7", false).await.unwrap();
+        followers[0].step().await.unwrap();
+        assert_eq!(state(), [(false, true), (true, false)]);
+        let away =
+            crate::store::Database::parse("postgres://a@127.0.0.1:1/none?sslmode=disable", Path::new(""));
+        let away = Shared::open(&away.unwrap()).unwrap().unwrap();
+        followers.iter_mut().for_each(|follower| follower.shared = away.clone());
+        for follower in &mut followers {
+            assert_eq!(follower.step().await, Err(Away));
+        }
+        assert_eq!(state(), [(false, true), (true, false)]);
+        for line in ["jti", "jti  7", "sub https://idp.example", "jti 7\njti 8", "7", ""] {
+            assert!(shared.revoke(line, true).await.is_err(), "{line:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn no_shared_revocation_is_missed_however_many_are_made_at_once() {
+        let Some(database) = crate::store::record::postgres("a").await else { return };
+        let shared = Shared::open(&database).unwrap().unwrap();
+        let revoked = Arc::new(Everywhere::new(Arc::default()));
+        let mut follower = Follower::new(shared.clone(), Arc::clone(&revoked));
+        let mut writes = tokio::task::JoinSet::new();
+        for n in 0..100 {
+            let shared = shared.clone();
+            writes.spawn(async move { shared.revoke(&format!("jti {n}"), true).await });
+        }
+        while let Some(done) = writes.join_next().await {
+            done.unwrap().unwrap();
+            follower.step().await.unwrap();
+        }
+        for n in 0..100 {
+            assert!(revoked.names(&caller("a", Some(&n.to_string()))), "{n}");
+        }
+    }
+}
