@@ -33,7 +33,7 @@ use crate::inspect::KeyAges;
 use crate::json::{Json, Object};
 use crate::limit::AddressGate;
 use crate::operation::Class;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Rules};
 use crate::refusal::Refusal;
 use crate::seal::Verifier;
 use crate::store::Reader;
@@ -82,7 +82,7 @@ pub struct Reading {
     address: IpAddr,
     depth: Depth,
     policies: Vec<String>,
-    policy_digest: String,
+    rules: Arc<Rules>,
 }
 
 impl Reading {
@@ -168,8 +168,9 @@ impl Desk {
     /// Why not. It is recorded, but for what addresses without a good token send beyond their bound.
     pub async fn enter(&self, door: Door, address: IpAddr, headers: &HeaderMap) -> Result<Reading, Refusal> {
         self.pipeline.auditor.admits()?;
+        let rules = self.pipeline.rules();
         let identified = match credential::find(door, headers, self.token_header.as_ref()) {
-            Ok(token) => self.pipeline.identify(&self.gate, address, &token).await,
+            Ok(token) => self.pipeline.identify(&rules, &self.gate, address, &token).await,
             // They are sent to sign in, and told nothing.
             Err(nobody @ Refusal::TokenMissing { .. }) if door == Door::Console => return Err(nobody),
             Err(refusal) => {
@@ -178,16 +179,17 @@ impl Desk {
         };
         let caller = match identified {
             Ok(identified) => Arc::clone(identified.caller()),
-            Err(refusal) => return Err(self.refused(door, address, None, refusal).await),
+            Err(refusal) => return Err(self.refused(door, address, None, &rules, refusal).await),
         };
-        if let Err(refused) = self.pipeline.limiter.admit(&caller, Class::Read) {
-            return Err(self.refused(door, address, Some(&caller), refused.refusal).await);
+        if let Err(refused) = rules.limiter.admit(&caller, Class::Read) {
+            return Err(self.refused(door, address, Some(&caller), &rules, refused.refusal).await);
         }
-        let authorizer = self.pipeline.authorizer();
-        let ask = |depth| authorizer.decide_audit(&caller, depth, address, self.now());
+        let ask = |depth| rules.policy.decide_audit(&caller, depth, address, self.now());
         let mut policies = match ask(Depth::Metadata) {
             Ruling::Permit(permit) => permit.policies().to_vec(),
-            Ruling::Deny(refusal) => return Err(self.refused(door, address, Some(&caller), refusal).await),
+            Ruling::Deny(refusal) => {
+                return Err(self.refused(door, address, Some(&caller), &rules, refusal).await);
+            }
             Ruling::NeedsState => return Err(Refusal::Internal),
         };
         let depth = match ask(Depth::Bodies) {
@@ -199,7 +201,7 @@ impl Desk {
             }
             Ruling::Deny(_) | Ruling::NeedsState => Depth::Metadata,
         };
-        Ok(Reading { policy_digest: authorizer.digest().to_owned(), caller, door, address, depth, policies })
+        Ok(Reading { caller, door, address, depth, policies, rules })
     }
 
     /// Records that somebody was not let in.
@@ -208,6 +210,7 @@ impl Desk {
         door: Door,
         address: IpAddr,
         caller: Option<&Caller>,
+        rules: &Rules,
         refusal: Refusal,
     ) -> Refusal {
         let often = matches!(refusal, Refusal::AddressLimited { .. } | Refusal::QuotaSpent { .. });
@@ -223,7 +226,7 @@ impl Desk {
         members.set("decision", "deny");
         if let Refusal::Forbidden(forbidden) = &refusal {
             members.set("policies", forbidden.policies.clone());
-            members.set("policy_digest", self.pipeline.authorizer().digest());
+            members.set("policy_digest", rules.policy.digest());
         }
         members.set("read", Object::from_iter([("door", Json::from(door.name()))]));
         members.set("status", refusal.terms().status.as_u16());
@@ -247,7 +250,7 @@ impl Desk {
         members.set("client_address", reading.address.to_string());
         members.set("decision", "allow");
         members.set("policies", reading.policies.clone());
-        members.set("policy_digest", reading.policy_digest.as_str());
+        members.set("policy_digest", reading.rules.policy.digest());
         let mut read = question.members();
         read.set("door", reading.door.name());
         read.set("depth", reading.depth.action());
@@ -268,17 +271,11 @@ impl Desk {
 
     /// Refuses who may not see bodies, by the policy's own words.
     async fn deep(&self, reading: &Reading) -> Result<(), Refusal> {
-        let ruling = self.pipeline.authorizer().decide_audit(
-            &reading.caller,
-            Depth::Bodies,
-            reading.address,
-            self.now(),
-        );
+        let Reading { rules, caller, address, door, .. } = reading;
+        let ruling = rules.policy.decide_audit(caller, Depth::Bodies, *address, self.now());
         match ruling {
             Ruling::Permit(_) => Ok(()),
-            Ruling::Deny(refusal) => {
-                Err(self.refused(reading.door, reading.address, Some(&reading.caller), refusal).await)
-            }
+            Ruling::Deny(refusal) => Err(self.refused(*door, *address, Some(caller), rules, refusal).await),
             Ruling::NeedsState => Err(Refusal::Internal),
         }
     }

@@ -140,10 +140,21 @@ impl Auditor {
         Ok(())
     }
 
+    /// How many ends of calls the store could not take yet.
+    #[must_use]
+    pub fn owed(&self) -> usize {
+        self.debts.count()
+    }
+
     /// Whether the newest checkpoint could not be written to one of its files. The record goes on.
     #[must_use]
     pub fn checkpoint_file_fault(&self) -> bool {
         self.store.health().borrow().checkpoint_file.is_some()
+    }
+
+    /// To be told when another replica recorded the end of a call of ours.
+    pub fn ended_elsewhere(&self, intent: Uuid) {
+        self.unended.end(intent);
     }
 
     /// The one-shot calls of the last while.

@@ -17,6 +17,7 @@ mod read;
 mod table;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod tree;
 mod units;
 mod upstream;
@@ -27,7 +28,7 @@ pub use problem::{Problem, Problems};
 pub use read::load;
 pub use units::duration;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -60,8 +61,23 @@ pub struct Config {
     pub audit: Audit,
     /// `[log]`: the trace log, which is not the record.
     pub log: Log,
+    /// `[trace]`: traces of calls.
+    pub trace: Trace,
     /// SHA-256 of the resolved configuration without its secrets, in hex: what entries name it by.
     pub digest: String,
+    /// What the digest is made of: every key's value by its path, without secrets.
+    resolved: BTreeMap<String, String>,
+}
+
+impl Config {
+    /// The paths of the keys that have another value in `other`, or are only in one of both.
+    #[must_use]
+    pub fn differences<'a>(&'a self, other: &'a Self) -> BTreeSet<&'a str> {
+        let only = |these: &'a BTreeMap<String, String>, those: &'a BTreeMap<String, String>| {
+            these.iter().filter(|(key, value)| those.get(*key) != Some(*value)).map(|(key, _)| key.as_str())
+        };
+        only(&self.resolved, &other.resolved).chain(only(&other.resolved, &self.resolved)).collect()
+    }
 }
 
 /// `[listen]`
@@ -161,7 +177,7 @@ pub struct Issuer {
 }
 
 /// Where an issuer's keys are.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeySource {
     /// `jwks_file`: a JWKS, watched.
     File(PathBuf),
@@ -330,4 +346,19 @@ pub struct Log {
     pub json: bool,
     /// A filter as `tracing_subscriber::EnvFilter` reads it.
     pub filter: String,
+}
+
+/// `[trace]`
+#[derive(Clone, Debug)]
+pub struct Trace {
+    /// The collector, below which `/v1/traces` lies; `None` turns traces off.
+    pub otlp_endpoint: Option<http::Uri>,
+    /// PEM file of roots to trust instead of the platform's.
+    pub ca_file: Option<PathBuf>,
+    /// How many of a hundred calls are told of.
+    pub sampled_percent: u32,
+    /// Whether all calls are told of whose client says that it tells of its part.
+    pub follows_clients: bool,
+    /// How long the collector may take for a batch.
+    pub timeout: Duration,
 }

@@ -34,7 +34,8 @@
 //! | `ended_before` | `started`, `heartbeat` | a `seq`: each intent before it has its outcome or resolution before this entry |
 //! | `heartbeat_s` | `started`, `heartbeat` | seconds until the next heartbeat, at most: a longer silence is an interruption |
 //! | `read` | `audit_read` | `{door, what?, id?, filter?, depth?, covers_until?}`: by which way what was asked, how deep, and until when this entry tells of the same question |
-//! | `policy_digest`, `policy_digest_before` | `reloaded` | of the policy text now and before |
+//! | `policy_digest`, `policy_digest_before` | `reloaded` | of the policy text from then on and before |
+//! | `config_digest`, `config_digest_before`, `parts` | `reloaded` | of the configuration from then on and before, and which parts changed: `policy`, `issuers`, `revocation`, `certificate`, `upstream_token`, `limits`, `log` |
 //! | `expected` | intents | for each tunnel, what tells later whether the call came about: `{tunnel?, name?, before?, after?, key_before?, replaces_key}`, `before` and `after` as `ETag`s |
 //! | `old_key`, `new_key` | `key_rotated` | public keys: this entry is the last that the old one signs, the new one signs what follows |
 //! | `operator` | `key_rotated`, `archived` | `{uid, user?, sudo_user?}`: who ran the command, the names as their environment has them |

@@ -17,7 +17,7 @@ mod token;
 mod verify;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use http::Uri;
@@ -25,6 +25,7 @@ use http::Uri;
 use crate::clock::Clock;
 use crate::config;
 use crate::measure::Metrics;
+use crate::operation::AccountId;
 use crate::secret::SecretString;
 
 pub use crate::audit::Sent;
@@ -37,9 +38,6 @@ pub use verify::Verdict;
 
 use dial::Client;
 use token::Tokens;
-
-/// How often token files are looked at.
-const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// What keeps the upstream from being used, by the key path in the configuration.
 #[derive(Debug, thiserror::Error)]
@@ -72,9 +70,6 @@ pub enum ForwardError {
     /// There is no token at all.
     #[error("upstream.token_file: no token; name a file, or set CLOUDFLARE_API_TOKEN")]
     NoToken,
-    /// Started outside of a tokio runtime.
-    #[error("the upstream client needs a running tokio runtime")]
-    NoRuntime,
 }
 
 /// The upstream, ready to be called.
@@ -83,12 +78,26 @@ pub struct Upstream {
     client: Client,
     /// Scheme, authority and path, without a trailing slash.
     base: String,
-    tokens: Arc<Tokens>,
+    tokens: RwLock<Arc<Tokens>>,
     read_timeout: Duration,
     write_timeout: Duration,
     max_answer_bytes: usize,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
+}
+
+/// Tokens that are good by their form, to be used in place of others.
+#[derive(Debug)]
+pub struct NewTokens(Tokens);
+
+impl NewTokens {
+    /// Reads all tokens that a configuration names.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub fn load(config: &config::Upstream) -> Result<Self, Vec<ForwardError>> {
+        Tokens::load(config).map(Self)
+    }
 }
 
 /// Everything that would keep [`Upstream::start`] from succeeding, at once. Makes no connection.
@@ -101,8 +110,7 @@ pub fn check(config: &config::Upstream) -> Vec<ForwardError> {
 }
 
 impl Upstream {
-    /// Loads roots and tokens, and begins to watch the token files; makes no connection yet. The watch ends when
-    /// the value is dropped.
+    /// Loads roots and tokens; makes no connection yet.
     ///
     /// # Errors
     /// The first thing that is wrong; [`check`] tells all.
@@ -111,17 +119,14 @@ impl Upstream {
         clock: Arc<dyn Clock>,
         metrics: Metrics,
     ) -> Result<Self, ForwardError> {
-        let runtime = tokio::runtime::Handle::try_current().map_err(|_| ForwardError::NoRuntime)?;
         let base = base(&config.base_url)?;
         let client = dial::client(config)?;
         let tokens = Tokens::load(config)
             .map_err(|wrong| wrong.into_iter().next().unwrap_or(ForwardError::NoToken))?;
-        let tokens = Arc::new(tokens);
-        runtime.spawn(token::watch(Arc::downgrade(&tokens), WATCH_EVERY));
         Ok(Self {
             client,
             base,
-            tokens,
+            tokens: RwLock::new(Arc::new(tokens)),
             read_timeout: config.read_timeout,
             write_timeout: config.write_timeout,
             max_answer_bytes: config.max_answer_bytes,
@@ -133,13 +138,29 @@ impl Upstream {
     /// What is wrong with the tokens at present, a sentence each; empty when all is well.
     #[must_use]
     pub fn health(&self) -> Vec<String> {
-        self.tokens.health()
+        self.tokens().health()
     }
 
     /// The tokens in use, and those just replaced, which calls under way may still carry.
     #[must_use]
     pub fn secrets(&self) -> Vec<SecretString> {
-        self.tokens.secrets()
+        self.tokens().secrets()
+    }
+
+    /// Whose tokens there are: nobody's is the default.
+    #[must_use]
+    pub fn accounts(&self) -> Vec<Option<AccountId>> {
+        self.tokens().accounts().collect()
+    }
+
+    /// Uses other tokens from now on, also for calls that have begun: those before may be refused by then.
+    pub fn take_up(&self, tokens: NewTokens) {
+        let mut present = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
+        *present = Arc::new(tokens.0.after(&present));
+    }
+
+    fn tokens(&self) -> Arc<Tokens> {
+        Arc::clone(&self.tokens.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -3,7 +3,9 @@
 //! The token is a JWT in one `Authorization: Bearer` header. Its `iss` picks the configured issuer, which alone
 //! says what keys, algorithms, audience and lifetime count; nothing in a token's header is followed, and what a
 //! token brings along to be trusted by is refused. A verified token is remembered until it ends, or until keys
-//! or revocations change. Not here: what a caller may do (`authorize`), how often (`limit`), and how many
+//! or revocations change. An [`Identifier`] never changes but for keys that it fetches: other issuers, files or revocations
+//! make another one, so that a call goes by one of them from beginning to end. Not here: when that is
+//! (`service::reload`), what a caller may do (`authorize`), how often (`limit`), and how many
 //! unidentified requests an address may send (`listen`).
 //!
 //! Sources: RFC 7515, 7517, 7518, 7519, 8037, 8725, 9068.
@@ -13,12 +15,12 @@ mod cache;
 mod claims;
 pub mod dev;
 mod fetch;
+mod file;
 mod jwk;
 mod keys;
 mod revoked;
 mod text;
 mod token;
-mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -33,33 +35,52 @@ use crate::caller::Caller;
 use crate::clock::Clock;
 use crate::config::{Issuer, KeySource, Revocation};
 use crate::json::Json;
+use crate::measure::states::IssuerKeys;
 use crate::refusal::{Refusal, TokenFault};
 
 pub use text::{is_plain, is_unseen};
 
-use cache::{Cache, Entry, Generation};
+use cache::{Age, Cache, Entry, Generation};
 use jwk::NoKey;
 use keys::Keys;
-use revoked::{Follower, Revoked};
+use revoked::List;
 
-/// Verifies tokens. Dropping it ends its background tasks.
+/// Verifies tokens. When the last one that fetches an issuer's keys is dropped, they are fetched no more.
 #[derive(Debug)]
 pub struct Identifier {
     issuers: Vec<Trusted>,
     /// The greatest `max_token_bytes`: a longer token is not even hashed.
     longest: usize,
-    revoked: Arc<Revoked>,
-    cache: Cache,
+    revoked: Arc<List>,
+    /// What one of them remembers counts for no other.
+    edition: u64,
+    /// Shared with those that came before and come after.
+    cache: Arc<Cache>,
     generation: Arc<Generation>,
     clock: Arc<dyn Clock>,
-    /// Aborted when dropped.
-    _tasks: JoinSet<()>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Trusted {
     rules: Issuer,
     keys: Arc<Keys>,
+    /// Keeps the keys new; aborted when dropped.
+    tending: Arc<JoinSet<()>>,
+}
+
+/// Revocations as a file had them at one time.
+#[derive(Clone, Debug)]
+pub struct Revocations(Arc<List>);
+
+impl Revocations {
+    /// Reads the file that is named, if any; a missing one is an empty one.
+    ///
+    /// # Errors
+    /// In our words, why it can't be used.
+    pub fn read(revocation: &Revocation) -> Result<Self, String> {
+        let list = revocation.file.as_deref().map_or_else(|| Ok(List::default()), List::of)?;
+        Ok(Self(Arc::new(list)))
+    }
 }
 
 /// Proof that a token was verified. Only this module makes one.
@@ -96,7 +117,7 @@ pub enum IdentifyError {
 }
 
 impl Identifier {
-    /// Reads or fetches the keys of all issuers once, and keeps them and the revocations new from then on. An
+    /// Reads or fetches the keys of all issuers once, and keeps new from then on what it fetches. An
     /// issuer whose keys can't be had is no error: its tokens get [`Refusal::KeysUnavailable`] until they can,
     /// and [`Identifier::health`] says so.
     ///
@@ -107,33 +128,112 @@ impl Identifier {
         revocation: &Revocation,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, IdentifyError> {
+        // Without a last good list nobody knows who is revoked.
+        let Revocations(revoked) = Revocations::read(revocation).map_err(IdentifyError::Revocation)?;
         let generation = Arc::new(Generation::default());
-        let revoked = Arc::new(Revoked::new(Arc::clone(&generation)));
-        let mut tasks = JoinSet::new();
-        if let Some(file) = &revocation.file {
-            let mut follower = Follower::new(file, Arc::clone(&revoked));
-            follower.begin().await.map_err(IdentifyError::Revocation)?;
-            tasks.spawn(follower.follow());
-        }
         let mut trusted: Vec<Trusted> = Vec::new();
-        let mut first = JoinSet::new();
         for rules in issuers {
             if trusted.iter().any(|known| known.rules.issuer == rules.issuer) {
                 return Err(IdentifyError::Twice(rules.issuer.clone()));
             }
             let keys = Keys::new(rules, Arc::clone(&generation), Arc::clone(&clock))
                 .map_err(|why| IdentifyError::Client { issuer: rules.issuer.clone(), why })?;
-            let keys = Arc::new(keys);
-            let begun = Arc::clone(&keys);
-            first.spawn(async move { (begun.begin().await, begun) });
-            trusted.push(Trusted { rules: rules.clone(), keys });
+            trusted.push(Trusted { rules: rules.clone(), keys: Arc::new(keys), tending: Arc::default() });
         }
-        // All at once: one slow issuer is waited for, at most for a fetch's deadline, but not in a row.
-        for (watched, keys) in first.join_all().await {
-            tasks.spawn(keys.tend(watched));
+        begin(&mut trusted.iter_mut().collect::<Vec<_>>()).await;
+        let cache = Arc::new(Cache::new());
+        Ok(Self {
+            longest: longest(issuers),
+            issuers: trusted,
+            revoked,
+            edition: 0,
+            cache,
+            generation,
+            clock,
+        })
+    }
+
+    /// One for other issuers, or for the same with their files read again. What is fetched from where it was goes on; an
+    /// issuer with another source keeps the keys that it had until the new source has been heard.
+    ///
+    /// # Errors
+    /// Every file that can't be used, with its key path. One that never could is none.
+    pub async fn renewed(&self, issuers: &[Issuer]) -> Result<Self, Vec<(String, String)>> {
+        let (mut wrong, mut trusted, mut fresh) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, rules) in issuers.iter().enumerate() {
+            let known = self.issuers.iter().find(|known| known.rules.issuer == rules.issuer);
+            if let Some(known) = known.filter(|known| known.keys.are_fetched_from(&rules.keys)) {
+                trusted.push(Trusted { rules: rules.clone(), ..known.clone() });
+                continue;
+            }
+            match Keys::new(rules, Arc::clone(&self.generation), Arc::clone(&self.clock)) {
+                Ok(keys) => {
+                    let keys = match known {
+                        Some(known) => keys.after(&known.keys),
+                        None => keys,
+                    };
+                    trusted.push(Trusted {
+                        rules: rules.clone(),
+                        keys: Arc::new(keys),
+                        tending: Arc::default(),
+                    });
+                    fresh.push((at, known.is_some_and(|known| known.keys.are_awaited_in(&rules.keys))));
+                }
+                Err(why) => wrong.push((format!("issuer.{at}.jwks_ca_file"), why)),
+            }
         }
-        let longest = issuers.iter().map(|issuer| issuer.max_token_bytes).max().unwrap_or(0);
-        Ok(Self { issuers: trusted, longest, revoked, cache: Cache::new(), generation, clock, _tasks: tasks })
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
+        let at_all = trusted.iter_mut().enumerate();
+        let fresh_ones = at_all.filter(|(at, _)| fresh.iter().any(|(fresh, _)| fresh == at));
+        let troubles = begin(&mut fresh_ones.map(|(_, fresh)| fresh).collect::<Vec<_>>()).await;
+        for ((at, awaited), trouble) in fresh.iter().zip(troubles) {
+            wrong.extend(trouble.filter(|_| !awaited).map(|why| (format!("issuer.{at}.jwks_file"), why)));
+        }
+        if wrong.is_empty() {
+            Ok(Self { issuers: trusted, longest: longest(issuers), ..self.next() })
+        } else {
+            Err(wrong)
+        }
+    }
+
+    /// One for the same issuers and these revocations; `None` where they are the same.
+    #[must_use]
+    pub fn revoking(&self, revocations: &Revocations) -> Option<Self> {
+        let others = *revocations.0 != *self.revoked;
+        others.then(|| Self { revoked: Arc::clone(&revocations.0), ..self.next() })
+    }
+
+    /// One for the same issuers that revokes all that it did and these; `None` where these are no more.
+    #[must_use]
+    pub fn revoking_also(&self, revocations: &Revocations) -> Option<Self> {
+        let both = self.revoked.joined(&revocations.0);
+        (both != *self.revoked).then(|| Self { revoked: Arc::new(both), ..self.next() })
+    }
+
+    fn next(&self) -> Self {
+        Self {
+            issuers: self.issuers.clone(),
+            longest: self.longest,
+            revoked: Arc::clone(&self.revoked),
+            edition: self.edition.saturating_add(1),
+            cache: Arc::clone(&self.cache),
+            generation: Arc::clone(&self.generation),
+            clock: Arc::clone(&self.clock),
+        }
+    }
+
+    /// Notes why the key file of the issuer at that place can't be used as it is; nothing where it can. While there is
+    /// something, nobody knows that a key is not published.
+    pub fn doubt(&self, at: usize, why: Option<&str>) {
+        if let Some(trusted) = self.issuers.get(at) {
+            trusted.keys.doubt(why);
+        }
+    }
+
+    fn age(&self) -> Age {
+        (self.edition, self.generation.current())
     }
 
     /// Identifies the sender of a request by its headers: from memory, else by examining the token.
@@ -152,7 +252,7 @@ impl Identifier {
     pub fn recall(&self, headers: &HeaderMap) -> Option<Identified> {
         let token = bearer::bearer(headers).ok().filter(|token| token.len() <= self.longest)?;
         let now = self.clock.now().as_microsecond();
-        let caller = self.cache.find(&cache::name(token), now, self.generation.current())?;
+        let caller = self.cache.find(&cache::name(token), now, self.age())?;
         Some(Identified { caller })
     }
 
@@ -183,7 +283,7 @@ impl Identifier {
     }
 
     async fn examine_token(&self, token: &str, name: cache::Name) -> Result<Identified, Refusal> {
-        let generation = self.generation.current();
+        let age = self.age();
         let unverified = token::read(token).map_err(Refusal::TokenInvalid)?;
         let trusted = self.issuer_of(&unverified.claims).map_err(Refusal::TokenInvalid)?;
         if token.len() > trusted.rules.max_token_bytes {
@@ -192,8 +292,8 @@ impl Identifier {
         if !trusted.rules.algorithms.contains(&unverified.algorithm) {
             return Err(Refusal::TokenInvalid(TokenFault::Algorithm));
         }
-        // Read again: while keys were fetched, the generation moved on.
-        let (key_id, generation) = self.verify(trusted, &unverified, generation).await?;
+        // Read again: while keys were fetched, their generation moved on.
+        let (key_id, age) = self.verify(trusted, &unverified, age).await?;
         let caller = claims::judge(&unverified.claims, &trusted.rules, key_id.as_deref(), self.clock.now())
             .map_err(Refusal::TokenInvalid)?;
         if self.revoked.names(&caller) {
@@ -201,7 +301,7 @@ impl Identifier {
         }
         let caller = Arc::new(caller);
         let ends = claims::end(caller.expires, &trusted.rules);
-        self.cache.keep(name, Entry { caller: Arc::clone(&caller), ends, generation });
+        self.cache.keep(name, Entry { caller: Arc::clone(&caller), ends, age });
         Ok(Identified { caller })
     }
 
@@ -215,26 +315,26 @@ impl Identifier {
     }
 
     /// Verifies the signature with the issuer's keys; looks for newer ones, once, where the token's is unknown.
-    /// Gives the key's `kid`, and the generation that was current before the keys were read.
+    /// Gives the key's `kid`, and the age that was current before the keys were read.
     async fn verify(
         &self,
         trusted: &Trusted,
         token: &token::Unverified<'_>,
-        generation: u64,
-    ) -> Result<(Option<String>, u64), Refusal> {
+        age: Age,
+    ) -> Result<(Option<String>, Age), Refusal> {
         let fault = |no: NoKey| match no {
             NoKey::Unknown => Refusal::TokenInvalid(TokenFault::UnknownKey),
             NoKey::Fault(fault) => Refusal::TokenInvalid(fault),
         };
         if let Some(set) = trusted.keys.current() {
             match set.verify(token) {
-                Ok(id) => return Ok((id.map(ToOwned::to_owned), generation)),
+                Ok(id) => return Ok((id.map(ToOwned::to_owned), age)),
                 Err(NoKey::Unknown) => {}
                 Err(no @ NoKey::Fault(_)) => return Err(fault(no)),
             }
         }
         let looked = trusted.keys.look_again().await;
-        let generation = self.generation.current();
+        let age = self.age();
         // Whole seconds, as `Retry-After` has them, and never "at once".
         let unavailable =
             |wait: Duration| Refusal::KeysUnavailable { retry_after: wait.max(Duration::from_secs(1)) };
@@ -242,22 +342,48 @@ impl Identifier {
             return Err(unavailable(looked.err().unwrap_or_default()));
         };
         match (set.verify(token), looked) {
-            (Ok(id), _) => Ok((id.map(ToOwned::to_owned), generation)),
+            (Ok(id), _) => Ok((id.map(ToOwned::to_owned), age)),
             // The key may be new: nobody could look since the token came.
             (Err(NoKey::Unknown), Err(wait)) => Err(unavailable(wait)),
             (Err(no), _) => Err(fault(no)),
         }
     }
 
-    /// What is wrong with the keys and the revocation file; empty where all is well.
+    /// How old the keys of each issuer are, in the order of the configuration.
+    #[must_use]
+    pub fn keys(&self) -> Vec<IssuerKeys> {
+        self.issuers.iter().map(|trusted| trusted.keys.standing()).collect()
+    }
+
+    /// What is wrong with the keys; empty where all is well.
     #[must_use]
     pub fn health(&self) -> Vec<String> {
-        let revocation = self
-            .revoked
-            .trouble()
-            .map(|why| format!("the revocation file is not used, the last good one stays in force: {why}"));
-        self.issuers.iter().flat_map(|trusted| trusted.keys.health()).chain(revocation).collect()
+        self.issuers.iter().flat_map(|trusted| trusted.keys.health(&trusted.rules.algorithms)).collect()
     }
+}
+
+fn longest(issuers: &[Issuer]) -> usize {
+    issuers.iter().map(|issuer| issuer.max_token_bytes).max().unwrap_or(0)
+}
+
+/// The first look for each one's keys, and what went wrong with each; from then on they are tended. All at once: one slow
+/// issuer is waited for, at most for a fetch's deadline, but not in a row.
+async fn begin(trusted: &mut [&mut Trusted]) -> Vec<Option<String>> {
+    let begin = |trusted: &&mut Trusted| {
+        let keys = Arc::clone(&trusted.keys);
+        tokio::spawn(async move { keys.begin().await })
+    };
+    let begun: Vec<_> = trusted.iter().map(begin).collect();
+    let mut troubles = Vec::with_capacity(begun.len());
+    for begun in begun {
+        troubles.push(begun.await.unwrap_or_else(|_| Some("reading it was broken off".to_owned())));
+    }
+    for trusted in trusted {
+        let mut tending = JoinSet::new();
+        tending.spawn(Arc::clone(&trusted.keys).tend());
+        trusted.tending = Arc::new(tending);
+    }
+    troubles
 }
 
 /// What is wrong with the files that identification needs, each with its key path, without starting anything.
@@ -276,12 +402,8 @@ pub fn check(issuers: &[Issuer], revocation: &Revocation) -> Vec<(String, String
             KeySource::Url { ca_file: None, .. } => {}
         }
     }
-    let list = revocation.file.as_deref().map(|path| match watch::read(path, revoked::FILE_MAX) {
-        watch::Look::New(bytes) => revoked::List::read(&bytes).err(),
-        watch::Look::Missing | watch::Look::Same => None,
-        watch::Look::Unreadable(why) => Some(why),
-    });
-    wrong.extend(list.flatten().map(|what| ("revocation.file".to_owned(), what)));
+    let list = Revocations::read(revocation).err();
+    wrong.extend(list.map(|what| ("revocation.file".to_owned(), what)));
     wrong
 }
 

@@ -35,23 +35,39 @@ const TEAM: &str = "team";
 pub struct Limiter {
     subject: PerClass,
     team: PerClass,
+    clock: Arc<dyn Clock>,
 }
 
 /// The quotas of one kind of holder; `None` is without limit.
 #[derive(Debug)]
 struct PerClass {
-    read: Option<Keyed>,
-    write: Option<Keyed>,
-    secret: Option<Keyed>,
+    read: Option<Arc<Keyed>>,
+    write: Option<Arc<Keyed>>,
+    secret: Option<Arc<Keyed>>,
 }
 
 impl PerClass {
     fn new(quota: &config::Quota, clock: &Arc<dyn Clock>) -> Self {
-        let keyed = |class| quota.of(class).map(|rate| Keyed::new(rate, Arc::clone(clock)));
+        Self::by_class(|class| quota.of(class).map(|rate| Arc::new(Keyed::new(rate, Arc::clone(clock)))))
+    }
+
+    /// The same holders: a quota that is as it was is the very same, another one begins with what is spent.
+    fn renewed(&self, quota: &config::Quota, clock: &Arc<dyn Clock>) -> Self {
+        Self::by_class(|class| {
+            let rate = quota.of(class)?;
+            Some(match self.of(class) {
+                Some(known) if known.rate() == rate => Arc::clone(known),
+                Some(known) => Arc::new(known.renewed(rate)),
+                None => Arc::new(Keyed::new(rate, Arc::clone(clock))),
+            })
+        })
+    }
+
+    fn by_class(keyed: impl Fn(Class) -> Option<Arc<Keyed>>) -> Self {
         Self { read: keyed(Class::Read), write: keyed(Class::Write), secret: keyed(Class::Secret) }
     }
 
-    const fn of(&self, class: Class) -> Option<&Keyed> {
+    const fn of(&self, class: Class) -> Option<&Arc<Keyed>> {
         match class {
             Class::Read => self.read.as_ref(),
             Class::Write => self.write.as_ref(),
@@ -107,7 +123,20 @@ impl Limiter {
     /// Full quotas.
     #[must_use]
     pub fn new(limits: &config::Limits, clock: Arc<dyn Clock>) -> Self {
-        Self { subject: PerClass::new(&limits.subject, &clock), team: PerClass::new(&limits.team, &clock) }
+        let (subject, team) = (PerClass::new(&limits.subject, &clock), PerClass::new(&limits.team, &clock));
+        Self { subject, team, clock }
+    }
+
+    /// The quotas of other limits for the same callers. One that did not change goes on as it is; of one that did,
+    /// calls that were spent stay spent (`Keyed::renewed`); one that there was not before is full. Calls that hold
+    /// on to the limits before still take from those.
+    #[must_use]
+    pub fn renewed(&self, limits: &config::Limits) -> Self {
+        Self {
+            subject: self.subject.renewed(&limits.subject, &self.clock),
+            team: self.team.renewed(&limits.team, &self.clock),
+            clock: Arc::clone(&self.clock),
+        }
     }
 
     /// Takes one call of `class` from the subject's quota and from that of each of its teams: from all of them

@@ -28,6 +28,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Response, Version};
 use http_body_util::Full;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::caller::Origin;
 use crate::refusal::Refusal;
@@ -35,7 +36,7 @@ use crate::refusal::Refusal;
 pub use answer::unless_it_panics;
 pub use body::Body;
 pub use server::{Connections, Drained, ListenError, Listener};
-pub use tls::{Certificate, Reloaded, TlsError, check};
+pub use tls::{Certificate, NewCertificate, TlsError, check};
 
 use server::Bounds;
 
@@ -73,6 +74,8 @@ pub struct Arrived {
     pub body: Body,
     /// Whether the client has hung up.
     pub gone: Gone,
+    /// When its head was read.
+    pub at: Instant,
 }
 
 /// A request's target, not decoded or cleaned.

@@ -1,7 +1,10 @@
 //! What is counted and measured, by name; and how it is written for Prometheus.
 //!
-//! Label values come out of our own closed lists only (operations, refusals, stages): a client can't add a time
-//! series, and no secret gets into one. Not here: when something is counted (`pipeline`, `audit`, `forward`).
+//! Label values come out of our own closed lists (operations, refusals, stages) and the configuration (issuers): a
+//! client can't add a time series, and no secret gets into one. Not here: when something is counted (`pipeline`,
+//! `audit`, `forward`), what is only looked at when somebody asks (`measure::states`).
+
+pub mod states;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -13,6 +16,8 @@ use strum::EnumCount as _;
 
 use crate::operation::Operation;
 use crate::refusal::Refusal;
+
+use states::States;
 
 /// Counter by `operation`, `decision` (`allow`, `deny`) and `status` (the class: `2xx`): calls answered.
 pub const REQUESTS: &str = "tunnelwarden_requests_total";
@@ -26,11 +31,19 @@ pub const STAGE_SECONDS: &str = "tunnelwarden_stage_duration_seconds";
 pub const APPEND_SECONDS: &str = "tunnelwarden_audit_append_duration_seconds";
 /// Counter: appends that failed.
 pub const APPEND_FAILURES: &str = "tunnelwarden_audit_append_failures_total";
+/// Histogram: entries in a commit of the record.
+pub const BATCH_ENTRIES: &str = "tunnelwarden_audit_batch_entries";
+/// Histogram: seconds of a commit of the record.
+pub const COMMIT_SECONDS: &str = "tunnelwarden_audit_commit_duration_seconds";
 /// Histogram by `operation`, `verify_token` among them: seconds of an exchange with the upstream, be it a call's own
 /// or one that reads a state.
 pub const UPSTREAM_SECONDS: &str = "tunnelwarden_upstream_duration_seconds";
-/// Gauge: connections open on the API listener.
-pub const CONNECTIONS: &str = "tunnelwarden_connections";
+/// Counter: spans that the collector took.
+pub const SPANS_EXPORTED: &str = "tunnelwarden_trace_spans_exported_total";
+/// Counter by `reason` (`queue_full`, `export_failed`): spans that the collector did not get.
+pub const SPANS_DROPPED: &str = "tunnelwarden_trace_spans_dropped_total";
+/// Counter by `result` (`taken`, `refused`): changes of the configuration or of a file that it names.
+pub const RELOADS: &str = "tunnelwarden_reloads_total";
 
 /// Bounds of latencies in seconds: from a cached decision (some tens of microseconds) to the upstream's deadline,
 /// by 1, 2.5 and 5 in each power of ten.
@@ -39,11 +52,18 @@ const SECONDS: [f64; 18] = [
     5.0, 10.0, 30.0,
 ];
 
+/// Bounds of entries in a commit: powers of two, to the most that the writer takes.
+const ENTRIES: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+
 /// The stages that are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::EnumCount)]
 #[strum(serialize_all = "snake_case")]
-#[expect(missing_docs, reason = "each is the module of that name; `Intent` is recording one")]
+#[expect(
+    missing_docs,
+    reason = "each is the module of that name; `Intent` and `Outcome` are recording one, `Outcome` is also recording a refusal"
+)]
 pub enum Stage {
+    Listen,
     Identify,
     Limit,
     Body,
@@ -51,6 +71,17 @@ pub enum Stage {
     State,
     Intent,
     Forward,
+    Outcome,
+}
+
+/// Why spans did not get to the collector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum Dropped {
+    /// More came than the collector took.
+    QueueFull,
+    /// The collector did not take them.
+    ExportFailed,
 }
 
 impl Stage {
@@ -67,7 +98,7 @@ pub struct Metrics {
     recorder: Arc<PrometheusRecorder>,
     series: Arc<Series>,
     handle: PrometheusHandle,
-    connections: Option<Arc<dyn Fn() -> usize + Send + Sync>>,
+    states: Option<Arc<dyn Fn() -> States + Send + Sync>>,
 }
 
 /// The series that every call adds to, looked up once: looking one up by its name and labels costs more than
@@ -77,6 +108,7 @@ struct Series {
     requests: [[[OnceLock<Counter>; CLASSES.len()]; 2]; OPERATIONS],
     stages: [OnceLock<Histogram>; Stage::COUNT],
     append: OnceLock<Histogram>,
+    commit: OnceLock<(Histogram, Histogram)>,
     upstream: RwLock<BTreeMap<&'static str, Histogram>>,
 }
 
@@ -106,17 +138,23 @@ impl Metrics {
         // The bounds are constants and not empty, which is all that the builder can object to.
         let builder = builder
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
+            .and_then(|builder| {
+                builder.set_buckets_for_metric(Matcher::Full(BATCH_ENTRIES.to_owned()), &ENTRIES)
+            })
             .unwrap_or_default();
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
-        with_local_recorder(&recorder, describe);
-        Self { recorder: Arc::new(recorder), series: Arc::default(), handle, connections: None }
+        with_local_recorder(&recorder, || {
+            describe();
+            begin();
+        });
+        Self { recorder: Arc::new(recorder), series: Arc::default(), handle, states: None }
     }
 
-    /// The same, with a source for [`CONNECTIONS`], asked at each scrape.
+    /// The same, with a source for what is a state and no sum, asked at each scrape.
     #[must_use]
-    pub fn with_connections(mut self, open: impl Fn() -> usize + Send + Sync + 'static) -> Self {
-        self.connections = Some(Arc::new(open));
+    pub fn with_states(mut self, look: impl Fn() -> States + Send + Sync + 'static) -> Self {
+        self.states = Some(Arc::new(look));
         self
     }
 
@@ -128,10 +166,9 @@ impl Metrics {
     /// The text that Prometheus reads.
     #[must_use]
     pub fn render(&self) -> String {
-        if let Some(open) = &self.connections {
-            // More than 2^52 connections can't be: nothing is lost.
-            let open = u32::try_from(open()).unwrap_or(u32::MAX);
-            self.record(|| metrics::gauge!(CONNECTIONS).set(f64::from(open)));
+        if let Some(look) = &self.states {
+            let states = look();
+            self.record(|| states.set());
         }
         // Histograms gather raw samples until somebody drains them.
         self.handle.run_upkeep();
@@ -186,6 +223,32 @@ impl Metrics {
         }
     }
 
+    /// A commit stored so many entries, and took so long.
+    pub fn commit(&self, entries: usize, took: Duration) {
+        let (batch, seconds) = self.series.commit.get_or_init(|| {
+            self.record(|| (metrics::histogram!(BATCH_ENTRIES), metrics::histogram!(COMMIT_SECONDS)))
+        });
+        batch.record(states::count(entries));
+        seconds.record(took.as_secs_f64());
+    }
+
+    /// The collector took so many spans.
+    pub fn exported(&self, spans: usize) {
+        self.record(|| metrics::counter!(SPANS_EXPORTED).increment(whole(spans)));
+    }
+
+    /// The collector did not get so many spans.
+    pub fn dropped(&self, reason: Dropped, spans: usize) {
+        let reason: &'static str = reason.into();
+        self.record(|| metrics::counter!(SPANS_DROPPED, "reason" => reason).increment(whole(spans)));
+    }
+
+    /// A change of the configuration, or of a file that it names, was put in force or not.
+    pub fn reload(&self, taken: bool) {
+        let result = if taken { "taken" } else { "refused" };
+        self.record(|| metrics::counter!(RELOADS, "result" => result).increment(1));
+    }
+
     /// An exchange with the upstream took so long, answered or not. `name` is an operation's or one of our own.
     pub fn upstream(&self, name: &'static str, took: Duration) {
         let known = |series: &BTreeMap<&str, Histogram>| {
@@ -210,8 +273,24 @@ fn place(operation: Option<Operation>) -> usize {
     operation.map_or(0, |operation| operation as usize + 1)
 }
 
+fn whole(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+/// Counters are there from the start, at 0, where it is known what they count: a first count is then a rise, too.
+fn begin() {
+    metrics::counter!(APPEND_FAILURES).absolute(0);
+    metrics::counter!(SPANS_EXPORTED).absolute(0);
+    for reason in [Dropped::QueueFull, Dropped::ExportFailed] {
+        let reason: &'static str = reason.into();
+        metrics::counter!(SPANS_DROPPED, "reason" => reason).absolute(0);
+    }
+    let told_often_enough = Refusal::AddressLimited { retry_after: Duration::ZERO };
+    metrics::counter!(UNANSWERED, "refusal" => told_often_enough.name()).absolute(0);
+}
+
 fn describe() {
-    use metrics::{describe_counter, describe_gauge, describe_histogram};
+    use metrics::{describe_counter, describe_histogram};
     describe_counter!(REQUESTS, "Calls answered, by operation, decision and class of status");
     describe_counter!(REFUSALS, "Calls refused, by the refusal's name");
     describe_counter!(UNANSWERED, "Requests without answer and record, from addresses that sent too many");
@@ -223,5 +302,14 @@ fn describe() {
         Unit::Seconds,
         "Time of an exchange with the upstream, by operation"
     );
-    describe_gauge!(CONNECTIONS, "Connections open on the API listener");
+    describe_histogram!(BATCH_ENTRIES, Unit::Count, "Entries in a commit of the record");
+    describe_histogram!(
+        COMMIT_SECONDS,
+        Unit::Seconds,
+        "Time of a commit of the record, until it was on disk"
+    );
+    describe_counter!(SPANS_EXPORTED, "Spans that the collector took");
+    describe_counter!(SPANS_DROPPED, "Spans that the collector did not get, by reason");
+    describe_counter!(RELOADS, "Changes of the configuration or of a file that it names, by result");
+    states::describe();
 }

@@ -76,7 +76,7 @@ impl Reconciler {
     ) -> Self {
         let options = &config.audit.reconcile;
         let signed = |duration| SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
-        let accounts = options.accounts.iter().chain(config.upstream.accounts.keys()).copied().collect();
+        let accounts = options.accounts.iter().copied().collect();
         let (grace, look_back) = (signed(options.grace), signed(options.look_back));
         Self { upstream, budget, reader, ids, clock, grace, look_back, accounts }
     }
@@ -144,7 +144,8 @@ impl Reconciler {
             None => Vec::new(),
         };
         let used = used.iter().filter_map(|account| AccountId::parse(account));
-        Ok(self.accounts.iter().copied().chain(last.accounts()).chain(used).collect())
+        let own = self.upstream.accounts().into_iter().flatten();
+        Ok(self.accounts.iter().copied().chain(own).chain(last.accounts()).chain(used).collect())
     }
 
     async fn read(

@@ -5,14 +5,15 @@
 //! enough that a late effect would show, and the verdict is recorded. Not here: the judgment (`judge`), asking
 //! the upstream (`state`).
 
+pub mod elsewhere;
 mod intent;
 pub mod judge;
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::audit::Auditor;
@@ -25,6 +26,7 @@ use crate::refusal::Refusal;
 use crate::state::States;
 use crate::tunnel::state;
 
+use elsewhere::{Elsewhere, Since};
 use intent::Intent;
 use judge::{Expected, Present, Resolution, Verdict, judge, together};
 
@@ -35,8 +37,11 @@ pub struct Resolver {
     states: Arc<States>,
     budget: Budget,
     settle: Duration,
-    open: AtomicUsize,
+    /// The intents that are looked into, by their times.
+    open: Mutex<BTreeSet<(Timestamp, Uuid)>>,
     touched: Mutex<Touched>,
+    /// Where there are other replicas.
+    elsewhere: Option<Elsewhere>,
 }
 
 /// The calls of ours, in the order of their turns: one that another followed can't be judged by the state.
@@ -94,15 +99,15 @@ impl Resolver {
     /// `settle` is how long to wait from a call's end (or from the start, for one of an earlier run) before it is
     /// judged: as long as the upstream may take to act on what it has received.
     #[must_use]
-    pub fn new(auditor: Arc<Auditor>, states: Arc<States>, budget: Budget, settle: Duration) -> Arc<Self> {
-        Arc::new(Self {
-            auditor,
-            states,
-            budget,
-            settle,
-            open: AtomicUsize::new(0),
-            touched: Mutex::default(),
-        })
+    pub fn new(
+        auditor: Arc<Auditor>,
+        states: Arc<States>,
+        budget: Budget,
+        settle: Duration,
+        elsewhere: Option<Elsewhere>,
+    ) -> Arc<Self> {
+        let (open, touched) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { auditor, states, budget, settle, open, touched, elsewhere })
     }
 
     /// How long a lost call may take to be resolved, at most.
@@ -114,7 +119,17 @@ impl Resolver {
     /// How many lost calls are not resolved yet.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.open.load(Ordering::SeqCst)
+        self.lock_open().len()
+    }
+
+    /// When the oldest call that is not resolved yet was recorded.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.lock_open().first().map(|(time, _)| *time)
+    }
+
+    fn lock_open(&self) -> MutexGuard<'_, BTreeSet<(Timestamp, Uuid)>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes that a call with this intent is about to be made. To be told of intents in their order, and of each
@@ -135,17 +150,31 @@ impl Resolver {
             tracing::error!("an intent in the record can't be read; it stays open");
             return;
         };
-        self.open.fetch_add(1, Ordering::SeqCst);
+        if !self.lock_open().insert((intent.time, intent.id)) {
+            return;
+        }
         let (resolver, entry) = (Arc::clone(self), entry.clone());
         tokio::spawn(async move {
             resolver.resolve(&intent, &entry).await;
-            resolver.open.fetch_sub(1, Ordering::SeqCst);
+            resolver.lock_open().remove(&(intent.time, intent.id));
         });
     }
 
     async fn resolve(&self, intent: &Intent, entry: &Json) {
         tokio::time::sleep(self.settle).await;
-        let found = self.patient_findings(intent).await;
+        let found = match &self.elsewhere {
+            None => self.patient_findings(intent).await,
+            Some(elsewhere) => {
+                let is_ours = elsewhere.is_ours(intent, self.patience()).await;
+                let found = if is_ours { self.patient_findings(intent).await } else { Vec::new() };
+                // Its own replica may have come back, and known.
+                if !is_ours || elsewhere.is_ended(intent).await.unwrap_or(false) {
+                    self.auditor.ended_elsewhere(intent.id);
+                    return;
+                }
+                found
+            }
+        };
         let verdicts: Vec<&Verdict> = found.iter().map(|found| &found.verdict).collect();
         let resolution = together(&verdicts);
         let mut call = intent.call.clone();
@@ -198,6 +227,13 @@ impl Resolver {
         }
         let taken = self.budget.take_own()?;
         let all = self.states.all(&taken, intent.account, intent.request_id).await?;
+        let since = match &self.elsewhere {
+            Some(elsewhere) => Some(elsewhere.since(intent).await?),
+            None => None,
+        };
+        let followed =
+            |expected: &Expected| since.as_ref().is_some_and(|since| since.followed(intent, expected));
+        let is_undone = since.as_ref().is_some_and(|since: &Since| since.undone(intent));
         let found = |expected: &Expected| {
             let named = |tunnel: &&Object| {
                 if intent.operation == Operation::Create {
@@ -207,7 +243,7 @@ impl Resolver {
                 }
             };
             let touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
-            if touched.followed(intent, expected) {
+            if touched.followed(intent, expected) || followed(expected) {
                 return cant_tell("a later call of ours was made on the same tunnel").into();
             }
             let now = all.iter().find(named);
@@ -215,7 +251,7 @@ impl Resolver {
             let verdict = judge(intent.operation, intent.time, expected, present.as_ref());
             let made_nothing =
                 intent.operation == Operation::Create && verdict.resolution == Resolution::NotApplied;
-            if made_nothing && touched.undone(intent, expected) {
+            if made_nothing && (is_undone || touched.undone(intent, expected)) {
                 return cant_tell("a later call of ours changed or deleted a tunnel of this account").into();
             }
             Found { verdict, now: now.cloned() }

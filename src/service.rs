@@ -2,10 +2,11 @@
 //!
 //! `serve`, `demo` and the tests start the same thing. Not here: what the parts do.
 
+mod adopt;
 mod archive;
-mod certificate;
 mod check;
 mod keys;
+mod observe;
 mod reconcile;
 mod reload;
 mod rotate;
@@ -14,7 +15,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::access::Desk;
@@ -31,18 +32,23 @@ use crate::json::{Json, Object};
 use crate::limit::{AddressGate, Budget, Limiter};
 use crate::listen::{Drained, Listener};
 use crate::measure::Metrics;
-use crate::operation::AccountId;
 use crate::ops::{self, Health};
-use crate::pipeline::{Memo, Pipeline};
+use crate::otlp::{self, Sending};
+use crate::pipeline::{Memo, Pipeline, Rules};
 use crate::refusal::Refusal;
 use crate::resolve::Resolver;
+use crate::resolve::elsewhere::Elsewhere;
+use crate::share::Shared;
 use crate::state::States;
 use crate::store::{Reader, Settings, Store};
+
+use observe::Observed;
 
 pub use archive::{ArchiveOutcome, ArchiveRequest, archive};
 pub use check::{Findings, check};
 pub use keys::{Made, fingerprinter, make_keys, public_file};
 pub use reconcile::reconciler;
+pub use reload::Source;
 pub use rotate::{Rotated, rotate_key};
 
 /// A running proxy.
@@ -52,12 +58,15 @@ pub struct Running {
     admin: SocketAddr,
     stop: watch::Sender<bool>,
     listener: JoinHandle<std::io::Result<Drained>>,
+    /// Asks for a reload.
+    reload: Arc<Notify>,
     pipeline: Arc<Pipeline>,
     store: Arc<Store>,
     reader: Reader,
+    spans: Option<Sending>,
 }
 
-/// How long questions that are being answered are waited for at the end.
+/// How long questions that are being answered are waited for at the end, and spans that are being sent.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// Why the proxy can't start: what we were doing, and why it failed.
@@ -94,18 +103,16 @@ fn settings(audit: &config::Audit) -> Settings {
     }
 }
 
-/// Whose tokens are configured: nobody's is the default.
-fn accounts(upstream: &config::Upstream) -> Vec<Option<AccountId>> {
-    let default = upstream.token.iter().map(|_| None);
-    default.chain(upstream.accounts.keys().copied().map(Some)).collect()
-}
-
 impl Running {
-    /// Starts everything that the configuration names; when this returns, calls are served.
+    /// Starts everything that the configuration names; when this returns, calls are served. From then on the source is
+    /// followed, and so are the files that it names.
     ///
     /// # Errors
     /// The first thing that keeps it from starting. `check` tells of all of them.
-    pub async fn start(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+    pub async fn start(config: Config, source: Source, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        let config = Arc::new(config);
+        // Before anything is read: what changes meanwhile is seen as a change.
+        let files = reload::Files::look(&config);
         let ids = Arc::new(Ids::new(Arc::clone(&clock)));
         let signer = keys::signer(&config.audit).map_err(failed("reading the audit signing key"))?;
         let verifier = keys::read_signer(&config.audit.signing_key_file)
@@ -119,6 +126,8 @@ impl Running {
             why: problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
         })?;
         let metrics = Metrics::new();
+        let traces = otlp::start(&config.trace, &ids.next().to_string(), &metrics);
+        let (traces, spans) = traces.map_err(failed("preparing traces"))?.unzip();
         let upstream = Arc::new(
             Upstream::start(&config.upstream, Arc::clone(&clock), metrics.clone())
                 .map_err(failed("preparing the upstream client"))?,
@@ -133,8 +142,9 @@ impl Running {
         let store = Arc::new(store);
         let reader = Reader::open(&config.audit.database).await.map_err(failed("reading the audit store"))?;
 
+        let shared = Shared::open(&config.audit.database).map_err(failed("opening what replicas share"))?;
         let connections = listener.connections();
-        let metrics = metrics.with_connections(move || connections.open());
+        let observed = Observed::of(&store, metrics.clone(), &config.audit, Arc::clone(&clock));
         let budget = Budget::new(&config.limits.upstream_budget, Arc::clone(&clock));
         let auditor = Auditor::new(
             Arc::clone(&store),
@@ -151,6 +161,7 @@ impl Running {
             Arc::clone(&states),
             budget.clone(),
             config.audit.resolve_after,
+            shared.clone().map(|shared| Elsewhere::new(reader.clone(), shared)),
         );
         resume(&reader, &auditor, &resolver, clock.as_ref(), config.audit.one_shot_window).await?;
         let mut started = Object::new();
@@ -164,37 +175,48 @@ impl Running {
 
         let pipeline = Arc::new(Pipeline {
             gate: AddressGate::new(config.listen.unidentified_per_address, Arc::clone(&clock)),
-            identifier,
-            limiter: Limiter::new(&config.limits, Arc::clone(&clock)),
+            rules: std::sync::RwLock::new(Arc::new(Rules {
+                identifier: Arc::new(identifier),
+                limiter: Arc::new(Limiter::new(&config.limits, Arc::clone(&clock))),
+                budget: budget.pinned(),
+                policy: Arc::new(authorizer),
+            })),
             budget,
-            policy: std::sync::RwLock::new(Arc::new(authorizer)),
             states,
             auditor,
             upstream,
             resolver,
             memo: Memo::default(),
             metrics: metrics.clone(),
+            traces,
             ids,
             clock,
         });
         let (stop, stopped) = watch::channel(false);
-        let changed: [reload::Warning; 2] = Default::default();
-        let [of_policy, of_certificate] = changed.clone();
-        let (policy, digest) = (config.policy.file.clone(), config.digest.clone());
-        tokio::spawn(reload::follow(policy, digest, Arc::clone(&pipeline), of_policy, stopped.clone()));
-        if let Some(certificate) = listener.certificate() {
-            tokio::spawn(certificate::follow(certificate, of_certificate, stopped.clone()));
-        }
+        let (changed, reload) = (reload::Warnings::default(), Arc::new(Notify::new()));
+        let follower = reload::Follower {
+            source,
+            pipeline: Arc::clone(&pipeline),
+            certificate: listener.certificate(),
+            config: Arc::clone(&config),
+            files,
+            warnings: Arc::clone(&changed),
+            looks: reload::Looks::default(),
+        };
+        tokio::spawn(follower.follow(Arc::clone(&reload), stopped.clone()));
         tokio::spawn(upkeep(metrics.clone(), stopped.clone()));
         tokio::spawn(heartbeat(Arc::clone(&pipeline.auditor), config.audit.heartbeat, stopped.clone()));
+        if let Some(shared) = &shared {
+            let replica = shared.replica().to_owned();
+            tokio::spawn(adopt::follow(replica, Arc::clone(&pipeline), reader.clone(), stopped.clone()));
+        }
         let token = TokenCheck::default();
-        let of = accounts(&config.upstream);
-        tokio::spawn(check_tokens(of, Arc::clone(&pipeline), Arc::clone(&token), stopped.clone()));
-        let past_us = reconcile::start(config, &pipeline, reader.clone(), stopped.clone());
+        tokio::spawn(check_tokens(Arc::clone(&pipeline), Arc::clone(&token), stopped.clone()));
+        let past_us = reconcile::start(&config, &pipeline, reader.clone(), stopped.clone());
         let health = Health {
             problems: findings(&pipeline, problems),
             warnings: findings(&pipeline, move |pipeline| warnings(pipeline, &changed, &token, &past_us)),
-            metrics,
+            metrics: observed.told_at_scrapes(&pipeline, Arc::clone(&store), connections),
         };
         let desk = {
             let gate = AddressGate::new(config.listen.unidentified_per_address, Arc::clone(&pipeline.clock));
@@ -209,7 +231,7 @@ impl Running {
             .address;
         let api = listener.address();
         let listener = tokio::spawn(listener.serve(Arc::clone(&pipeline), stopped));
-        Ok(Self { api, admin, stop, listener, pipeline, store, reader })
+        Ok(Self { api, admin, stop, listener, reload, pipeline, store, reader, spans })
     }
 
     /// Where the API is served.
@@ -222,6 +244,12 @@ impl Running {
     #[must_use]
     pub const fn admin(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// Has the configuration and all that it names read again soon. How it went is told in the log, in readiness, and in
+    /// the record.
+    pub fn reload(&self) {
+        self.reload.notify_one();
     }
 
     /// Stops taking calls, lets those under way end, records the stop and closes the log.
@@ -248,6 +276,9 @@ impl Running {
             );
         }
         self.store.close().await;
+        if let Some(spans) = self.spans {
+            spans.end(LAST_ANSWERS).await;
+        }
     }
 }
 
@@ -313,17 +344,12 @@ type TokenCheck = Arc<Mutex<Vec<String>>>;
 const CHECK_AGAIN: Duration = Duration::from_secs(30);
 
 /// Asks the upstream about our tokens until it is content with it once. From then on each answer tells.
-async fn check_tokens(
-    of: Vec<Option<AccountId>>,
-    pipeline: Arc<Pipeline>,
-    found: TokenCheck,
-    mut stop: watch::Receiver<bool>,
-) {
+async fn check_tokens(pipeline: Arc<Pipeline>, found: TokenCheck, mut stop: watch::Receiver<bool>) {
     loop {
         let mut wrong = Vec::new();
-        for account in &of {
+        for account in pipeline.upstream.accounts() {
             let verdict = match pipeline.budget.take_own() {
-                Ok(taken) => pipeline.upstream.verify_token(&taken, *account, pipeline.ids.next()).await,
+                Ok(taken) => pipeline.upstream.verify_token(&taken, account, pipeline.ids.next()).await,
                 Err(refusal) => Verdict::Unanswered(refusal.message()),
             };
             match verdict {
@@ -356,16 +382,15 @@ fn problems(pipeline: &Pipeline) -> Vec<String> {
 /// What somebody should look at while calls are served.
 fn warnings(
     pipeline: &Pipeline,
-    changed: &[reload::Warning],
+    changed: &reload::Warnings,
     token: &TokenCheck,
     past_us: &reconcile::Warnings,
 ) -> Vec<String> {
-    let mut warnings = pipeline.identifier.health();
+    let mut warnings = pipeline.rules().identifier.health();
     warnings.extend(pipeline.upstream.health());
     warnings.extend(token.lock().unwrap_or_else(PoisonError::into_inner).clone());
     warnings.extend(past_us.lock().unwrap_or_else(PoisonError::into_inner).clone());
-    let told = |warning: &reload::Warning| *warning.lock().unwrap_or_else(PoisonError::into_inner);
-    warnings.extend(changed.iter().filter_map(told).map(str::to_owned));
+    warnings.extend(changed.lock().unwrap_or_else(PoisonError::into_inner).clone());
     if pipeline.auditor.checkpoint_file_fault() {
         warnings.push("a checkpoint file can't be written".to_owned());
     }

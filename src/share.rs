@@ -4,6 +4,8 @@
 //! there in time is refused to whoever wants to write. Not here: the record (`store`), what is decided with this (`limit`,
 //! `state`, `audit`).
 
+mod resolving;
+
 use std::time::Duration;
 
 use sqlx::postgres::PgPool;

@@ -48,8 +48,8 @@ mod views;
 mod writer;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -108,6 +108,43 @@ impl Health {
     }
 }
 
+/// What the store has done, for whoever measures it.
+#[derive(Clone, Copy, Debug)]
+pub enum Did {
+    /// Entries are on disk.
+    Committed {
+        /// How many.
+        entries: usize,
+        /// How long that took.
+        took: Duration,
+        /// Whether a checkpoint was stored with them.
+        checkpoint: bool,
+    },
+    /// This one of the checkpoint files, by its place in the settings, is as new as the record.
+    WroteCheckpointFile(usize),
+}
+
+/// Is told of what the store has done.
+type Told = Box<dyn Fn(Did) + Send + Sync>;
+
+/// Who is told of what the store has done, once there is somebody. Told in the writer's way, so it returns at once.
+#[derive(Clone, Default)]
+struct Observer(Arc<OnceLock<Told>>);
+
+impl Observer {
+    fn tell(&self, did: Did) {
+        if let Some(told) = self.0.get() {
+            told(did);
+        }
+    }
+}
+
+impl std::fmt::Debug for Observer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Observer")
+    }
+}
+
 /// The open store. When it is dropped, what is queued is still written; [`Store::close`] waits for that.
 #[derive(Debug)]
 pub struct Store {
@@ -118,6 +155,7 @@ pub struct Store {
     append_timeout: Duration,
     closed: AtomicBool,
     done: watch::Receiver<bool>,
+    observer: Observer,
 }
 
 impl Store {
@@ -167,6 +205,18 @@ impl Store {
         let job = Job { entries, reply, _room: room };
         self.queue.send(Message::Append(job)).await.map_err(|_| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Tells `told` from now on of what the store does. The first one that asks for it is the one that is told.
+    pub fn observe(&self, told: impl Fn(Did) + Send + Sync + 'static) {
+        let _ = self.observer.0.set(Box::new(told));
+    }
+
+    /// How many appends wait for the writer, and how many bytes of entries wait or are being written.
+    #[must_use]
+    pub fn waiting(&self) -> (usize, usize) {
+        let appends = self.queue.max_capacity().saturating_sub(self.queue.capacity());
+        (appends, MAX_WAITING_BYTES.saturating_sub(self.room.available_permits()))
     }
 
     /// How many entries are stored.

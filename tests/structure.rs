@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules in their order. One may name only those above it, and itself.
-const ORDER: [&str; 33] = [
+const ORDER: [&str; 35] = [
     // values
     "clock",
     "secret",
@@ -17,6 +17,7 @@ const ORDER: [&str; 33] = [
     "entry",
     "tunnel",
     "measure",
+    "trace",
     // evidence
     "seal",
     "archive",
@@ -24,6 +25,7 @@ const ORDER: [&str; 33] = [
     "store",
     "share",
     "config",
+    "otlp",
     // stages
     "listen",
     "identify",

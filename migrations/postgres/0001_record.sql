@@ -22,7 +22,7 @@ CREATE TABLE tunnelwarden.logs (
     note        text CHECK (length(note) <= 4096),
     size        bigint NOT NULL DEFAULT 0 CHECK (size >= 0),
     last_seq    bigint NOT NULL DEFAULT -1,
-    holder      uuid NOT NULL,
+    holder      text NOT NULL CHECK (length(holder) <= 200),
     epoch       bigint NOT NULL,
     lease_until timestamptz NOT NULL
 );
@@ -132,6 +132,11 @@ CREATE TABLE tunnelwarden.checkpoints (
     UNIQUE (log, size)
 );
 
+-- Which lost calls were resolved: each once, whichever replica looked into it.
+CREATE TABLE tunnelwarden.resolved (
+    intent_id text COLLATE "C" PRIMARY KEY
+);
+
 -- Against the owner's own mistakes: nobody else may do any of it.
 CREATE FUNCTION tunnelwarden.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -145,14 +150,17 @@ CREATE TRIGGER tiles_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON tunnelwarden.ti
     FOR EACH STATEMENT EXECUTE FUNCTION tunnelwarden.refuse();
 CREATE TRIGGER checkpoints_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON tunnelwarden.checkpoints
     FOR EACH STATEMENT EXECUTE FUNCTION tunnelwarden.refuse();
+CREATE TRIGGER resolved_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON tunnelwarden.resolved
+    FOR EACH STATEMENT EXECUTE FUNCTION tunnelwarden.refuse();
 CREATE TRIGGER logs_stay BEFORE DELETE OR TRUNCATE ON tunnelwarden.logs
     FOR EACH STATEMENT EXECUTE FUNCTION tunnelwarden.refuse();
 
 -- Takes a log for a process that will write it, for so many seconds from each append or renewal on; a name that is new gets
 -- a log. From here on no append of whoever had it before comes true, also none that is still on its way. Where another
--- process has it now, its row comes with `taken` false.
-CREATE FUNCTION tunnelwarden.take(of_name text, by_holder uuid, seconds integer)
-RETURNS TABLE (log smallint, epoch bigint, note text, size bigint, last_seq bigint, taken boolean, lease_s double precision)
+-- process has it now, its row comes with `taken` false, and who that is; `instead_of` names one of whom it is known that it
+-- is no more.
+CREATE FUNCTION tunnelwarden.take(of_name text, by_holder text, instead_of text, seconds integer)
+RETURNS TABLE (log smallint, epoch bigint, last_seq bigint, taken boolean, holder text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -171,14 +179,13 @@ BEGIN
             VALUES (free, of_name, by_holder, 0, clock_timestamp());
     END IF;
     UPDATE tunnelwarden.logs AS l SET holder = by_holder, epoch = l.epoch + 1, lease_until = clock_timestamp() + lease
-        WHERE l.name = of_name AND (l.holder = by_holder OR l.lease_until <= clock_timestamp());
-    RETURN QUERY SELECT l.log, l.epoch, l.note, l.size, l.last_seq, l.holder = by_holder,
-            extract(epoch FROM l.lease_until - clock_timestamp())::double precision
+        WHERE l.name = of_name AND (l.holder IN (by_holder, instead_of) OR l.lease_until <= clock_timestamp());
+    RETURN QUERY SELECT l.log, l.epoch, l.last_seq, l.holder = by_holder, l.holder
         FROM tunnelwarden.logs AS l WHERE l.name = of_name;
 END $$;
 
 -- Keeps a log, or lets go of it (0 seconds); false where another process has taken it.
-CREATE FUNCTION tunnelwarden.keep(of_log smallint, by_holder uuid, seconds integer) RETURNS boolean
+CREATE FUNCTION tunnelwarden.keep(of_log smallint, by_holder text, seconds integer) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     UPDATE tunnelwarden.logs AS l
@@ -216,7 +223,10 @@ BEGIN
         INSERT INTO tunnelwarden.log_entries (seq, log, leaf_index, leaf, entry)
             SELECT one.seq, of_log, append.first + one.n - 1, one.leaf, one.entry
             FROM unnest(seqs, leaves, entries) WITH ORDINALITY AS one (seq, leaf, entry, n)
-            RETURNING (told).id
+            RETURNING (told).id, (told).kind, (told).intent_id
+    ), ended AS (
+        INSERT INTO tunnelwarden.resolved (intent_id)
+            SELECT added.intent_id FROM added WHERE added.kind = 'resolved' AND added.intent_id IS NOT NULL
     )
     SELECT array_agg(added.id) INTO ids FROM added;
     -- What a process offers a second time, as it does not know whether the first came true. An index over all months can't

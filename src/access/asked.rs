@@ -223,7 +223,7 @@ impl Question {
         whole.set("door", reading.door.name());
         whole.set("address", reading.address.to_string());
         whole.set("depth", reading.depth.action());
-        whole.set("policy", reading.policy_digest.as_str());
+        whole.set("policy", reading.rules.policy.digest());
         let digest = digest::digest(&digest::SHA256, Json::Object(whole).to_string().as_bytes());
         digest.as_ref().try_into().unwrap_or([0; 32])
     }

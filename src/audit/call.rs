@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::json::{Json, Object};
 use crate::measure::Stage;
 use crate::operation::{AccountId, Operation, Route, TunnelId};
+use crate::trace::{Context, Ended};
 use crate::tunnel::{Change, state};
 
 use super::secrets::Secrets;
@@ -53,6 +54,9 @@ pub struct Call {
     began: Duration,
     mark: Duration,
     stages: Vec<(Stage, Duration)>,
+    /// The stage that is under way, which is the one that refuses where one does.
+    doing: Stage,
+    refused_in: Option<(Stage, Duration)>,
 }
 
 /// A tunnel that a call is about.
@@ -132,7 +136,10 @@ impl Call {
             clock,
             began,
             mark: began,
+            // As many as there are, so that no call has to make room.
             stages: Vec::with_capacity(8),
+            doing: Stage::Identify,
+            refused_in: None,
         }
     }
 
@@ -153,12 +160,61 @@ impl Call {
         let now = self.clock.monotonic();
         self.stages.push((stage, now.saturating_sub(self.mark)));
         self.mark = now;
+        self.doing = match stage {
+            Stage::Listen => Stage::Identify,
+            Stage::Identify => Stage::Limit,
+            Stage::Limit => Stage::Body,
+            Stage::Body | Stage::State => Stage::Authorize,
+            Stage::Authorize => Stage::State,
+            Stage::Intent => Stage::Forward,
+            Stage::Forward | Stage::Outcome => Stage::Outcome,
+        };
+    }
+
+    /// Notes that another stage is under way than the one that follows the last.
+    pub const fn enters(&mut self, stage: Stage) {
+        self.doing = stage;
+    }
+
+    /// Notes that the stage under way refuses the call; what passed since the last one was its time. Where that is
+    /// recording the outcome, the refusal's own record goes on with it.
+    pub fn refused(&mut self) {
+        if self.doing == Stage::Outcome {
+            return;
+        }
+        let now = self.clock.monotonic();
+        self.refused_in = Some((self.doing, now.saturating_sub(self.mark)));
+        self.mark = now;
     }
 
     /// The stages that have ended, each with its time.
     #[must_use]
     pub fn stages(&self) -> &[(Stage, Duration)] {
         &self.stages
+    }
+
+    /// What is told of it in a trace, now that it has its answer.
+    #[must_use]
+    pub fn ended(
+        self,
+        context: Context,
+        listen: Duration,
+        status: http::StatusCode,
+        refusal: Option<&'static str>,
+    ) -> Ended {
+        Ended {
+            context,
+            request_id: self.request_id,
+            arrived: self.arrived,
+            listen,
+            operation: self.operation(),
+            refused_in: self.refused_in,
+            took: self.clock.monotonic().saturating_sub(self.began),
+            method: self.line.method,
+            status: status.as_u16(),
+            refusal,
+            stages: self.stages,
+        }
     }
 
     /// Takes over what the upstream's answer tells of the tunnels: the ids of new ones, and names that were not known.

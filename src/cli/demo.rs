@@ -18,7 +18,7 @@ use crate::emulator::{Emulator, Options, Token, new_token};
 use crate::json::{Json, Object};
 use crate::operation::AccountId;
 use crate::secret::ExposeSecret as _;
-use crate::service::{Running, make_keys};
+use crate::service::{Running, Source, make_keys};
 
 use super::{Env, Exit, Stop, signals};
 use files::{Files, quoted};
@@ -87,7 +87,12 @@ async fn demo(args: Args, env: &Env, out: &mut (dyn Write + Send)) -> Result<(),
     let config =
         config::load(&files.config(), &std::collections::BTreeMap::new()).map_err(|e| e.to_string())?;
     made(&config)?;
-    let running = Running::start(&config, Arc::clone(&env.clock)).await.map_err(|e| e.to_string())?;
+    let source = Source {
+        file: files.config(),
+        variables: std::collections::BTreeMap::new(),
+        filter: Box::new(|_| {}),
+    };
+    let running = Running::start(config, source, Arc::clone(&env.clock)).await.map_err(|e| e.to_string())?;
     let base = format!("http://{}/client/v4", running.api());
     let audit = format!("http://{}/api/v1", running.admin());
     files.shell(&format!("{base}/accounts/{ACCOUNT}/magic/ipsec_tunnels"), &tunnel, &audit)?;

@@ -1,31 +1,55 @@
 //! The trace log: for those who run the process. It goes to standard error and is never the record.
 //!
 //! Whatever the filter says, the libraries below us tell no more than [`LIBRARIES`]: beyond it they quote what
-//! they were sent. `h2` at `debug` writes a path or an authority that it can't read, with the secrets in it.
+//! they were sent. `h2` at `debug` writes a path or an authority that it can't read, with the secrets in it. For the
+//! same reason a panic is told by its place alone: its text may quote what was worked on. Not here: which ids stand on
+//! a line (`log::lines`).
+
+mod lines;
 
 use tracing::{Level, Metadata};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, reload};
 
 use crate::config::Log;
 
+use lines::WithIds;
+
 /// The most that code other than ours may tell: up to it libraries speak of themselves, not of their data.
 const LIBRARIES: Level = Level::INFO;
+
+/// Puts another filter in the place of the first.
+pub type Refilter = Box<dyn Fn(&str) + Send + Sync>;
 
 /// Starts it, once a process; with colours where a person reads it.
 ///
 /// # Errors
 /// A filter that can't be read.
-pub fn start(log: &Log, colors: bool) -> Result<(), String> {
+pub fn start(log: &Log, colors: bool) -> Result<Refilter, String> {
     let filter = EnvFilter::try_new(&log.filter).map_err(|e| format!("log.filter: {e}"))?;
+    let (filter, handle) = reload::Layer::new(filter);
     let log_builder = tracing_subscriber::registry().with(filter).with(filter_fn(may_be_told));
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colors);
     // A second start in one process keeps the first.
-    let _ =
-        if log.json { log_builder.with(lines.json()).try_init() } else { log_builder.with(lines).try_init() };
-    Ok(())
+    let _ = if log.json {
+        let form = WithIds { lines: fmt::format().json(), json: true };
+        log_builder.with(lines.json().event_format(form)).try_init()
+    } else {
+        let form = WithIds { lines: fmt::format().with_ansi(colors), json: false };
+        log_builder.with(lines.event_format(form)).try_init()
+    };
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::error!(panic.place = panic.location().map(tracing::field::display), "a panic");
+    }));
+    Ok(Box::new(move |filter| {
+        let put = |filter| handle.reload(filter).map_err(|e| e.to_string());
+        if let Err(error) = EnvFilter::try_new(filter).map_err(|e| e.to_string()).and_then(put) {
+            tracing::warn!(error, "the log's filter stays as it was");
+        }
+    }))
 }
 
 /// Whether it is ours, or within what libraries may tell.

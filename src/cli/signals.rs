@@ -1,6 +1,6 @@
-//! Waits for the signals that end a process in order, and takes the one that ends none.
+//! Waits for the signals that end a process in order, and for the one that asks it to reload.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Returns at SIGINT (Ctrl-C) or SIGTERM.
 pub(super) async fn stop() {
@@ -16,22 +16,26 @@ pub(super) async fn stop() {
     }
 }
 
-/// As [`stop`]; a SIGHUP meanwhile, by which service managers reload, ends nothing. Without this it would kill.
-pub(super) async fn stop_of_service() {
-    tokio::select! {
-        () = stop() => {}
-        () = hangups() => {}
-    }
-}
+/// Each SIGHUP since it was made.
+pub(super) struct Hangups(Option<Signal>);
 
-/// Answers each SIGHUP in the log, and never returns: there is nothing else to do, as files are watched.
-async fn hangups() {
-    if let Ok(mut hangup) = signal(SignalKind::hangup()) {
-        while hangup.recv().await.is_some() {
-            tracing::info!(
-                "SIGHUP: files that are watched are taken up without it, and the configuration by a restart only"
-            );
+impl Hangups {
+    pub(super) fn listen() -> Self {
+        let signal = signal(SignalKind::hangup());
+        if signal.is_err() {
+            tracing::warn!("SIGHUP can't be listened to; files are followed all the same");
+        }
+        Self(signal.ok())
+    }
+
+    /// Returns at the next one.
+    pub(super) async fn next(&mut self) {
+        let came = match &mut self.0 {
+            Some(signal) => signal.recv().await,
+            None => None,
+        };
+        if came.is_none() {
+            std::future::pending().await
         }
     }
-    std::future::pending().await
 }

@@ -2,7 +2,7 @@
 //!
 //! The text becomes a tree, variables change the tree, and sections take their keys out of it. Only a tree that
 //! gave no problem at all becomes a [`Config`]. No file but the configuration itself is touched. Not here: the
-//! keys of `[[issuer]]`, `[upstream]`, `[limits]` and `[audit]` (files of those names).
+//! keys of `[[issuer]]`, `[upstream]`, `[limits]`, `[audit]` and `[trace]` (files of those names).
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ use crate::store::MAX_ENTRY;
 use super::table::{Reader, Section, text_of};
 use super::tree::{self, Node};
 use super::{Admin, Config, Listen, Log, Policy, Problem, Problems, Rate, Revocation, Tls};
-use super::{audit, digest, issuer, limits, overrides, units, upstream};
+use super::{audit, digest, issuer, limits, overrides, trace, units, upstream};
 
 /// Bytes of a configuration file: a hundred issuers and a thousand accounts need a tenth of it.
 const MAX_FILE: u64 = 1 << 20;
@@ -77,7 +77,9 @@ pub(super) fn resolve(text: &str, base: &Path, env: &BTreeMap<String, String>) -
         limits: root.section("limits", limits::read),
         audit: root.section("audit", audit::read),
         log: root.section("log", log),
+        trace: root.section("trace", trace::read),
         digest: String::new(),
+        resolved: BTreeMap::new(),
     };
     if config.listen.address == config.admin.address && config.admin.address.port() != 0 {
         root.problem("admin.address", "is the same as listen.address; give each its own port");
@@ -85,7 +87,8 @@ pub(super) fn resolve(text: &str, base: &Path, env: &BTreeMap<String, String>) -
     root.finish();
     let problems = reader.problems.into_inner();
     if problems.is_empty() {
-        config.digest = digest::of(&reader.resolved.into_inner());
+        config.resolved = reader.resolved.into_inner();
+        config.digest = digest::of(&config.resolved);
         Ok(config)
     } else {
         Err(in_order(problems))
@@ -162,7 +165,10 @@ pub(super) fn admin(section: &mut Section<'_>) -> Admin {
             "wants the name of a header that only the access proxy sets, such as \"Cf-Access-Jwt-Assertion\"".to_owned()
         })
     };
-    Admin { address: address(section, 9090), token_header: section.parsed("token_header", header) }
+    let address = address(section, 9090);
+    let token_header = section.parsed("token_header", header);
+    section.resolved("token_header", token_header.as_ref().map_or("none", HeaderName::as_str));
+    Admin { address, token_header }
 }
 
 pub(super) fn policy(section: &mut Section<'_>) -> Policy {

@@ -1,6 +1,6 @@
 //! Configurations that are wrong, and what is said of them; the shipped file against the defaults.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -169,6 +169,11 @@ fn numbers_and_times_have_bounds() {
         ("limits", "team = { reed = \"1/s\" }", "limits.team.reed", "did you mean `read`?"),
         ("log", "format = \"xml\"", "log.format", "\"text\" or \"json\""),
         ("log", "filter = \"a=b=c\"", "log.filter", "wants a filter"),
+        ("trace", "otlp_endpoint = \"collector:4318\"", "trace.otlp_endpoint", "absolute https URL"),
+        ("trace", "sampling = \"101%\"", "trace.sampling", "from 0% to 100%"),
+        ("trace", "sampling = \"0.1\"", "trace.sampling", "from 0% to 100%"),
+        ("trace", "sampling = 5", "trace.sampling", "from 0% to 100%"),
+        ("trace", "ratio = \"5%\"", "trace.ratio", ""),
         ("revocation", "file = 1979-05-27", "revocation.file", "not a date"),
         ("audit.bodies", "read = \"yes\"", "audit.bodies.read", "true or false"),
     ] {
@@ -381,6 +386,22 @@ fn the_digest_tells_values_apart_and_nothing_else() {
     ] {
         assert_ne!(good(SMALL, &[(name, value)]).digest, plain, "{name}");
     }
+}
+
+#[test]
+fn differences_are_told_by_key_path() {
+    let plain = good(SMALL, &[]);
+    for (name, value, key) in [
+        ("TUNNELWARDEN__LISTEN__BODY_TIMEOUT", "31s", "listen.body_timeout"),
+        ("TUNNELWARDEN__ADMIN__TOKEN_HEADER", "x-access", "admin.token_header"),
+        ("TUNNELWARDEN__ISSUER__0__CLAIMS__ROLES", "/roles", "issuer.0.claims.roles"),
+        ("TUNNELWARDEN__UPSTREAM__ACCOUNTS__A1__TOKEN_FILE", "t", "upstream.accounts.a1.token_file"),
+    ] {
+        let other = good(SMALL, &[(name, value)]);
+        assert_eq!(plain.differences(&other), BTreeSet::from([key]), "{name}");
+        assert_eq!(other.differences(&plain), BTreeSet::from([key]), "{name}");
+    }
+    assert!(plain.differences(&good(&format!("# hello\n{SMALL}"), &[])).is_empty());
 }
 
 #[test]

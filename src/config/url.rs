@@ -1,7 +1,7 @@
-//! The two addresses that the proxy calls: the upstream's and an issuer's keys'.
+//! The addresses that the proxy calls: the upstream's, an issuer's keys', and a collector's of traces.
 //!
-//! Both carry or decide trust, so both are HTTPS, but on this very machine. Not here: calling them (`forward`,
-//! `identify`).
+//! The first two carry or decide trust, so both are HTTPS, but on this very machine. Not here: calling them
+//! (`forward`, `identify`, `otlp`).
 
 use std::net::IpAddr;
 
@@ -37,6 +37,18 @@ pub(super) fn jwks_url(text: &str, allow_insecure: bool) -> Result<Uri, String> 
             addresses, or with allow_insecure_jwks = true"
                 .to_owned(),
         );
+    }
+    Ok(uri)
+}
+
+/// Reads `trace.otlp_endpoint`. What is sent there holds no secret, so plain HTTP is taken.
+pub(super) fn otlp_endpoint(text: &str) -> Result<Uri, String> {
+    if text.contains('?') {
+        return Err("must have no query; remove what follows the `?`".to_owned());
+    }
+    let uri = absolute(text)?;
+    if uri.path().trim_end_matches('/').ends_with("/v1/traces") {
+        return Err("must be what stands before `/v1/traces`, which is added".to_owned());
     }
     Ok(uri)
 }
@@ -111,6 +123,16 @@ mod tests {
                 (found, _) => panic!("{text}: {found:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_collector_may_be_anywhere_and_its_path_is_added() {
+        assert!(otlp_endpoint("http://127.0.0.1:4318").is_ok());
+        assert!(otlp_endpoint("https://collector.example/otlp/").is_ok());
+        assert!(otlp_endpoint("https://collector.example/v1/traces").unwrap_err().contains("is added"));
+        assert!(otlp_endpoint("https://key@collector.example").unwrap_err().contains("no user"));
+        assert!(otlp_endpoint("https://collector.example/?key=1").unwrap_err().contains("query"));
+        assert!(otlp_endpoint("collector:4318").is_err());
     }
 
     #[test]

@@ -24,8 +24,11 @@ use super::token::{Slot, Token};
 use crate::audit::{Cleared, Sent};
 use crate::caller::Origin;
 use crate::limit::Taken;
+use crate::measure::Stage;
 use crate::operation::{Operation, Route};
 use crate::refusal::Refusal;
+use crate::trace;
+use crate::trace::parent::TRACEPARENT;
 
 /// A call as it goes out.
 pub struct Outgoing<'a> {
@@ -39,6 +42,8 @@ pub struct Outgoing<'a> {
     pub user_agent: Option<&'a str>,
     /// The call's id, which goes into the user agent and so into the upstream's own audit log.
     pub request_id: Uuid,
+    /// The stage that sends it, from whose span the call's trace goes on.
+    pub stage: Stage,
 }
 
 impl std::fmt::Debug for Outgoing<'_> {
@@ -90,6 +95,8 @@ pub(super) struct Call<'a> {
     pub(super) new_hc_target: Option<bool>,
     pub(super) user_agent: Option<&'a str>,
     pub(super) request_id: Uuid,
+    /// Where the trace goes on, if there is one.
+    pub(super) traceparent: Option<HeaderValue>,
     /// It changes nothing, so it may be tried twice.
     pub(super) is_read: bool,
 }
@@ -142,7 +149,8 @@ impl Upstream {
     }
 
     pub(super) async fn send_route(&self, taken: &Taken, outgoing: Outgoing<'_>) -> Result<Answer, Failure> {
-        let Some(slot) = self.tokens.of(Some(outgoing.route.account)) else {
+        let tokens = self.tokens();
+        let Some(slot) = tokens.of(Some(outgoing.route.account)) else {
             return Err(Failure::unsent(Refusal::UpstreamToken("none is configured for this account")));
         };
         let operation = outgoing.route.operation;
@@ -155,6 +163,7 @@ impl Upstream {
             new_hc_target: outgoing.new_hc_target.filter(|_| !is_psk),
             user_agent: outgoing.user_agent,
             request_id: outgoing.request_id,
+            traceparent: trace::current().and_then(|tag| tag.trace?.traceparent(outgoing.stage)),
             is_read: !operation.is_write(),
         };
         self.call(slot, taken, &call).await
@@ -165,8 +174,8 @@ impl Upstream {
         let began = self.clock.monotonic();
         let mut progress = Progress::default();
         let deadline = if call.is_read { self.read_timeout } else { self.write_timeout };
-        let token = slot.current();
-        let work = self.exchange(&token, taken, call, &mut progress, began);
+        let token = slot.token();
+        let work = self.exchange(token, taken, call, &mut progress, began);
         let done = tokio::time::timeout(deadline, work).await;
         let result = done.unwrap_or_else(|_| {
             let sent = progress.sent();
@@ -262,6 +271,9 @@ impl Upstream {
         }
         if let Some(new) = call.new_hc_target {
             headers.insert(NEW_HC_TARGET, HeaderValue::from_static(if new { "true" } else { "false" }));
+        }
+        if let Some(traceparent) = &call.traceparent {
+            headers.insert(TRACEPARENT, traceparent.clone());
         }
         Some(request)
     }

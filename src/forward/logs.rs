@@ -66,7 +66,8 @@ impl Upstream {
         request_id: Uuid,
     ) -> Result<LogPage, LogsUnread> {
         let unanswered_by = |what: &str| LogsUnread::Unanswered(what.to_owned());
-        let Some(slot) = self.tokens.of(Some(asked.account)) else {
+        let tokens = self.tokens();
+        let Some(slot) = tokens.of(Some(asked.account)) else {
             return Err(unanswered_by("no token is configured for this account"));
         };
         let call = Call {
@@ -77,6 +78,7 @@ impl Upstream {
             new_hc_target: None,
             user_agent: None,
             request_id,
+            traceparent: None,
             is_read: true,
         };
         let answer = self.call(slot, taken, &call).await.map_err(|failure| {

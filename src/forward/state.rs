@@ -10,6 +10,7 @@ use super::exchange::{Failure, Outgoing};
 use super::{Answer, Upstream};
 use crate::json::{self, Json};
 use crate::limit::Taken;
+use crate::measure::Stage;
 use crate::operation::{AccountId, Operation, Route, TunnelId};
 use crate::refusal::Refusal;
 use crate::tunnel::state::MAX_TUNNELS;
@@ -49,7 +50,8 @@ impl Upstream {
     ) -> Result<StateRead, Failure> {
         let operation = if tunnel.is_some() { Operation::Get } else { Operation::List };
         let route = Route { operation, account, tunnel, validate_only: false };
-        let outgoing = Outgoing { route: &route, body: None, new_hc_target, user_agent: None, request_id };
+        let (body, user_agent, stage) = (None, None, Stage::State);
+        let outgoing = Outgoing { route: &route, body, new_hc_target, user_agent, request_id, stage };
         let answer = self
             .send_route(taken, outgoing)
             .await

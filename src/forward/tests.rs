@@ -15,7 +15,7 @@ use super::*;
 use crate::clock::SystemClock;
 use crate::config::TokenSource;
 use crate::limit::{Budget, Taken};
-use crate::measure::Metrics;
+use crate::measure::{Metrics, Stage};
 use crate::operation::{AccountId, Operation, Route, TunnelId};
 use crate::refusal::Refusal;
 
@@ -68,7 +68,8 @@ fn route(operation: Operation) -> Route {
 
 fn outgoing(route: &Route) -> Outgoing<'_> {
     let body = route.operation.is_write().then(|| "{}".to_owned());
-    Outgoing { route, body, new_hc_target: None, user_agent: None, request_id: Uuid::from_u128(7) }
+    let (new_hc_target, user_agent, stage) = (None, None, Stage::Forward);
+    Outgoing { route, body, new_hc_target, user_agent, request_id: Uuid::from_u128(7), stage }
 }
 
 async fn send(upstream: &Upstream, operation: Operation) -> Result<Answer, Failure> {

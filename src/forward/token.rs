@@ -1,16 +1,14 @@
-//! The upstream's tokens: loaded, watched, replaced when their file changes.
+//! The upstream's tokens: loaded, and replaced all together by others.
 //!
-//! A file that becomes unreadable or wrong does not stop the service: the last good token stays in use, and
-//! health says what is wrong. A global API key is never taken: it can do everything in every account, and the
-//! upstream takes it in other headers.
+//! A global API key is never taken: it can do everything in every account, and the upstream takes it in other headers.
 //!
-//! Source: Cloudflare, "API token formats". Not here: asking the upstream about a token (`forward::verify`).
+//! Source: Cloudflare, "API token formats". Not here: asking the upstream about a token (`forward::verify`), when tokens
+//! are replaced (`service::reload`).
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
-use std::time::Duration;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::HeaderValue;
 use zeroize::Zeroizing;
@@ -34,6 +32,10 @@ pub(super) const OF_ACCOUNT: &str = "cfat_";
 /// What is said of such a token as the default one.
 pub(super) const UNASKED: &str = "not checked: the upstream tells of an account token (cfat_) only with its account; \
      name it in [upstream.accounts.<id>], or see how the first call fares";
+
+/// Tokens that were replaced and may still be under way, besides one for each that is in use: a call takes a minute or
+/// so, and nobody replaces tokens more often than that for long.
+const MAX_PREVIOUS: usize = 4;
 
 /// Bytes of a token file that are read: a token and any white space around it.
 const MAX_FILE: u64 = 1024;
@@ -82,8 +84,10 @@ impl Token {
 /// The default token and those of single accounts.
 #[derive(Debug)]
 pub(super) struct Tokens {
-    default: Option<Slot>,
-    accounts: BTreeMap<AccountId, Slot>,
+    default: Option<Arc<Slot>>,
+    accounts: BTreeMap<AccountId, Arc<Slot>>,
+    /// Those before: calls under way may still carry them. The newest first.
+    previous: Vec<SecretString>,
 }
 
 /// A place that a token comes from.
@@ -91,28 +95,19 @@ pub(super) struct Tokens {
 pub(super) struct Slot {
     /// How health and errors name it.
     key: String,
-    file: Option<PathBuf>,
     /// For calls on any account that has no token of its own.
     is_default: bool,
-    state: RwLock<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    current: Token,
-    /// The one before: calls under way may still carry it.
-    previous: Option<SecretString>,
-    /// Why the file's present content is not in use.
-    problem: Option<String>,
-    /// Whether the upstream answered 401 to the token in use, once it has answered.
-    refused: Option<bool>,
+    token: Token,
+    /// Whether the upstream answered 401 to it, once it has answered.
+    refused: Mutex<Option<bool>>,
 }
 
 impl Tokens {
     pub(super) fn load(config: &config::Upstream) -> Result<Self, Vec<ForwardError>> {
         let mut wrong = Vec::new();
-        let mut slot =
-            |key: &str, source: &TokenSource| Slot::load(key, source).map_err(|error| wrong.push(error)).ok();
+        let mut slot = |key: &str, source: &TokenSource| {
+            Slot::load(key, source).map(Arc::new).map_err(|error| wrong.push(error)).ok()
+        };
         let default = config.token.as_ref().and_then(|source| slot("upstream", source));
         let accounts = config
             .accounts
@@ -122,122 +117,91 @@ impl Tokens {
         if config.token.is_none() && config.accounts.is_empty() {
             wrong.push(ForwardError::NoToken);
         }
-        if wrong.is_empty() { Ok(Self { default, accounts }) } else { Err(wrong) }
+        if wrong.is_empty() { Ok(Self { default, accounts, previous: Vec::new() }) } else { Err(wrong) }
+    }
+
+    /// These in place of those: what is known of a token that stays is kept, and one that goes is a secret for a while.
+    pub(super) fn after(mut self, before: &Self) -> Self {
+        for slot in self.default.iter_mut().chain(self.accounts.values_mut()) {
+            if let Some(known) = before.slots().find(|known| known.key == slot.key && known.is(slot)) {
+                *slot = Arc::clone(known);
+            }
+        }
+        let before = before.slots().map(|slot| &slot.token.secret).chain(&before.previous);
+        let mut previous: Vec<SecretString> = Vec::new();
+        for secret in before {
+            let is = |other: &SecretString| other.expose_secret() == secret.expose_secret();
+            if !previous.iter().any(is) && !self.slots().any(|slot| is(&slot.token.secret)) {
+                previous.push(secret.clone());
+            }
+        }
+        previous.truncate(MAX_PREVIOUS + self.slots().count());
+        Self { previous, ..self }
     }
 
     /// The token for calls on that account, or the default one.
-    pub(super) fn of(&self, account: Option<AccountId>) -> Option<&Slot> {
+    pub(super) fn of(&self, account: Option<AccountId>) -> Option<&Arc<Slot>> {
         account.and_then(|account| self.accounts.get(&account)).or(self.default.as_ref())
     }
 
-    fn slots(&self) -> impl Iterator<Item = &Slot> {
+    /// Whose they are: nobody's is the default.
+    pub(super) fn accounts(&self) -> impl Iterator<Item = Option<AccountId>> {
+        self.default.iter().map(|_| None).chain(self.accounts.keys().copied().map(Some))
+    }
+
+    fn slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
         self.default.iter().chain(self.accounts.values())
     }
 
-    pub(super) fn reload(&self) {
-        self.slots().for_each(Slot::reload);
-    }
-
     pub(super) fn health(&self) -> Vec<String> {
-        self.slots().flat_map(Slot::health).collect()
+        self.slots().filter_map(|slot| slot.health()).collect()
     }
 
     pub(super) fn secrets(&self) -> Vec<SecretString> {
-        let of = |slot: &Slot| {
-            let state = slot.read();
-            [Some(state.current.secret.clone()), state.previous.clone()]
-        };
-        self.slots().flat_map(of).flatten().collect()
+        self.slots().map(|slot| &slot.token.secret).chain(&self.previous).cloned().collect()
     }
 }
 
 impl Slot {
     fn load(key: &str, source: &TokenSource) -> Result<Self, ForwardError> {
         let is_default = key == "upstream";
-        let (key, file, token) = match source {
+        let (key, token) = match source {
             TokenSource::File(path) => {
-                let text = read(path);
-                (
-                    format!("{key}.token_file"),
-                    Some(path.clone()),
-                    text.and_then(|text| Ok(Token::new(&text)?)),
-                )
+                (format!("{key}.token_file"), read(path).and_then(|text| Ok(Token::new(&text)?)))
             }
             TokenSource::Environment(secret) => {
                 let key = if is_default { "CLOUDFLARE_API_TOKEN".into() } else { format!("{key}.token") };
-                (key, None, Token::new(secret.expose_secret().trim()).map_err(String::from))
+                (key, Token::new(secret.expose_secret().trim()).map_err(String::from))
             }
         };
-        let current = token.map_err(|why| ForwardError::Token { key: key.clone(), why })?;
-        let state = State { current, previous: None, problem: None, refused: None };
-        Ok(Self { key, file, is_default, state: RwLock::new(state) })
+        let token = token.map_err(|why| ForwardError::Token { key: key.clone(), why })?;
+        Ok(Self { key, is_default, token, refused: Mutex::default() })
     }
 
     pub(super) fn key(&self) -> &str {
         &self.key
     }
 
-    pub(super) fn current(&self) -> Token {
-        self.read().current.clone()
+    pub(super) const fn token(&self) -> &Token {
+        &self.token
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        self.token.secret.expose_secret() == other.token.secret.expose_secret()
     }
 
     /// Keeps in mind whether the upstream takes the token.
     pub(super) fn note(&self, refused: bool) {
-        if self.read().refused != Some(refused) {
-            self.write().refused = Some(refused);
-        }
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(refused);
     }
 
-    fn reload(&self) {
-        let Some(path) = &self.file else { return };
-        let text = read(path);
-        let unchanged =
-            text.as_ref().is_ok_and(|text| text.as_str() == self.read().current.secret.expose_secret());
-        let fresh = text.and_then(|text| Ok(Token::new(&text)?));
-        let mut state = self.write();
-        match fresh {
-            Ok(_) if unchanged => state.problem = None,
-            Ok(token) => {
-                let old = std::mem::replace(&mut state.current, token);
-                state.previous = Some(old.secret);
-                state.problem = None;
-                state.refused = None;
-                tracing::info!(token.key = self.key, "the upstream token was replaced from its file");
-            }
-            Err(problem) => {
-                if state.problem.as_ref() != Some(&problem) {
-                    tracing::warn!(
-                        token.key = self.key,
-                        problem,
-                        "the last good upstream token stays in use"
-                    );
-                }
-                state.problem = Some(problem);
-            }
-        }
-    }
-
-    fn health(&self) -> Vec<String> {
-        let state = self.read();
-        let file = state
-            .problem
-            .as_ref()
-            .map(|why| format!("{}: {why}; the last good token stays in use", self.key));
-        let of_account = state.current.secret.expose_secret().starts_with(OF_ACCOUNT);
-        let refused = match state.refused {
+    fn health(&self) -> Option<String> {
+        let of_account = self.token.secret.expose_secret().starts_with(OF_ACCOUNT);
+        match *self.refused.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(true) => Some(format!("{}: the upstream refuses this token (401)", self.key)),
             None if of_account && self.is_default => Some(format!("{}: {UNASKED}", self.key)),
             Some(false) | None => None,
-        };
-        file.into_iter().chain(refused).collect()
-    }
-
-    fn read(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
+        }
     }
 }
 
@@ -254,17 +218,4 @@ fn read(path: &Path) -> Result<Zeroizing<String>, String> {
     file.take(MAX_FILE).read_to_end(&mut bytes).map_err(failed)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| format!("`{}` is not text", path.display()))?;
     Ok(Zeroizing::new(text.trim().to_owned()))
-}
-
-/// Looks at the token files again and again, until nobody uses them any more.
-pub(super) async fn watch(tokens: Weak<Tokens>, every: Duration) {
-    let mut ticks = tokio::time::interval(every);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let Some(tokens) = tokens.upgrade() else { return };
-        // A network file system may block; the calls in this runtime must not wait for it. Nothing is lost if the
-        // task fails: the next tick looks again.
-        let _ = tokio::task::spawn_blocking(move || tokens.reload()).await;
-    }
 }

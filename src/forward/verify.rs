@@ -33,10 +33,11 @@ impl Upstream {
     /// Whether the upstream takes the token of that account, or the default token. An account token can't be asked
     /// about without its account.
     pub async fn verify_token(&self, taken: &Taken, account: Option<AccountId>, request_id: Uuid) -> Verdict {
-        let Some(slot) = self.tokens.of(account) else {
+        let tokens = self.tokens();
+        let Some(slot) = tokens.of(account) else {
             return Verdict::Refused("upstream: no token is configured for this account".into());
         };
-        let token = slot.current();
+        let token = slot.token();
         let text = token.secret.expose_secret();
         let (of_user, of_account) = (!text.starts_with(OF_ACCOUNT), !text.starts_with("cfut_"));
         let paths = [
@@ -66,6 +67,7 @@ impl Upstream {
             new_hc_target: None,
             user_agent: None,
             request_id,
+            traceparent: None,
             is_read: true,
         };
         let key = slot.key();

@@ -1,7 +1,7 @@
 //! Remembers verified tokens by their SHA-256, so that a busy caller costs one hash and one look-up a call.
 //!
 //! An entry is good while its token is, and while keys and revocations are what they were when it was verified
-//! (a generation number says so). After such a change it says only that the token was verified once. Only verified tokens get in, so nobody without a token can push others out.
+//! (an age says so). After such a change it says only that the token was verified once. Only verified tokens get in, so nobody without a token can push others out.
 //! Not here: refusals, which are never remembered.
 
 use std::collections::HashMap;
@@ -21,12 +21,12 @@ const HALF: usize = 320;
 /// Bytes of callers' texts in half a shard: all halves together hold at most 8 MiB.
 const HALF_BYTES: usize = (8 << 20) / SHARDS / 2;
 
-/// A count of the changes of keys and revocations.
+/// A count of the changes of keys that are fetched.
 #[derive(Debug, Default)]
 pub(super) struct Generation(AtomicU64);
 
 impl Generation {
-    /// The present one. INVARIANT: a verification reads it before it reads keys and revocations, so that what it
+    /// The present one. INVARIANT: a verification reads it before it reads keys, so that what it
     /// stores under this number can't outlive a change that it did not see.
     pub(super) fn current(&self) -> u64 {
         self.0.load(Ordering::SeqCst)
@@ -37,6 +37,10 @@ impl Generation {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
+
+/// What was in force when a token was verified: which set of issuers and revocations, and the generation of the keys
+/// that are fetched.
+pub(super) type Age = (u64, u64);
 
 /// A token's name in the cache. Never the token: memory holds no credential longer than its call.
 pub(super) type Name = [u8; 32];
@@ -71,7 +75,7 @@ pub(super) struct Entry {
     /// When it ends, in microseconds since 1970, leeway included.
     pub(super) ends: i64,
     /// Under which keys and revocations it was verified.
-    pub(super) generation: u64,
+    pub(super) age: Age,
 }
 
 impl Cache {
@@ -79,8 +83,8 @@ impl Cache {
         Self { shards: std::array::from_fn(|_| Mutex::default()) }
     }
 
-    /// The caller of a token that is still good at `now`, in this generation.
-    pub(super) fn find(&self, name: &Name, now: i64, generation: u64) -> Option<Arc<Caller>> {
+    /// The caller of a token that is still good at `now`, at this age.
+    pub(super) fn find(&self, name: &Name, now: i64, age: Age) -> Option<Arc<Caller>> {
         let mut shard = self.shard(name)?;
         let (entry, promote) = match shard.young.get(name) {
             Some(entry) => (entry, false),
@@ -90,7 +94,7 @@ impl Cache {
             shard.forget(name);
             return None;
         }
-        if generation != entry.generation {
+        if age != entry.age {
             return None;
         }
         let caller = Arc::clone(&entry.caller);
@@ -100,7 +104,7 @@ impl Cache {
         Some(caller)
     }
 
-    /// Whether a token was verified in any generation, and is not over at `now`.
+    /// Whether a token was verified at any age, and is not over at `now`.
     pub(super) fn knows(&self, name: &Name, now: i64) -> bool {
         let shard = self.shard(name);
         let entry = shard.as_ref().and_then(|shard| shard.young.get(name).or_else(|| shard.old.get(name)));
@@ -183,19 +187,20 @@ mod tests {
             key_id: None,
             expires: jiff::Timestamp::MAX,
         };
-        Entry { caller: Arc::new(caller), ends: 100, generation: 1 }
+        Entry { caller: Arc::new(caller), ends: 100, age: (1, 1) }
     }
 
     #[test]
-    fn an_entry_is_good_until_it_ends_and_in_its_generation() {
+    fn an_entry_is_good_until_it_ends_and_at_its_age() {
         let cache = Cache::new();
         let name = name("token");
         cache.keep(name, entry("alice"));
-        assert!(cache.find(&name, 99, 1).is_some());
-        assert!(cache.find(&name, 100, 1).is_none());
+        assert!(cache.find(&name, 99, (1, 1)).is_some());
+        assert!(cache.find(&name, 100, (1, 1)).is_none());
         assert_eq!(cache.len(), 0, "what is over is forgotten");
         cache.keep(name, entry("alice"));
-        assert!(cache.find(&name, 99, 2).is_none());
+        assert!(cache.find(&name, 99, (1, 2)).is_none());
+        assert!(cache.find(&name, 99, (2, 1)).is_none());
         assert!(cache.knows(&name, 99), "it was verified once");
         assert!(!cache.knows(&name, 100) && !cache.knows(&super::name("other"), 0));
         cache.forget(&name);
@@ -223,7 +228,7 @@ mod tests {
         cache.keep(busy, entry("busy"));
         for i in 0..50_000 {
             cache.keep(name(&format!("{i}")), entry("alice"));
-            assert!(cache.find(&busy, 0, 1).is_some());
+            assert!(cache.find(&busy, 0, (1, 1)).is_some());
         }
     }
 }

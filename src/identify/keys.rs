@@ -1,12 +1,11 @@
 //! One issuer's keys: where they are, how new they are, and when to look again.
 //!
-//! What was good last stays in force while the source is down or broken. A file is looked at every second; a
-//! URL in the background when its keys get old, and when a token names a key that is not known, by one fetch
-//! for all who wait and never more often than the issuer's `min_interval`. Only who began a good look knows that
-//! a key is not published. Not here: the exchange (`fetch.rs`),
-//! the keys (`jwk.rs`).
+//! What was good last stays in force while the source is down or broken. A file is read once, and again by whoever
+//! takes its place (`service::reload`); a URL in the background when its keys get old, and when a token names a key
+//! that is not known, by one fetch for all who wait and never more often than the issuer's `min_interval`. Only who
+//! began a good look knows that a key is not published. Not here: the exchange (`fetch.rs`), the keys (`jwk.rs`).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -15,16 +14,20 @@ use tokio::sync::watch;
 
 use super::cache::Generation;
 use super::fetch::Fetcher;
+use super::file;
 use super::jwk::{self, KeySet};
-use super::watch::{EVERY, Look, Watched};
 use crate::clock::Clock;
 use crate::config::{Algorithm, Issuer, KeySource};
+use crate::measure::states::IssuerKeys;
+
+/// How often old keys are looked for, and how long it is until a file is looked at again.
+const EVERY: Duration = Duration::from_secs(1);
 
 /// The keys of one issuer.
 #[derive(Debug)]
 pub(super) struct Keys {
     issuer: String,
-    algorithms: Vec<Algorithm>,
+    source: KeySource,
     origin: Origin,
     held: RwLock<Held>,
     generation: Arc<Generation>,
@@ -33,13 +36,15 @@ pub(super) struct Keys {
 
 #[derive(Debug)]
 enum Origin {
-    File(PathBuf),
+    File,
     Url(Box<Remote>),
 }
 
 #[derive(Debug)]
 struct Remote {
     fetcher: Fetcher,
+    /// Of the file of roots, where there is one.
+    roots: Option<Vec<u8>>,
     refresh: Duration,
     min_interval: Duration,
     flight: Mutex<Flight>,
@@ -74,14 +79,16 @@ struct Held {
 }
 
 impl Keys {
+    /// Nothing is read yet.
     pub(super) fn new(
         issuer: &Issuer,
         generation: Arc<Generation>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, String> {
         let origin = match &issuer.keys {
-            KeySource::File(path) => Origin::File(path.clone()),
+            KeySource::File(_) => Origin::File,
             KeySource::Url { url, ca_file, refresh, min_interval } => Origin::Url(Box::new(Remote {
+                roots: ca_file.as_deref().and_then(bytes_of),
                 fetcher: Fetcher::new(url, ca_file.as_deref())?,
                 refresh: *refresh,
                 min_interval: *min_interval,
@@ -91,12 +98,32 @@ impl Keys {
         };
         Ok(Self {
             issuer: issuer.issuer.clone(),
-            algorithms: issuer.algorithms.clone(),
+            source: issuer.keys.clone(),
             origin,
             held: RwLock::default(),
             generation,
             clock,
         })
+    }
+
+    /// The same, with what another source of this issuer had: it stays in force until this one has been read.
+    pub(super) fn after(self, before: &Self) -> Self {
+        let before = before.held.read().unwrap_or_else(PoisonError::into_inner);
+        let held = Held { set: before.set.clone(), digest: before.digest.clone(), ..Held::default() };
+        Self { held: RwLock::new(held), ..self }
+    }
+
+    /// Whether they are fetched, and from there, by those roots as they are now.
+    pub(super) fn are_fetched_from(&self, source: &KeySource) -> bool {
+        let (Origin::Url(remote), KeySource::Url { ca_file, .. }) = (&self.origin, source) else {
+            return false;
+        };
+        self.source == *source && remote.roots == ca_file.as_deref().and_then(bytes_of)
+    }
+
+    /// Whether they ought to be in that file, and never were.
+    pub(super) fn are_awaited_in(&self, source: &KeySource) -> bool {
+        matches!(self.origin, Origin::File) && self.source == *source && self.current().is_none()
     }
 
     /// The keys in force; `None` until some were seen.
@@ -111,7 +138,7 @@ impl Keys {
     /// How long it is until a look is allowed again: this one failed, or was another's, or is not allowed yet.
     pub(super) async fn look_again(self: &Arc<Self>) -> Result<(), Duration> {
         let Origin::Url(remote) = &self.origin else {
-            // A file is looked at every second as it is.
+            // Whoever follows the file looks at it as it is.
             let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
             return if held.trouble.is_none() { Ok(()) } else { Err(EVERY) };
         };
@@ -174,11 +201,12 @@ impl Keys {
         true
     }
 
-    /// The source is as it was: if that was good, it still is.
-    fn confirm(&self) {
+    /// What keeps the file as it is now from being in force; nothing where it is in force.
+    pub(super) fn doubt(&self, why: Option<&str>) {
         let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
-        if held.trouble.is_none() {
-            held.confirmed = self.clock.monotonic();
+        if matches!(self.origin, Origin::File) && held.set.is_some() {
+            held.confirmed = if why.is_none() { self.clock.monotonic() } else { held.confirmed };
+            held.trouble = why.map(str::to_owned);
         }
     }
 
@@ -189,42 +217,31 @@ impl Keys {
         false
     }
 
-    /// The first look, before any token comes.
-    pub(super) async fn begin(self: &Arc<Self>) -> Option<Watched> {
-        match &self.origin {
-            Origin::Url(_) => {
-                // A refused look means that one was made.
-                let _ = self.look_again().await;
-                None
-            }
-            Origin::File(path) => {
-                let mut watched = Watched::new(path, jwk::SET_BYTES_MAX);
-                self.step(&mut watched).await;
-                Some(watched)
-            }
+    /// The first look, before any token comes: what went wrong with a file. A URL may answer later.
+    pub(super) async fn begin(self: &Arc<Self>) -> Option<String> {
+        let KeySource::File(path) = &self.source else {
+            // A refused look means that one was made.
+            let _ = self.look_again().await;
+            return None;
+        };
+        let path = path.clone();
+        let read = tokio::task::spawn_blocking(move || file::read(&path, jwk::SET_BYTES_MAX)).await;
+        match read.unwrap_or_else(|_| Err("reading it was broken off".to_owned())) {
+            Ok(Some(bytes)) => drop(self.take(&bytes)),
+            Ok(None) => drop(self.fail("the file is missing")),
+            Err(why) => drop(self.fail(&why)),
         }
+        self.held.read().unwrap_or_else(PoisonError::into_inner).trouble.clone()
     }
 
-    async fn step(&self, watched: &mut Watched) {
-        match watched.look().await {
-            Look::Same => self.confirm(),
-            Look::New(bytes) => drop(self.take(&bytes)),
-            Look::Missing => drop(self.fail("the file is missing")),
-            Look::Unreadable(why) => drop(self.fail(&why)),
-        }
-    }
-
-    /// Keeps the keys new, for ever. `watched` is what [`Keys::begin`] gave.
-    pub(super) async fn tend(self: Arc<Self>, mut watched: Option<Watched>) {
+    /// Keeps what is fetched new, for ever.
+    pub(super) async fn tend(self: Arc<Self>) {
+        let Origin::Url(remote) = &self.origin else { return };
         loop {
             tokio::time::sleep(EVERY).await;
-            match (&self.origin, &mut watched) {
-                (Origin::File(_), Some(watched)) => self.step(watched).await,
-                (Origin::Url(remote), _) if self.is_due(remote) => {
-                    // Nobody waits for it; where it is not allowed yet, the next round asks again.
-                    let _ = self.depart(remote);
-                }
-                (Origin::Url(_), _) | (Origin::File(_), None) => {}
+            if self.is_due(remote) {
+                // Nobody waits for it; where it is not allowed yet, the next round asks again.
+                let _ = self.depart(remote);
             }
         }
     }
@@ -234,8 +251,15 @@ impl Keys {
         held.set.is_none() || self.clock.monotonic().saturating_sub(held.confirmed) >= remote.refresh
     }
 
+    /// How old the keys are, and whether there are any, for metrics.
+    pub(super) fn standing(&self) -> IssuerKeys {
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        let age = self.clock.monotonic().saturating_sub(held.confirmed);
+        IssuerKeys { issuer: self.issuer.clone(), age, is_usable: held.set.is_some() }
+    }
+
     /// What is wrong, for readiness.
-    pub(super) fn health(&self) -> Vec<String> {
+    pub(super) fn health(&self, algorithms: &[Algorithm]) -> Vec<String> {
         let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
         let issuer = &self.issuer;
         let mut wrong = Vec::new();
@@ -251,7 +275,7 @@ impl Keys {
             (Some(_), None) => {}
         }
         if let Some(set) = &held.set {
-            wrong.extend(complaints(set, &self.algorithms).map(|what| format!("issuer `{issuer}`: {what}")));
+            wrong.extend(complaints(set, algorithms).map(|what| format!("issuer `{issuer}`: {what}")));
         }
         wrong
     }
@@ -277,12 +301,17 @@ fn complaints(set: &KeySet, algorithms: &[Algorithm]) -> impl Iterator<Item = St
 
 /// What is wrong with the JWK Set in a file: for `check`, which starts nothing.
 pub(super) fn check_file(path: &Path, algorithms: &[Algorithm]) -> Vec<String> {
-    match super::watch::read(path, jwk::SET_BYTES_MAX) {
-        Look::New(bytes) => match jwk::read(&bytes) {
+    match file::read(path, jwk::SET_BYTES_MAX) {
+        Ok(Some(bytes)) => match jwk::read(&bytes) {
             Ok(set) => complaints(&set, algorithms).collect(),
             Err(why) => vec![why],
         },
-        Look::Missing | Look::Same => vec!["the file is missing".to_owned()],
-        Look::Unreadable(why) => vec![why],
+        Ok(None) => vec!["the file is missing".to_owned()],
+        Err(why) => vec![why],
     }
+}
+
+/// What stands in a file of roots, to tell whether it is another one.
+fn bytes_of(path: &Path) -> Option<Vec<u8>> {
+    file::read(path, jwk::SET_BYTES_MAX).ok().flatten()
 }

@@ -95,6 +95,8 @@ pub(super) struct Bench {
     pub(super) folder: tempfile::TempDir,
     pub(super) clock: Arc<ManualClock>,
     pub(super) identifier: Identifier,
+    issuers: Vec<Issuer>,
+    revocation: Revocation,
 }
 
 impl Bench {
@@ -110,8 +112,21 @@ impl Bench {
         change(&mut issuer);
         let clock = clock();
         let revocation = Revocation { file: Some(folder.path().join("revoked")) };
-        let identifier = Identifier::start(&[issuer], &revocation, clock.clone()).await.unwrap();
-        Self { folder, clock, identifier }
+        let issuers = vec![issuer];
+        let identifier = Identifier::start(&issuers, &revocation, clock.clone()).await.unwrap();
+        Self { folder, clock, identifier, issuers, revocation }
+    }
+
+    /// Takes the key file as it is now, or says what is wrong with it.
+    pub(super) async fn renew(&mut self) -> Result<(), Vec<(String, String)>> {
+        self.identifier = self.identifier.renewed(&self.issuers).await?;
+        Ok(())
+    }
+
+    /// Takes the revocations as they are now.
+    pub(super) fn revoke(&mut self) -> Result<(), String> {
+        self.identifier = self.identifier.revoking(&Revocations::read(&self.revocation)?).unwrap();
+        Ok(())
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {

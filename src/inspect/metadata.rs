@@ -5,7 +5,7 @@
 use crate::json::{Json, Object};
 
 /// Members that stay as they are.
-const WHOLE: [&str; 53] = [
+const WHOLE: [&str; 55] = [
     "kind",
     "id",
     "time",
@@ -44,6 +44,8 @@ const WHOLE: [&str; 53] = [
     "resolution",
     "version",
     "config_digest",
+    "config_digest_before",
+    "parts",
     "ended_before",
     "heartbeat_s",
     "policy_digest_before",

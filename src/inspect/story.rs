@@ -157,7 +157,7 @@ impl Story<'_> {
             Some(_) => self.line("decision", &format!("denied{by}")),
             None => {}
         }
-        for (label, pointer) in [("touches", "/changed"), ("weakens", "/weakened")] {
+        for (label, pointer) in [("touches", "/changed"), ("weakens", "/weakened"), ("reloaded", "/parts")] {
             self.line(label, &list(self.at(pointer)));
         }
     }

@@ -7,10 +7,13 @@
 //!
 //! A part is kept for the roles of `reserve_roles`, so that one noisy tool can't lock out an incident.
 //!
+//! What may be spent can be replaced while calls are under way ([`Budget::renew`]); what is spent stays. A call holds on
+//! to what was in force when it began ([`Budget::pinned`]).
+//!
 //! Source: Cloudflare API, "Rate limits". Not here: reading the fields (`limit::fields`), sending (`forward`).
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
@@ -35,18 +38,21 @@ const TICK: Duration = Duration::from_micros(1);
 #[derive(Clone, Debug)]
 pub struct Budget {
     inner: Arc<Inner>,
+    /// What this one goes by, whatever is in force.
+    pinned: Option<Arc<config::Budget>>,
 }
 
 #[derive(Debug)]
 struct Inner {
     clock: Arc<dyn Clock>,
-    config: config::Budget,
+    /// What is in force.
+    config: RwLock<Arc<config::Budget>>,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// When each call of the window started, oldest first; never more than `requests`.
+    /// When each call of the window started, oldest first.
     starts: VecDeque<Duration>,
     /// Calls taken whose answer has not been dealt with.
     in_flight: u32,
@@ -71,6 +77,7 @@ struct Told {
 #[must_use = "a call was counted; send it or the budget is spent for nothing"]
 pub struct Taken {
     inner: Arc<Inner>,
+    config: Arc<config::Budget>,
     privileged: bool,
 }
 
@@ -78,17 +85,46 @@ impl Budget {
     /// How many calls of the window were made, and how many there may be.
     #[must_use]
     pub fn standing(&self) -> (u32, u32) {
-        let now = self.inner.clock.monotonic();
+        let (now, config) = (self.inner.clock.monotonic(), self.config());
         let state = self.inner.lock();
-        let in_window = |start: &&Duration| now.saturating_sub(**start) <= self.inner.config.window;
-        let made = u32::try_from(state.starts.iter().filter(in_window).count()).unwrap_or(u32::MAX);
-        (made, self.inner.config.requests)
+        let made = u32::try_from(state.starts.len().saturating_sub(state.left(now, &config)));
+        (made.unwrap_or(u32::MAX), config.requests)
+    }
+
+    /// How many calls may be made at once, by our own count and by what the upstream last told; with the reserve.
+    #[must_use]
+    pub fn left(&self) -> u32 {
+        let now = self.inner.clock.monotonic();
+        let (made, limit) = self.standing();
+        let state = self.inner.lock();
+        if state.blocked_until > now {
+            return 0;
+        }
+        let told = state.told.iter().filter(|told| told.until > now).map(|told| told.left);
+        told.fold(limit.saturating_sub(made), u32::min)
     }
 
     /// An unspent budget.
     #[must_use]
     pub fn new(config: &config::Budget, clock: Arc<dyn Clock>) -> Self {
-        Self { inner: Arc::new(Inner { clock, config: config.clone(), state: Mutex::default() }) }
+        let config = RwLock::new(Arc::new(config.clone()));
+        Self { inner: Arc::new(Inner { clock, config, state: Mutex::default() }), pinned: None }
+    }
+
+    /// Puts another budget in force for all who share this one. What was spent stays spent; a longer window begins with
+    /// what the shorter one remembers.
+    pub fn renew(&self, config: &config::Budget) {
+        *self.inner.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config.clone());
+    }
+
+    /// The same budget, by what is in force now and stays so for whoever takes from it by this value.
+    #[must_use]
+    pub fn pinned(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner), pinned: Some(self.config()) }
+    }
+
+    fn config(&self) -> Arc<config::Budget> {
+        self.pinned.as_ref().map_or_else(|| self.inner.in_force(), Arc::clone)
     }
 
     /// Takes one upstream call for that caller; for a state read of ours as well.
@@ -96,7 +132,9 @@ impl Budget {
     /// # Errors
     /// [`Refusal::BudgetSpent`]
     pub fn take(&self, caller: &Caller) -> Result<Taken, Refusal> {
-        self.take_as(caller.roles.iter().any(|role| self.inner.config.reserve_roles.contains(role)))
+        let config = self.config();
+        let privileged = caller.roles.iter().any(|role| config.reserve_roles.contains(role));
+        self.take_as(config, privileged)
     }
 
     /// Takes one upstream call for nobody: finding out what became of a lost call, checking the token. Does not
@@ -105,20 +143,20 @@ impl Budget {
     /// # Errors
     /// [`Refusal::BudgetSpent`]
     pub fn take_own(&self) -> Result<Taken, Refusal> {
-        self.take_as(false)
+        self.take_as(self.config(), false)
     }
 
-    fn take_as(&self, privileged: bool) -> Result<Taken, Refusal> {
+    fn take_as(&self, config: Arc<config::Budget>, privileged: bool) -> Result<Taken, Refusal> {
         let mut state = self.inner.lock();
-        self.inner.start_one(&mut state, privileged)?;
+        self.inner.start_one(&mut state, &config, privileged)?;
         state.in_flight = state.in_flight.saturating_add(1);
-        Ok(Taken { inner: Arc::clone(&self.inner), privileged })
+        Ok(Taken { inner: Arc::clone(&self.inner), config, privileged })
     }
 
     /// Believes what an answer of the upstream says of its limits. [`Taken::observe`] does the same for the one
     /// call that it counted, and is the one to use where there is a call.
     pub fn observe(&self, status: StatusCode, headers: &HeaderMap) {
-        self.inner.observe(status, headers, 0);
+        self.inner.observe(status, headers, &self.config(), 0);
     }
 }
 
@@ -129,12 +167,12 @@ impl Taken {
     /// [`Refusal::BudgetSpent`]
     pub fn again(&self) -> Result<(), Refusal> {
         let mut state = self.inner.lock();
-        self.inner.start_one(&mut state, self.privileged)
+        self.inner.start_one(&mut state, &self.config, self.privileged)
     }
 
     /// Believes what the answer to this call says of the upstream's limits.
     pub fn observe(&self, status: StatusCode, headers: &HeaderMap) {
-        self.inner.observe(status, headers, 1);
+        self.inner.observe(status, headers, &self.config, 1);
     }
 }
 
@@ -150,15 +188,20 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn start_one(&self, state: &mut State, privileged: bool) -> Result<(), Refusal> {
+    fn in_force(&self) -> Arc<config::Budget> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn start_one(&self, state: &mut State, config: &config::Budget, privileged: bool) -> Result<(), Refusal> {
         let now = self.clock.monotonic();
-        let window = self.config.window;
+        // Who goes by an older budget must not take from the memory of the present one.
+        let window = self.in_force().window.max(config.window);
         while state.starts.front().is_some_and(|start| now.saturating_sub(*start) > window) {
             state.starts.pop_front();
         }
         let blocked = state.blocked_until.checked_sub(now).filter(|wait| !wait.is_zero());
         let wait =
-            [blocked, self.window_wait(state, now, privileged), self.told_wait(state, now, privileged)]
+            [blocked, window_wait(state, now, config, privileged), told_wait(state, now, config, privileged)]
                 .into_iter()
                 .flatten()
                 .max();
@@ -170,37 +213,7 @@ impl Inner {
         Ok(())
     }
 
-    /// How long until our own window has room; `None` where it has.
-    fn window_wait(&self, state: &State, now: Duration, privileged: bool) -> Option<Duration> {
-        let kept = if privileged { 0 } else { self.config.reserve };
-        let room = usize::try_from(self.config.requests.saturating_sub(kept)).unwrap_or(usize::MAX);
-        // The call that must leave the window before there is room. Where there is no room at all, nothing
-        // helps, and a window is as good an answer as any.
-        let over = state.starts.len().checked_sub(room)?;
-        Some(
-            state
-                .starts
-                .get(over)
-                .map_or(self.config.window, |start| (*start + self.config.window + TICK).saturating_sub(now)),
-        )
-    }
-
-    /// How long until the upstream's own limits have room; `None` where they have.
-    fn told_wait(&self, state: &State, now: Duration, privileged: bool) -> Option<Duration> {
-        let in_force = state.told.iter().filter(|told| told.until > now);
-        let spent = in_force.filter(|told| told.left <= if privileged { 0 } else { self.kept_of(told.size) });
-        spent.map(|told| told.until.saturating_sub(now)).max()
-    }
-
-    /// The share of a limit of the upstream's that is kept, in the same proportion as of our own; at most all
-    /// but one call, or a small limit would shut out everybody else for good.
-    fn kept_of(&self, size: u32) -> u32 {
-        let (reserve, requests) = (u64::from(self.config.reserve), u64::from(self.config.requests.max(1)));
-        let kept = (u64::from(size) * reserve).div_ceil(requests);
-        u32::try_from(kept).unwrap_or(u32::MAX).min(size.saturating_sub(1))
-    }
-
-    fn observe(&self, status: StatusCode, headers: &HeaderMap, own: u32) {
+    fn observe(&self, status: StatusCode, headers: &HeaderMap, config: &config::Budget, own: u32) {
         let now = self.clock.monotonic();
         let policies = members(headers, "ratelimit-policy");
         let policy =
@@ -212,7 +225,7 @@ impl Inner {
         for member in members(headers, "ratelimit") {
             let Some(left) = member.param("r") else { continue };
             let seconds = member.param("t").or_else(|| policy(&member.name, "w"));
-            let lasts = seconds.map_or(self.config.window, |s| Duration::from_secs(s.into())).min(MAX_BELIEF);
+            let lasts = seconds.map_or(config.window, |s| Duration::from_secs(s.into())).min(MAX_BELIEF);
             let size = policy(&member.name, "q");
             if left == 0 {
                 longest = longest.max(Some(lasts));
@@ -221,7 +234,7 @@ impl Inner {
         }
         if status == StatusCode::TOO_MANY_REQUESTS {
             let asked = retry_after(headers, self.clock.now());
-            let lasts = asked.or(longest).unwrap_or(self.config.window).min(MAX_BELIEF);
+            let lasts = asked.or(longest).unwrap_or(config.window).min(MAX_BELIEF);
             state.blocked_until = state.blocked_until.max(now + lasts);
             tracing::warn!(
                 upstream.retry_after_s = lasts.as_secs(),
@@ -231,7 +244,39 @@ impl Inner {
     }
 }
 
+/// How long until our own window has room; `None` where it has.
+fn window_wait(state: &State, now: Duration, config: &config::Budget, privileged: bool) -> Option<Duration> {
+    let kept = if privileged { 0 } else { config.reserve };
+    let room = usize::try_from(config.requests.saturating_sub(kept)).unwrap_or(usize::MAX);
+    let left = state.left(now, config);
+    // The call that must leave the window before there is room. Where there is no room at all, nothing
+    // helps, and a window is as good an answer as any.
+    let over = left.saturating_add(state.starts.len().saturating_sub(left).checked_sub(room)?);
+    let leaves = |start: &Duration| (*start + config.window + TICK).saturating_sub(now);
+    Some(state.starts.get(over).map_or(config.window, leaves))
+}
+
+/// How long until the upstream's own limits have room; `None` where they have.
+fn told_wait(state: &State, now: Duration, config: &config::Budget, privileged: bool) -> Option<Duration> {
+    let in_force = state.told.iter().filter(|told| told.until > now);
+    let spent = in_force.filter(|told| told.left <= if privileged { 0 } else { kept_of(told.size, config) });
+    spent.map(|told| told.until.saturating_sub(now)).max()
+}
+
+/// The share of a limit of the upstream's that is kept, in the same proportion as of our own; at most all
+/// but one call, or a small limit would shut out everybody else for good.
+fn kept_of(size: u32, config: &config::Budget) -> u32 {
+    let (reserve, requests) = (u64::from(config.reserve), u64::from(config.requests.max(1)));
+    let kept = (u64::from(size) * reserve).div_ceil(requests);
+    u32::try_from(kept).unwrap_or(u32::MAX).min(size.saturating_sub(1))
+}
+
 impl State {
+    /// How many of the calls in memory have left that budget's window.
+    fn left(&self, now: Duration, config: &config::Budget) -> usize {
+        self.starts.partition_point(|start| now.saturating_sub(*start) > config.window)
+    }
+
     fn tell(&mut self, name: String, told: u32, left: u32, until: Duration, size: Option<u32>) {
         if let Some(known) = self.told.iter_mut().find(|known| known.name == name) {
             known.size = size.unwrap_or_else(|| known.size.max(told.saturating_add(1)));

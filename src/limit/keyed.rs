@@ -135,6 +135,25 @@ impl Keyed {
         self.rate
     }
 
+    /// The same holders under another rate: calls that were spent stay spent, as far as the new rate has so many. So
+    /// a change gives nobody a second burst.
+    pub(super) fn renewed(&self, rate: Rate) -> Self {
+        let new = Self::new(rate, Arc::clone(&self.clock.0));
+        let (from, to) = (self.interval.as_nanos().max(1), new.interval.as_nanos());
+        let most = to.saturating_mul(rate.requests.get().into());
+        let known: Vec<Key> = self.store.0.iter().map(|holder| *holder.key()).collect();
+        for key in known {
+            // The new limiter's time begins now, so what is left to wait is when the holder's calls have arrived.
+            let arrival = (self.level(&key).full_in.as_nanos().saturating_mul(to) / from).min(most);
+            if arrival > 0 {
+                let arrival = Nanos::from(u64::try_from(arrival).unwrap_or(u64::MAX));
+                let kept: Result<(), Infallible> = new.store.measure_and_replace(&key, |_| Ok(((), arrival)));
+                let Ok(()) = kept;
+            }
+        }
+        new
+    }
+
     /// Takes one call, or says how long until one fits.
     pub(super) fn take(&self, key: &Key) -> Result<(), Duration> {
         self.make_room(key)?;
@@ -240,6 +259,29 @@ mod tests {
         assert_eq!(quota.take(&key(&["a"])), Ok(()), "a known holder goes on");
         clock.advance(PRUNE_EVERY);
         assert_eq!(quota.take(&key(&["c"])), Ok(()));
+    }
+
+    #[test]
+    fn what_is_spent_stays_spent_under_another_rate() {
+        let (quota, clock) = keyed(4, Duration::from_secs(40));
+        let (a, b) = (key(&["a"]), key(&["b"]));
+        clock.advance(Duration::from_secs(7));
+        (0..3).for_each(|_| quota.take(&a).unwrap());
+        let rate =
+            |requests| Rate { requests: NonZeroU32::new(requests).unwrap(), per: Duration::from_secs(60) };
+        let wider = quota.renewed(rate(6));
+        assert_eq!((wider.level(&a).remaining, wider.level(&b).remaining), (3, 6));
+        (0..3).for_each(|_| wider.take(&a).unwrap());
+        assert_eq!(wider.take(&a), Err(Duration::from_secs(10)));
+        let narrower = quota.renewed(rate(2));
+        assert_eq!(narrower.take(&a), Err(Duration::from_secs(30)), "not more than all of it is spent");
+        assert_eq!(narrower.level(&b).remaining, 2);
+        clock.advance(Duration::from_secs(5));
+        let mut often = quota.renewed(rate(4));
+        for _ in 0..100 {
+            often = often.renewed(rate(8)).renewed(rate(4));
+        }
+        assert_eq!(often.level(&a).full_in, Duration::from_millis(37_500), "parts of a call are kept, too");
     }
 
     #[test]

@@ -11,15 +11,15 @@ fn rate(requests: u32, seconds: u64) -> Option<Rate> {
     Some(Rate { requests: NonZeroU32::new(requests).unwrap(), per: Duration::from_secs(seconds) })
 }
 
+fn limits(subject: Quota, team: Quota) -> config::Limits {
+    let (requests, window) = (10, Duration::from_secs(1));
+    let upstream_budget = config::Budget { requests, window, reserve: 0, reserve_roles: Vec::new() };
+    config::Limits { subject, team, upstream_budget }
+}
+
 fn limiter(subject: Quota, team: Quota) -> (Limiter, Arc<ManualClock>) {
     let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
-    let upstream_budget = config::Budget {
-        requests: 10,
-        window: Duration::from_secs(1),
-        reserve: 0,
-        reserve_roles: Vec::new(),
-    };
-    (Limiter::new(&config::Limits { subject, team, upstream_budget }, clock.clone()), clock)
+    (Limiter::new(&limits(subject, team), clock.clone()), clock)
 }
 
 fn caller(subject: &str, teams: &[&str]) -> Caller {
@@ -147,4 +147,31 @@ fn headers_on_a_refusal_say_that_nothing_is_left() {
         "\"subject-secret\";r=0;t=3600, \"team-secret\";r=59;t=60",
         "\"subject-secret\";q=1;w=3600, \"team-secret\";q=60;w=3600",
     );
+}
+
+#[test]
+fn other_limits_fill_nobodys_quota() {
+    let quota = |read, write| Quota { read, write, secret: None };
+    let (limiter, clock) = limiter(quota(rate(2, 60), rate(3, 60)), quota(None, None));
+    let alice = caller("alice", &["net"]);
+    (0..2).for_each(|_| admitted(&limiter, &alice, Class::Read));
+    (0..3).for_each(|_| admitted(&limiter, &alice, Class::Write));
+    let refused = |limiter: &Limiter, class| limiter.admit(&alice, class).is_err();
+    // The quota of reads is as it was: the very same, for who began before as well.
+    let renewed = limiter.renewed(&limits(quota(rate(2, 60), rate(4, 60)), quota(rate(1, 60), None)));
+    assert!(refused(&renewed, Class::Read));
+    clock.advance(Duration::from_secs(30));
+    admitted(&limiter, &alice, Class::Read);
+    assert!(refused(&renewed, Class::Read), "both take from one");
+    admitted(&renewed, &alice, Class::Write);
+    // One that there was not before is full, once.
+    clock.advance(Duration::from_secs(30));
+    admitted(&renewed, &alice, Class::Read);
+    clock.advance(Duration::from_secs(30));
+    assert!(matches!(
+        renewed.admit(&alice, Class::Read).unwrap_err().refusal,
+        Refusal::QuotaSpent { of: TEAM, .. }
+    ));
+    let without = renewed.renewed(&limits(quota(None, None), quota(None, None)));
+    (0..100).for_each(|_| admitted(&without, &alice, Class::Write));
 }

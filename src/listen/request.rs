@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use http::header::{EXPECT, UPGRADE, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, Method, Uri, Version};
+use tokio::time::Instant;
 
 use super::body::Body;
 use super::framing::MAX_FIELDS;
@@ -74,7 +75,8 @@ fn size(head: &Parts) -> usize {
 /// The request as the pipeline takes it.
 pub(super) fn arrived(head: Parts, origin: Origin, body: Body, gone: Gone) -> Arrived {
     let target = target(&head.uri, head.version);
-    Arrived { method: head.method, target, headers: head.headers, version: head.version, origin, body, gone }
+    let Parts { method, version, headers, .. } = head;
+    Arrived { method, target, headers, version, origin, body, gone, at: Instant::now() }
 }
 
 /// Path and query as they were sent. Where a fragment came with them it was refused (HTTP/1: `framing`) or cut

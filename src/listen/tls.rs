@@ -1,10 +1,10 @@
 //! The server's certificate and TLS settings: TLS 1.2 and 1.3, `aws-lc-rs`, HTTP/2 and HTTP/1.1 by ALPN.
 //!
 //! The certificate is looked up at each handshake, so that it can be replaced while serving
-//! ([`Certificate::reload`]). Not here: when it is replaced (`service::certificate`).
+//! ([`Certificate::take_up`]). Not here: when it is replaced (`service::reload`).
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -41,50 +41,33 @@ pub enum TlsError {
 /// A certificate with its key that can be replaced while serving.
 #[derive(Debug)]
 pub struct Certificate {
-    files: config::Tls,
     provider: Arc<CryptoProvider>,
     current: RwLock<Arc<CertifiedKey>>,
-    /// The other one that the last look found.
-    found: Mutex<Option<Arc<CertifiedKey>>>,
 }
 
-/// What a look at the files found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reloaded {
-    /// The certificate in use.
-    Same,
-    /// Another one, for the first time: the next look tells whether its file was whole.
-    Seen,
-    /// The other one again: it is in use now.
-    Taken,
-}
+/// A pair that can be used, to take the place of another.
+#[derive(Debug)]
+pub struct NewCertificate(Arc<CertifiedKey>);
 
 impl Certificate {
     fn load(files: &config::Tls) -> Result<Self, TlsError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let current = RwLock::new(Arc::new(read(files, &provider)?));
-        Ok(Self { files: files.clone(), provider, current, found: Mutex::default() })
+        Ok(Self { provider, current })
     }
 
-    /// Reads the files again. New connections get another certificate that two looks in a row found: a chain that
-    /// is being written in place may lack its end for a moment.
+    /// Reads a pair.
     ///
     /// # Errors
-    /// Files that can't be used: the old certificate stays.
-    pub fn reload(&self) -> Result<Reloaded, TlsError> {
-        let fresh = read(&self.files, &self.provider);
-        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = found.take();
-        let fresh = Arc::new(fresh?);
-        if fresh.cert == self.current.read().unwrap_or_else(PoisonError::into_inner).cert {
-            return Ok(Reloaded::Same);
-        }
-        if before.is_some_and(|before| before.cert == fresh.cert) {
-            *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
-            return Ok(Reloaded::Taken);
-        }
-        *found = Some(fresh);
-        Ok(Reloaded::Seen)
+    /// Files that can't be used; by which key in `[listen]`, too.
+    pub fn read(&self, files: &config::Tls) -> Result<NewCertificate, (&'static str, TlsError)> {
+        let pair = read(files, &self.provider).map_err(|error| (key_of(&error, files), error))?;
+        Ok(NewCertificate(Arc::new(pair)))
+    }
+
+    /// Gives another one to new connections.
+    pub fn take_up(&self, new: NewCertificate) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = new.0;
     }
 }
 
@@ -110,8 +93,12 @@ pub(super) fn load(files: &config::Tls) -> Result<(Arc<Certificate>, Arc<rustls:
 #[must_use]
 pub fn check(files: &config::Tls) -> Option<(&'static str, TlsError)> {
     let error = load(files).err()?;
-    let of_key = matches!(&error, TlsError::Pem { path, .. } if *path == files.private_key_file);
-    Some((if of_key { "private_key_file" } else { "certificate_file" }, error))
+    Some((key_of(&error, files), error))
+}
+
+fn key_of(error: &TlsError, files: &config::Tls) -> &'static str {
+    let of_key = matches!(error, TlsError::Pem { path, .. } if *path == files.private_key_file);
+    if of_key { "private_key_file" } else { "certificate_file" }
 }
 
 fn read(files: &config::Tls, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {

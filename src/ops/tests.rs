@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +10,8 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::{Health, Serving, serve};
-use crate::measure::{Metrics, Stage};
+use crate::measure::states::{IssuerKeys, States};
+use crate::measure::{Dropped, Metrics, Stage};
 use crate::operation::Operation;
 use crate::refusal::Refusal;
 
@@ -78,7 +80,26 @@ async fn what_is_not_served_is_json_too() {
 
 #[tokio::test]
 async fn metrics_are_prometheus_text() {
-    let metrics = Metrics::new().with_connections(|| 7);
+    let metrics = Metrics::new().with_states(|| States {
+        connections: 7,
+        queue_appends: 3,
+        queue_bytes: 6000,
+        is_writable: true,
+        checkpoint_age: Duration::from_millis(1500),
+        checkpoint_file_ages: vec![Duration::from_secs(2), Duration::from_secs(90)],
+        unresolved: 2,
+        unresolved_age: Duration::from_secs(60),
+        budget_left: 1100,
+        budget_limit: 1200,
+        issuers: vec![IssuerKeys {
+            issuer: "https://idp.example/\"a\"".to_owned(),
+            age: Duration::from_secs(30),
+            is_usable: true,
+        }],
+        ..States::default()
+    });
+    metrics.commit(3, Duration::from_millis(2));
+    metrics.dropped(Dropped::QueueFull, 9);
     metrics.request(Some(Operation::GeneratePsk), true, StatusCode::OK);
     metrics.request(None, false, StatusCode::NOT_FOUND);
     metrics.refusal(&Refusal::UnknownRoute);
@@ -100,9 +121,33 @@ async fn metrics_are_prometheus_text() {
         "tunnelwarden_audit_append_failures_total 1",
         "tunnelwarden_upstream_duration_seconds_sum{operation=\"list\"} 1",
         "tunnelwarden_connections 7",
+        "tunnelwarden_audit_batch_entries_bucket{le=\"2\"} 0",
+        "tunnelwarden_audit_batch_entries_bucket{le=\"4\"} 1",
+        "tunnelwarden_audit_commit_duration_seconds_count 1",
+        "tunnelwarden_audit_queue_appends 3",
+        "tunnelwarden_audit_queue_bytes 6000",
+        "tunnelwarden_audit_writable 1",
+        "tunnelwarden_audit_owed_entries 0",
+        "tunnelwarden_audit_checkpoint_age_seconds 1.5",
+        "tunnelwarden_audit_checkpoint_file_age_seconds{file=\"1\"} 90",
+        "tunnelwarden_unresolved_intents 2",
+        "tunnelwarden_unresolved_intents_oldest_age_seconds 60",
+        "tunnelwarden_upstream_budget_remaining 1100",
+        "tunnelwarden_upstream_budget_limit 1200",
+        r#"tunnelwarden_jwks_age_seconds{issuer="https://idp.example/\"a\""} 30"#,
+        r#"tunnelwarden_jwks_usable{issuer="https://idp.example/\"a\""} 1"#,
+        concat!("tunnelwarden_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+        "tunnelwarden_trace_spans_dropped_total{reason=\"queue_full\"} 9",
+        "tunnelwarden_trace_spans_dropped_total{reason=\"export_failed\"} 0",
+        "tunnelwarden_trace_spans_exported_total 0",
     ] {
         assert!(text.contains(line), "no `{line}` in:\n{text}");
     }
+    let named = |start: &str| -> BTreeSet<String> {
+        let names = text.lines().filter_map(|line| line.strip_prefix(start)?.split(' ').next());
+        names.map(str::to_owned).collect()
+    };
+    assert_eq!(named("# TYPE "), named("# HELP "), "every metric is explained");
 }
 
 #[tokio::test]

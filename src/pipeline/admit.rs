@@ -19,11 +19,12 @@ use crate::respond::Extras;
 use crate::state::precondition::IfMatch;
 use crate::tunnel::body::Asked;
 
-use super::Pipeline;
+use super::{Pipeline, Rules};
 
 /// A call that is identified, understood and within its quota.
 #[derive(Debug)]
 pub(super) struct Within {
+    pub rules: Arc<Rules>,
     pub caller: Arc<Caller>,
     pub route: Route,
     pub asked: Asked,
@@ -37,6 +38,7 @@ impl Pipeline {
         &self,
         call: &mut Call,
         arrived: Arrived,
+        rules: Arc<Rules>,
         extras: &mut Extras,
     ) -> Result<Within, Refusal> {
         let Arrived { method, target, headers, body, gone, .. } = arrived;
@@ -45,13 +47,13 @@ impl Pipeline {
         let route =
             request::check(&target).and_then(|()| Ok(route(&method, &target.path, target.query.as_deref())?));
         call.route = route.as_ref().ok().copied();
-        let identified = self.identify(&self.gate, call.origin.address, &headers).await?;
+        let identified = self.identify(&rules, &self.gate, call.origin.address, &headers).await?;
         let caller = Arc::clone(identified.caller());
         call.caller = Some(Arc::clone(&caller));
         call.passed(Stage::Identify);
         // What is no operation costs a durable entry all the same, so it counts as the cheapest.
         let class = route.as_ref().map_or(Class::Read, |route| route.operation.class());
-        let admitted = within(extras, self.limiter.admit(&caller, class));
+        let admitted = within(extras, rules.limiter.admit(&caller, class));
         admitted
             .inspect_err(|refusal| route.iter().for_each(|route| self.note_unsent(call, route, refusal)))?;
         let route = route?;
@@ -90,11 +92,11 @@ impl Pipeline {
         if route.operation.class() == Class::Write
             && asked.elements().iter().any(|element| element.psk().is_some())
         {
-            let charged = within(extras, self.limiter.charge(&caller, Class::Secret));
+            let charged = within(extras, rules.limiter.charge(&caller, Class::Secret));
             charged.inspect_err(|refusal| self.auditor.unsent(call, &asked, refusal))?;
         }
         call.passed(Stage::Body);
-        Ok(Within { caller, route, asked, if_match, new_hc_target, gone })
+        Ok(Within { rules, caller, route, asked, if_match, new_hc_target, gone })
     }
 }
 
@@ -116,17 +118,18 @@ impl Pipeline {
     /// Why nobody is identified.
     pub async fn identify(
         &self,
+        rules: &Rules,
         gate: &AddressGate,
         address: IpAddr,
         headers: &HeaderMap,
     ) -> Result<Identified, Refusal> {
-        if let Some(known) = self.identifier.recall(headers) {
+        if let Some(known) = rules.identifier.recall(headers) {
             return Ok(known);
         }
-        if !self.identifier.knew(headers) {
+        if !rules.identifier.knew(headers) {
             gate.check(address)?;
         }
-        let examined = self.identifier.examine(headers).await;
+        let examined = rules.identifier.examine(headers).await;
         match &examined {
             Ok(_) => {}
             Err(Refusal::KeysUnavailable { .. }) => gate.excuse(address)?,

@@ -45,7 +45,8 @@ impl Pipeline {
         known: &Within,
         extras: &mut Extras,
     ) -> Result<Allowed, Refusal> {
-        let authorizer = self.authorizer();
+        let rules = &known.rules;
+        let authorizer = &rules.policy;
         call.policy_digest = Some(authorizer.digest().to_owned());
         let operation = known.route.operation;
         let early = Change::of_each(&known.asked, None);
@@ -72,8 +73,8 @@ impl Pipeline {
             note_change(call, &early);
             return Ok(Allowed { permit: permit.clone(), before: Vec::new(), turn });
         }
-        within(extras, self.limiter.charge(&known.caller, Class::Read))?;
-        let taken = self.budget.take(&known.caller)?;
+        within(extras, rules.limiter.charge(&known.caller, Class::Read))?;
+        let taken = rules.budget.take(&known.caller)?;
         let before = Box::pin(self.states.read(&taken, known.route.account, &ids, call.request_id)).await?;
         for (named, tunnel) in call.tunnels.iter_mut().zip(&before) {
             named.name = tunnel.get("name").and_then(Json::as_str).map(str::to_owned);

@@ -10,6 +10,7 @@ use crate::authorize::Permit;
 use crate::forward::{Answer, Failure, Outgoing};
 use crate::json::Json;
 use crate::limit::Taken;
+use crate::measure::Stage;
 use crate::operation::{Operation, Route};
 use crate::refusal::Refusal;
 use crate::respond::{self, Extras};
@@ -27,13 +28,15 @@ impl Pipeline {
         extras: &mut Extras,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
         let allowed = self.permit(call, &known, extras).await?;
-        let taken = self.budget.take(&known.caller)?;
+        call.enters(Stage::Forward);
+        let taken = known.rules.budget.take(&known.caller)?;
         let answer = self.send_read(call, &allowed.permit, &known, &taken).await?;
         let digest = sent::digest(&answer, self.auditor.fingerprinter());
         call.secrets.extend(self.upstream.secrets());
         let json = self.hear(call, &known, &answer, digest.as_deref(), extras);
         let end = sent::end(&answer, json.as_ref(), digest);
         let recorded = self.auditor.read(call, &allowed.permit, &end, known.gone.now()).await?;
+        call.passed(Stage::Outcome);
         Ok(respond::pass(&recorded, answer, known.route.operation, false, std::mem::take(extras)))
     }
 
@@ -87,6 +90,7 @@ impl Pipeline {
             new_hc_target: known.new_hc_target,
             user_agent: call.origin.user_agent.as_deref(),
             request_id: call.request_id,
+            stage: Stage::Forward,
         };
         Ok(self.upstream.send(&cleared, taken, outgoing).await)
     }

@@ -9,6 +9,7 @@ use crate::audit::call::Call;
 use crate::audit::one_shot::Fate;
 use crate::forward::Outgoing;
 use crate::json::{Json, Object};
+use crate::measure::Stage;
 use crate::operation::Operation;
 use crate::refusal::Refusal;
 use crate::respond::{self, Extras};
@@ -29,9 +30,10 @@ impl Pipeline {
         let allowed = self.permit(call, &known, extras).await;
         let ready = allowed.and_then(|allowed| {
             awaited(&known)?;
-            Ok((allowed, self.budget.take(&known.caller)?))
+            Ok((allowed, known.rules.budget.take(&known.caller)?))
         });
         let ready = ready.inspect_err(|refusal| self.auditor.unsent(call, &known.asked, refusal))?;
+        call.enters(Stage::Intent);
         let (Allowed { permit, before, turn }, taken) = ready;
         let Within { route, asked, new_hc_target, gone, .. } = known;
         call.secrets.extend(self.upstream.secrets());
@@ -44,6 +46,7 @@ impl Pipeline {
             new_hc_target,
             user_agent: call.origin.user_agent.as_deref(),
             request_id: call.request_id,
+            stage: Stage::Forward,
         };
         let answer = self.upstream.send(&owed.cleared(), &taken, outgoing).await;
         let json = sent::json(&answer);
@@ -56,6 +59,7 @@ impl Pipeline {
         let ambiguous = end.is_ambiguous();
         let intent = owed.intent().clone();
         let recorded = owed.close(call, &end, gone.now()).await;
+        call.passed(Stage::Outcome);
         drop(turn);
         if ambiguous && !route.validate_only {
             self.resolver.look_into(&intent);

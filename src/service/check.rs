@@ -6,13 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{accounts, keys, why};
+use super::{keys, why};
 use crate::clock::{Clock, Ids};
 use crate::config::Config;
 use crate::forward::{Upstream, Verdict};
 use crate::limit::Budget;
 use crate::measure::Metrics;
-use crate::{authorize, forward, identify, listen, store};
+use crate::{authorize, forward, identify, listen, otlp, store};
 
 /// How long the upstream is waited for: a person waits too.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -40,6 +40,7 @@ pub async fn check(mut config: Config, clock: Arc<dyn Clock>) -> Findings {
     problems.extend(audit.into_iter().map(|(key, what)| (format!("audit.{key}"), what)));
     let tls = config.listen.tls.as_ref().and_then(listen::check);
     problems.extend(tls.map(|(key, error)| (format!("listen.{key}"), why(&error))));
+    problems.extend(otlp::check(&config.trace).map(|what| ("trace".to_owned(), what)));
     let upstream = forward::check(&config.upstream);
     let mut findings = Findings { problems, warnings: Vec::new() };
     if upstream.is_empty() {
@@ -65,7 +66,7 @@ async fn ask(config: &Config, clock: Arc<dyn Clock>, findings: &mut Findings) {
     };
     let budget = Budget::new(&config.limits.upstream_budget, Arc::clone(&clock));
     let ids = Ids::new(clock);
-    for account in accounts(&config.upstream) {
+    for account in upstream.accounts() {
         let Ok(taken) = budget.take_own() else { return };
         match upstream.verify_token(&taken, account, ids.next()).await {
             Verdict::Good => {}
@@ -76,7 +77,7 @@ async fn ask(config: &Config, clock: Arc<dyn Clock>, findings: &mut Findings) {
 }
 
 /// A sentence that begins with its key path, taken apart.
-fn keyed(told: String) -> (String, String) {
+pub(super) fn keyed(told: String) -> (String, String) {
     let (key, what) = told.split_once(": ").unwrap_or(("upstream", &told));
     (key.to_owned(), what.to_owned())
 }

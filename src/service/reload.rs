@@ -1,111 +1,330 @@
-//! Takes up a changed policy while running, and tells how the proxy is.
+//! Takes up a changed configuration, and changed files that it names, while running.
 //!
-//! A policy that can't be read or does not validate changes nothing: the old one stays, and readiness warns.
-//! A changed text counts when two looks in a row found it: a file that is being written in place may end, for a
-//! moment, before the rule that forbids. Each replacement is recorded before it takes effect. Not here: the
-//! certificate (`service::certificate`), and token, key and revocation files, which their stages watch.
+//! What calls are judged by (configuration, policy, issuers with their key files, limits) is taken whole or not at all, and
+//! each call goes by the old or by the new. Certificates, upstream tokens and revocations each stand alone as long as the
+//! configuration itself is as it was: a slip in the policy must not keep a leaver in. A text counts when two looks a second
+//! apart found it: a file that is being written in place may end, for a moment, before the rule that forbids. Only what
+//! revokes counts at once. Each change is recorded before it takes effect; what can't be recorded is not done, and tried
+//! again. Not here: what can be reloaded (`parts`), how it is read (`prepare`), what is told of it (`problem`).
 
+mod files;
+mod parts;
+mod prepare;
+mod problem;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
-use crate::authorize::{self, Authorizer};
+use crate::config::{self, Config, KeySource};
 use crate::entry::Kind;
+use crate::identify::Revocations;
 use crate::json::Object;
-use crate::pipeline::Pipeline;
+use crate::listen::Certificate;
+use crate::pipeline::{Pipeline, Rules};
+use crate::refusal::Refusal;
 
-/// How often a file is looked at.
-pub(super) const LOOK: Duration = Duration::from_secs(1);
+pub(super) use files::Files;
+use files::{State, jwks_file};
+use parts::{Changes, Part};
+use prepare::Next;
+use problem::Problem;
 
-/// What the last reload had to say, for readiness. Anybody may read it there, so it quotes neither a file nor
-/// a path; the log has the details.
-pub(super) type Warning = Arc<Mutex<Option<&'static str>>>;
+/// How often files are looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
-const UNREADABLE: &str =
-    "the policy file can't be read; the policy before stays in force, and the log says why";
-const NOT_GOOD: &str =
-    "the changed policy file is not good and not in force; `policy check` says what is wrong";
-const UNRECORDED: &str = "the changed policy is not in force: the change can't be recorded";
+const UNRECORDED: &str = "what changed is not in force: it can't be recorded; it is tried again";
 
-/// Follows the policy file until the process stops.
-pub(super) async fn follow(
-    file: PathBuf,
-    config_digest: String,
-    pipeline: Arc<Pipeline>,
-    warning: Warning,
-    mut stop: watch::Receiver<bool>,
-) {
-    let mut looks = Looks::default();
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(LOOK) => {}
-            _ = stop.wait_for(|stop| *stop) => return,
-        }
-        let path = file.clone();
-        let read = tokio::task::spawn_blocking(move || authorize::read_policy(&path)).await;
-        let Ok(read) = read else { continue };
-        if !looks.settled(&read) {
-            continue;
-        }
-        match take_up(read, &config_digest, &pipeline).await {
-            Ok(()) => set(&warning, None),
-            Err((told, why)) => {
-                looks.refused = told != UNRECORDED;
-                tracing::warn!(policy.file = %file.display(), policy.problem = %why, "the changed policy is not taken up");
-                set(&warning, Some(told));
+/// What the last reload had to say, for readiness.
+pub(super) type Warnings = Arc<Mutex<Vec<String>>>;
+
+/// Where a configuration comes from, so that it can be read again.
+pub struct Source {
+    /// The file.
+    pub file: PathBuf,
+    /// The environment as it was at the start: a process's own does not change.
+    pub variables: BTreeMap<String, String>,
+    /// Puts another `log.filter` in force.
+    pub filter: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+impl std::fmt::Debug for Source {
+    /// Without the variables, of which one may be a token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Source").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+/// Follows a configuration.
+#[derive(Debug)]
+pub(super) struct Follower {
+    pub(super) source: Source,
+    pub(super) pipeline: Arc<Pipeline>,
+    pub(super) certificate: Option<Arc<Certificate>>,
+    /// What is in force.
+    pub(super) config: Arc<Config>,
+    /// As they were when what is in force was read.
+    pub(super) files: Files,
+    pub(super) warnings: Warnings,
+    pub(super) looks: Looks,
+}
+
+/// What a look found: the configuration file's text, the files that it names, and those that are in use, which may be
+/// others while it is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Found {
+    text: State,
+    files: Files,
+    in_use: Files,
+}
+
+/// What the looks found.
+#[derive(Debug, Default)]
+pub(super) struct Looks {
+    last: Option<(Found, Instant)>,
+    /// The last one is known to be bad, and stays so. What could not be recorded is tried again.
+    refused: bool,
+    /// Somebody asked, and is to be told how it went.
+    asked: bool,
+    /// What keeps the last one from being in force.
+    wrong: Vec<Problem>,
+}
+
+impl Looks {
+    /// Whether this look found what one a while before found, and that is worth a try.
+    fn settled(&mut self, found: &Found, now: Instant) -> bool {
+        match &self.last {
+            Some((last, since)) if last == found => !self.refused && now.duration_since(*since) >= LOOK,
+            _ => {
+                self.last = Some((found.clone(), now));
+                self.refused = false;
+                false
             }
         }
     }
 }
 
-/// What the looks at the file found.
-#[derive(Debug, Default)]
-struct Looks {
-    last: Option<Result<String, String>>,
-    /// The last one is known to be bad, and stays so. A change that could not be recorded is tried again.
-    refused: bool,
-}
-
-impl Looks {
-    /// Whether a look found what the one before found, and that is worth a try.
-    fn settled(&mut self, read: &Result<String, String>) -> bool {
-        if self.last.as_ref() != Some(read) {
-            *self = Self { last: Some(read.clone()), refused: false };
-            return false;
+impl Follower {
+    /// Looks again and again until the process stops, and at once when asked.
+    pub(super) async fn follow(mut self, asked: Arc<Notify>, mut stop: watch::Receiver<bool>) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                () = asked.notified() => {
+                    tracing::info!("asked to reload");
+                    self.looks.asked = true;
+                    self.looks.refused = false;
+                }
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+            self.look().await;
         }
-        !self.refused
     }
-}
 
-async fn take_up(
-    read: Result<String, String>,
-    config_digest: &str,
-    pipeline: &Pipeline,
-) -> Result<(), (&'static str, String)> {
-    let text = read.map_err(|why| (UNREADABLE, why))?;
-    let now = pipeline.authorizer();
-    if authorize::digest_of(&text) == now.digest() {
-        return Ok(());
+    async fn look(&mut self) {
+        let Some((found, wanted)) = self.find().await else { return };
+        self.revoke_at_once(&found.in_use).await;
+        self.doubt(&found.in_use);
+        if !self.looks.settled(&found, Instant::now()) {
+            return;
+        }
+        // Nothing could be put in force, and whoever issues keys would be asked for them each time.
+        if self.pipeline.auditor.admits().is_err() {
+            return;
+        }
+        let (config, next, wrong) = self.prepare(&found, wanted).await;
+        // What was read is what was looked at, unless it is another text by now.
+        match self.find().await {
+            Some((again, _)) if again == found => {}
+            Some((again, _)) => {
+                self.looks.settled(&again, Instant::now());
+                return;
+            }
+            None => return,
+        }
+        let (changed, whole) = (!next.parts.is_empty(), next.whole);
+        if changed && let Err(refusal) = self.record(&config, &next).await {
+            tracing::warn!(
+                refusal.name = refusal.name(),
+                "not reloaded: it can't be recorded; it is tried again"
+            );
+            return self.warn(vec![UNRECORDED.to_owned()]);
+        }
+        if !wrong.is_empty() {
+            wrong.iter().for_each(|problem| problem.tell(&self.source.file, &found.files));
+            self.pipeline.metrics.reload(false);
+            self.looks.refused = true;
+        }
+        if changed {
+            self.pipeline.metrics.reload(true);
+        } else if wrong.is_empty() && std::mem::take(&mut self.looks.asked) {
+            tracing::info!("there is nothing to reload: all files are as they were");
+        }
+        self.looks.asked = false;
+        self.warn(wrong.iter().map(|problem| problem.warning(&found.files)).collect());
+        self.looks.wrong = wrong;
+        let files = if whole { &found.files } else { &found.in_use };
+        self.put_in_force(config, next, files);
+        self.doubt(files);
     }
-    let new = tokio::task::spawn_blocking(move || Authorizer::new(&text)).await;
-    let new = new.map_err(|e| (NOT_GOOD, e.to_string()))?.map_err(|problems| {
-        (NOT_GOOD, problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
-    })?;
-    let mut members = Object::new();
-    members.set("config_digest", config_digest);
-    members.set("policy_digest", new.digest());
-    members.set("policy_digest_before", now.digest());
-    let noted = pipeline.auditor.note(Kind::Reloaded, members).await;
-    noted.map_err(|refusal| (UNRECORDED, refusal.message()))?;
-    tracing::info!(policy.digest = new.digest(), "a new policy is in force");
-    *pipeline.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
-    Ok(())
-}
 
-pub(super) fn set(warning: &Warning, what: Option<&'static str>) {
-    *warning.lock().unwrap_or_else(PoisonError::into_inner) = what;
+    /// The files as they are now, and the configuration that they make.
+    async fn find(&self) -> Option<(Found, Result<Arc<Config>, Vec<Problem>>)> {
+        let (file, variables) = (self.source.file.clone(), self.source.variables.clone());
+        let present = Arc::clone(&self.config);
+        // A network file system may block; the calls in this runtime must not wait for it. Nothing is lost if it fails: the
+        // next look is soon.
+        let found = tokio::task::spawn_blocking(move || {
+            let text = State::of(&file);
+            let wanted = match config::load(&file, &variables) {
+                Ok(config) if config.differences(&present).is_empty() => Ok(Arc::clone(&present)),
+                Ok(config) => Ok(Arc::new(config)),
+                Err(problems) => Err(problems.0.iter().map(Problem::of_config).collect()),
+            };
+            let in_use = Files::look(&present);
+            let files = match &wanted {
+                Ok(config) if !Arc::ptr_eq(config, &present) => Files::look(config),
+                Ok(_) | Err(_) => in_use.clone(),
+            };
+            (Found { text, files, in_use }, wanted)
+        });
+        found.await.ok()
+    }
+
+    /// Reads what changed: the configuration to go by from now on, the parts that can be put in force, and what keeps others
+    /// from it.
+    async fn prepare(
+        &self,
+        found: &Found,
+        wanted: Result<Arc<Config>, Vec<Problem>>,
+    ) -> (Arc<Config>, Next, Vec<Problem>) {
+        let rules = self.pipeline.rules();
+        let certificate = self.certificate.as_ref();
+        let mut wrong = match wanted {
+            Ok(config) => {
+                let mut next = Next::default();
+                let changes = Changes::between((&self.config, &self.files), (&config, &found.files));
+                let mut wrong = Vec::new();
+                if !changes.fixed.is_empty() {
+                    wrong.push(Problem::fixed(&changes.fixed));
+                }
+                wrong.extend(next.judging(&rules, &config, &changes).await);
+                let alone = next.alone(&rules, &config, certificate, &changes).await;
+                if wrong.is_empty() && (alone.is_empty() || !changes.of_config) {
+                    next.whole = true;
+                    return (config, next, alone);
+                }
+                wrong.extend(alone);
+                wrong
+            }
+            Err(problems) => problems,
+        };
+        let mut next = Next::default();
+        let changes = Changes::alone(&self.files, &found.in_use);
+        let alone = next.alone(&rules, &self.config, certificate, &changes).await;
+        let known: BTreeSet<String> = wrong.iter().map(|problem| problem.key.clone()).collect();
+        wrong.extend(alone.into_iter().filter(|problem| !known.contains(&problem.key)));
+        (Arc::clone(&self.config), next, wrong)
+    }
+
+    /// Whoever is revoked is out as soon as that is seen. Who is taken back in, waits until the file is settled: one that
+    /// is rewritten in place is empty for a moment, and that moment must not let anybody in.
+    async fn revoke_at_once(&mut self, files: &Files) {
+        let Some(path) = &self.config.revocation.file else { return };
+        let state = files.state_of(path);
+        if state.is_none() || state == self.files.state_of(path) {
+            return;
+        }
+        let revocation = self.config.revocation.clone();
+        let read = tokio::task::spawn_blocking(move || Revocations::read(&revocation)).await;
+        let rules = self.pipeline.rules();
+        let Ok(Ok(revocations)) = read else { return };
+        let Some(identifier) = rules.identifier.revoking_also(&revocations) else { return };
+        let mut next = Next { identifier: Some(Arc::new(identifier)), ..Next::default() };
+        next.parts.insert(Part::Revocation);
+        match self.record(&self.config, &next).await {
+            Ok(()) => self.put_in_force(Arc::clone(&self.config), next, files),
+            Err(refusal) => {
+                tracing::warn!(
+                    refusal.name = refusal.name(),
+                    "a revocation is not in force: it can't be recorded"
+                );
+                self.warn(vec![UNRECORDED.to_owned()]);
+            }
+        }
+    }
+
+    /// While a key file can't be used as it is, nobody knows that a key is not published.
+    fn doubt(&self, files: &Files) {
+        let rules = self.pipeline.rules();
+        for (at, issuer) in self.config.issuers.iter().enumerate() {
+            let KeySource::File(path) = &issuer.keys else { continue };
+            let state = files.state_of(path);
+            let is_other = state.is_some() && state != self.files.state_of(path);
+            let known = self.looks.wrong.iter().find(|problem| problem.key == jwks_file(at));
+            rules.identifier.doubt(at, known.filter(|_| is_other).map(|problem| problem.why.as_str()));
+        }
+    }
+
+    async fn record(&self, config: &Config, next: &Next) -> Result<(), Refusal> {
+        let rules = self.pipeline.rules();
+        let policy = next.policy.as_ref().unwrap_or(&rules.policy);
+        let mut members = Object::new();
+        members.set("config_digest", config.digest.as_str());
+        members.set("config_digest_before", self.config.digest.as_str());
+        members.set("policy_digest", policy.digest());
+        members.set("policy_digest_before", rules.policy.digest());
+        members.set("parts", next.parts.iter().map(|part| part.name()).collect::<Vec<_>>());
+        // One that ran out of time may be stored and not in force: then another one follows.
+        self.pipeline.auditor.note(Kind::Reloaded, members).await.map(|_| ())
+    }
+
+    /// What is read is in force from here on. What is used when it is needed comes first, so that no call goes by the new
+    /// rules without it.
+    fn put_in_force(&mut self, config: Arc<Config>, next: Next, files: &Files) {
+        let Next { read, parts, policy, identifier, certificate, tokens, .. } = next;
+        let pipeline = &self.pipeline;
+        if let Some(tokens) = tokens {
+            pipeline.upstream.take_up(tokens);
+        }
+        if let Some((own, new)) = self.certificate.as_ref().zip(certificate) {
+            own.take_up(new);
+        }
+        if parts.contains(&Part::Log) {
+            (self.source.filter)(&config.log.filter);
+        }
+        let before = pipeline.rules();
+        let limiter = parts.contains(&Part::Limits).then(|| {
+            pipeline.budget.renew(&config.limits.upstream_budget);
+            Arc::new(before.limiter.renewed(&config.limits))
+        });
+        if limiter.is_some() || policy.is_some() || identifier.is_some() {
+            pipeline.put_in_force(Rules {
+                identifier: identifier.unwrap_or_else(|| Arc::clone(&before.identifier)),
+                limiter: limiter.unwrap_or_else(|| Arc::clone(&before.limiter)),
+                budget: pipeline.budget.pinned(),
+                policy: policy.unwrap_or_else(|| Arc::clone(&before.policy)),
+            });
+        }
+        if !parts.is_empty() {
+            tracing::info!(
+                reload.parts = parts.iter().map(|part| part.name()).collect::<Vec<_>>().join(" "),
+                config.digest = config.digest,
+                policy.digest = pipeline.rules().policy.digest(),
+                "reloaded"
+            );
+        }
+        self.files.adopt(files, |part| read.contains(&part));
+        self.config = config;
+    }
+
+    fn warn(&self, warnings: Vec<String>) {
+        *self.warnings.lock().unwrap_or_else(PoisonError::into_inner) = warnings;
+    }
 }
 
 #[cfg(test)]
@@ -113,21 +332,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_counts_when_it_was_found_twice_in_a_row() {
-        let mut looks = Looks::default();
-        let text = |text: &str| Ok(text.to_owned());
-        for (found, settled) in [
-            (text("permit"), false),
-            (text("permit, forbid"), false),
-            (text("permit, forbid"), true),
-            (Err("gone".to_owned()), false),
-            (text("permit, forbid"), false),
-            (text("permit, forbid"), true),
+    fn a_text_counts_when_two_looks_found_it_a_second_apart() {
+        let found = |text: &str| {
+            let (files, in_use) = (Files::default(), Files::default());
+            Found { text: State::Unreadable(text.to_owned()), files, in_use }
+        };
+        let (mut looks, mut now) = (Looks::default(), Instant::now());
+        let mut look = |looks: &mut Looks, text: &str, after| {
+            now += Duration::from_millis(after);
+            looks.settled(&found(text), now)
+        };
+        for (text, after, settled) in [
+            ("permit", 1000, false),
+            ("permit, forbid", 1000, false),
+            ("permit, forbid", 300, false),
+            ("permit, forbid", 700, true),
+            ("gone", 1000, false),
+            ("permit, forbid", 1000, false),
+            ("permit, forbid", 1000, true),
         ] {
-            assert_eq!(looks.settled(&found), settled, "{found:?}");
+            assert_eq!(look(&mut looks, text, after), settled, "{text}");
         }
         looks.refused = true;
-        assert!(!looks.settled(&text("permit, forbid")), "what is bad is not tried again");
-        assert!(!looks.settled(&text("permit")) && looks.settled(&text("permit")));
+        assert!(!look(&mut looks, "permit, forbid", 5000), "what is bad is not tried again");
+        assert!(!look(&mut looks, "permit", 1000));
+        assert!(look(&mut looks, "permit", 1000));
     }
 }

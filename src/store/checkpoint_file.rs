@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::Health;
 use super::lock::beside;
+use super::{Did, Health, Observer};
 use crate::seal::{Checkpoint, Hash, Signer};
 
 /// Between two writes, also after one failed.
@@ -30,6 +30,8 @@ pub(super) type Problems = Mutex<BTreeMap<PathBuf, io::ErrorKind>>;
 /// Keeps one file up to date. Each file has its own, so that one which hangs keeps no other from being written.
 pub(super) struct Follower {
     pub(super) path: PathBuf,
+    pub(super) place: usize,
+    pub(super) observer: Observer,
     pub(super) signer: Arc<Signer>,
     pub(super) problems: Arc<Problems>,
 }
@@ -47,6 +49,9 @@ impl Follower {
             if written != Some(size) {
                 let result = write(&self.path, &self.signer, size, root).await;
                 written = result.is_ok().then_some(size);
+                if written.is_some() {
+                    self.observer.tell(Did::WroteCheckpointFile(self.place));
+                }
                 self.tell(result.err().map(|e| e.kind()), &health);
             }
             // The pause is at the same time the wait before a failed write is tried again. It ends early when the

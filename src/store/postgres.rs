@@ -6,6 +6,7 @@
 //! pooler may stand between. Not here: when to commit or try again (`store::writer`), the tables
 //! (`store::postgres::schema`), reading (`store::reader`).
 
+mod holder;
 pub(super) mod schema;
 pub(super) mod snapshot;
 
@@ -13,7 +14,8 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
-use uuid::Uuid;
+
+use holder::Holder;
 
 use super::StoreError;
 use super::backend::{Backend, Batch, CommitError, Head, Row, Stored};
@@ -40,7 +42,7 @@ pub(crate) struct Postgres {
     /// How long the server may take for anything.
     patience: Duration,
     /// This process.
-    holder: Uuid,
+    holder: Holder,
     open: Option<Open>,
 }
 
@@ -56,12 +58,7 @@ struct Open {
 impl Postgres {
     /// A log that is taken by the first `load`.
     pub(crate) fn new(server: Server, patience: Duration) -> Self {
-        let mut random = [0; 16];
-        // Without random bytes it is a name like any other, only that two processes may have the same; and then each takes the
-        // log from the other, and what that one had under way comes to nothing.
-        let _ = aws_lc_rs::rand::fill(&mut random);
-        let holder = uuid::Builder::from_random_bytes(random).into_uuid();
-        Self { server, patience, holder, open: None }
+        Self { server, patience, holder: Holder::own(), open: None }
     }
 
     /// Checks the tables and the server: once, before the first `load`.
@@ -89,10 +86,11 @@ impl Postgres {
         // Whatever it had under way is looked for below; the server is told nothing more on it.
         self.open = None;
         let mut connection = connect(&self.server).await.map_err(|e| classify(&e))?;
-        let query = "SELECT log, epoch, last_seq, taken FROM tunnelwarden.take($1, $2::uuid, $3)";
-        let query =
-            sqlx::query(query).bind(self.server.replica()).bind(self.holder.to_string()).bind(LEASE_S);
-        let row = query.fetch_one(&mut connection).await.map_err(|e| classify(&e))?;
+        let mut row = self.ask_for(&mut connection, "").await.map_err(|e| classify(&e))?;
+        let other: String = row.try_get(4).map_err(|e| classify(&e))?;
+        if other != self.holder.as_str() && holder::is_gone(&other) {
+            row = self.ask_for(&mut connection, &other).await.map_err(|e| classify(&e))?;
+        }
         let read =
             |row: PgRow| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get::<i64, _>(2)?, row.try_get(3)?));
         let (log, epoch, last_seq, is_taken): (i16, i64, i64, bool) = read(row).map_err(|e| classify(&e))?;
@@ -105,13 +103,18 @@ impl Postgres {
         Ok(stored)
     }
 
+    /// Asks for the log, also if this other process, which is no more, has it still.
+    async fn ask_for(&self, connection: &mut PgConnection, instead_of: &str) -> Result<PgRow, sqlx::Error> {
+        let query = "SELECT log, epoch, last_seq, taken, holder FROM tunnelwarden.take($1, $2, $3, $4)";
+        let query = sqlx::query(query).bind(self.server.replica()).bind(self.holder.as_str());
+        query.bind(instead_of).bind(LEASE_S).fetch_one(connection).await
+    }
+
     async fn keep_for(&mut self, seconds: i32) -> Result<(), StoreError> {
-        let holder = self.holder.to_string();
+        let holder = self.holder.as_str();
         let open = self.open.as_mut().ok_or(StoreError::Away)?;
-        let query = sqlx::query("SELECT tunnelwarden.keep($1, $2::uuid, $3)")
-            .bind(open.log)
-            .bind(holder)
-            .bind(seconds);
+        let query =
+            sqlx::query("SELECT tunnelwarden.keep($1, $2, $3)").bind(open.log).bind(holder).bind(seconds);
         let row = query.fetch_one(&mut open.connection).await.map_err(|e| classify(&e))?;
         if row.try_get(0).map_err(|e| classify(&e))? { Ok(()) } else { Err(StoreError::Taken) }
     }

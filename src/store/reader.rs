@@ -6,6 +6,7 @@
 mod archived;
 mod calls;
 mod counts;
+mod dead;
 mod logs;
 mod lost;
 

@@ -7,9 +7,11 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::backend::{Backend, CommitError, State};
 use super::checkpoint_file::{Follower, Problems};
@@ -18,9 +20,14 @@ use super::lock::{Lock, make_private};
 use super::postgres::Postgres;
 use super::sqlite::Sqlite;
 use super::writer::Writer;
-use super::{Damage, Health, MAX_WAITING, MAX_WAITING_BYTES, OpenError, Settings, Store, StoreError};
+use super::{
+    Damage, Health, MAX_WAITING, MAX_WAITING_BYTES, Observer, OpenError, Settings, Store, StoreError,
+};
 use crate::clock::Clock;
 use crate::seal::{self, Checkpoint, Hash, Signer, Verifier};
+
+/// How long a start waits for a log that another process has: a little longer than one that died keeps it.
+const TAKE_OVER: Duration = Duration::from_secs(20);
 
 /// Bytes of a checkpoint file that are read: with many cosignatures it has a few KiB.
 const MAX_CHECKPOINT_FILE: u64 = 64 << 10;
@@ -57,7 +64,19 @@ async fn go_on<B: Backend>(
 ) -> Result<Store, OpenError> {
     let failed = |begin: Begin| begin.of(&settings.database);
     let verifier = signer.verifier().map_err(|_| OpenError::Disagrees(Damage::Signature))?;
-    let state = begin(&mut backend, &signer, &verifier).await.map_err(failed)?;
+    let until = Instant::now() + TAKE_OVER;
+    let state = loop {
+        match begin(&mut backend, &signer, &verifier).await {
+            // Who died has it for a while still.
+            Err(Begin::Fault(StoreError::Taken)) if Instant::now() < until => {
+                tracing::warn!(
+                    "another process has this replica's log, or had it a moment ago; waiting for it"
+                );
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            state => break state.map_err(failed)?,
+        }
+    };
     for file in &settings.checkpoint_files {
         if let Some(known) = read_checkpoint(file, &[&verifier])? {
             check_history(&mut backend, &state, known).await.map_err(failed)?;
@@ -124,8 +143,10 @@ pub(super) fn start<B: Backend>(
     let (end, done) = watch::channel(false);
     let mut followers = JoinSet::new();
     let problems = Arc::new(Problems::default());
-    for path in settings.checkpoint_files {
-        let to = Follower { path, signer: Arc::clone(&signer), problems: Arc::clone(&problems) };
+    let observer = Observer::default();
+    for (place, path) in settings.checkpoint_files.into_iter().enumerate() {
+        let (signer, problems) = (Arc::clone(&signer), Arc::clone(&problems));
+        let to = Follower { path, place, signer, problems, observer: observer.clone() };
         followers.spawn(to.follow(checkpoints.clone(), Arc::clone(&health)));
     }
     let writer = Writer {
@@ -141,6 +162,7 @@ pub(super) fn start<B: Backend>(
         health,
         newest,
         patience: settings.append_timeout,
+        observer: observer.clone(),
     };
     tokio::spawn(async move {
         writer.run().await;
@@ -156,6 +178,7 @@ pub(super) fn start<B: Backend>(
         append_timeout: settings.append_timeout,
         closed: AtomicBool::new(false),
         done,
+        observer,
     }
 }
 

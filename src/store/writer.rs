@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::backend::{Backend, CommitError, State};
 use super::postgres::KEEP_EVERY;
-use super::{Health, StoreError};
+use super::{Did, Health, Observer, StoreError};
 use crate::clock::Clock;
 use crate::seal::{Hash, Signer, Verifier};
 
@@ -69,6 +69,7 @@ pub(super) struct Writer<B> {
     pub(super) health: Arc<watch::Sender<Health>>,
     pub(super) newest: watch::Sender<(u64, Hash)>,
     pub(super) patience: Duration,
+    pub(super) observer: Observer,
 }
 
 /// Lets all that is ready to run go first, as long as that brings more entries: whoever was answered by the last
@@ -175,6 +176,7 @@ impl<B: Backend> Writer<B> {
     }
 
     async fn commit(&mut self, entries: Vec<Arc<str>>, checkpoint: bool) -> Result<(), StoreError> {
+        let (began, count) = (self.clock.monotonic(), entries.len());
         let (batch, next) = self.state.next(entries, checkpoint, &self.signer)?;
         let result = {
             let commit = self.backend.commit(&batch);
@@ -204,6 +206,8 @@ impl<B: Backend> Writer<B> {
             }
             self.adopt(next);
             self.set_fault(None);
+            let took = self.clock.monotonic().saturating_sub(began);
+            self.observer.tell(Did::Committed { entries: count, took, checkpoint });
         }
         result
     }

@@ -43,7 +43,13 @@ start
 echo done
 while read -r word; do
     case $word in
-        kill) kill -KILL "$(postmaster)"; wait; sleep 0.2; rm -f "$FOLDER/data/postmaster.pid" ;;
+        kill)
+            # All its processes: one that went on would go on writing.
+            all="$(postmaster) $(pgrep -P "$(postmaster)" | tr '\n' ' ')"
+            kill -STOP $all
+            kill -KILL $all $(pgrep -P "$(postmaster)")
+            wait
+            ;;
         stop) kill -INT "$(postmaster)"; wait ;;
         start) start ;;
     esac
@@ -60,8 +66,17 @@ pub fn server() -> Option<&'static Server> {
     SERVER.get_or_init(Server::start).as_ref()
 }
 
+impl Drop for Server {
+    fn drop(&mut self) {
+        let (child, _) = self.keeper.get_mut().unwrap();
+        drop(child.stdin.take());
+        let _ = child.wait();
+    }
+}
+
 impl Server {
-    fn start() -> Option<Self> {
+    /// One of its own, which may be killed.
+    pub fn start() -> Option<Self> {
         let Some(programs) = programs() else {
             assert!(std::env::var_os("CI").is_none(), "PostgreSQL's programs are missing");
             // Past the test program's own capture of what tests print.

@@ -6,9 +6,9 @@
 //! (`crash::callers`), what must hold (`crash::truth`), single
 //! losses in detail (`crash::lost`).
 
-mod callers;
+pub(crate) mod callers;
 mod lost;
-mod truth;
+pub(crate) mod truth;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -50,7 +50,7 @@ const MOMENTS: [Moment; 6] = [
     Moment::Answering,
 ];
 
-const WRITES: [Operation; 6] = [
+pub(crate) const WRITES: [Operation; 6] = [
     Operation::Create,
     Operation::Update,
     Operation::BulkUpdate,
@@ -189,7 +189,7 @@ fn verifies(world: &World, label: &str) {
 }
 
 /// Tunnels for the callers to work on.
-fn furnish(world: &World) {
+pub(crate) fn furnish(world: &World) {
     let account = AccountId::parse(ACCOUNT).unwrap();
     let there = world.emulator.tunnels(account).len();
     for n in there..8 {

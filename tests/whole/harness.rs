@@ -2,7 +2,7 @@
 //! dropped checks the whole log: it verifies, and no intent is open.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use tunnelwarden::config::Algorithm;
 use tunnelwarden::emulator::{Emulator, Options, Token, new_token};
 use tunnelwarden::identify::dev::DevKey;
 use tunnelwarden::json::{self, Json, Object};
+use tunnelwarden::operation::{AccountId, TunnelId};
 use tunnelwarden::secret::{ExposeSecret as _, SecretString};
 use tunnelwarden::store::{Database, Filter, Reader};
 
@@ -40,7 +41,7 @@ pub struct Wishes {
     /// The policy, if not the shipped one.
     pub policy: Option<String>,
     /// Where to keep the database, if not in the folder.
-    pub database: Option<PathBuf>,
+    pub database: Option<Database>,
     /// Environment variables of the proxy.
     pub env: Vec<(String, String)>,
     /// Whether the emulator limits nobody.
@@ -75,6 +76,12 @@ impl Proxy {
     /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// SIGKILL.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 }
 
@@ -122,7 +129,7 @@ impl World {
         let ids = Arc::new(Ids::new(clock.clone()));
         let emulator = Emulator::start(options, clock.clone(), ids).await.unwrap();
         let key = DevKey::generate(Algorithm::Es256).unwrap();
-        let record = record(wishes.database.as_deref(), dir.path());
+        let record = record(wishes.database.as_ref(), dir.path());
         let file = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
         file("jwks.json", &key.jwks().to_string());
         file("upstream-token", upstream_token.expose_secret());
@@ -155,12 +162,19 @@ impl World {
     /// The same, where it may fail; answers whether it serves.
     pub async fn try_launch(&mut self) -> bool {
         assert!(self.proxy.is_none(), "one proxy at a time");
+        self.proxy = self.serve(&self.config(), "").await;
+        self.proxy.is_some()
+    }
+
+    /// Starts the program with a configuration; its output goes to files with this end. None where it ends before it serves.
+    async fn serve(&self, config: &str, end: &str) -> Option<Proxy> {
         let log = |name: &str| {
-            std::fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join(name)).unwrap()
+            let path = self.dir.path().join(format!("{name}{end}"));
+            std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap()
         };
-        let before = self.stderr().len();
+        let before = self.stderr_of(end).len();
         let mut child = Command::new(env!("CARGO_BIN_EXE_tunnelwarden"))
-            .args(["serve", "--config", &self.config()])
+            .args(["serve", "--config", config])
             .env_clear()
             .envs(self.env.iter().cloned())
             .stdin(Stdio::null())
@@ -170,17 +184,34 @@ impl World {
             .unwrap();
         let until = tokio::time::Instant::now() + PATIENCE;
         loop {
-            let told = self.stderr();
+            let told = self.stderr_of(end);
             if let Some((api, admin)) = addresses(&told[before..]) {
-                self.proxy = Some(Proxy { child, api, admin });
-                return true;
+                return Some(Proxy { child, api, admin });
             }
             if child.try_wait().unwrap().is_some() {
-                return false;
+                return None;
             }
             assert!(tokio::time::Instant::now() < until, "the proxy neither serves nor ends:\n{told}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Starts another replica on the same record, which is on a server, with a checkpoint file of its own.
+    pub async fn replica(&self, name: &str) -> Option<Proxy> {
+        let own = self.dir.path().join(format!("{name}.toml"));
+        let text = std::fs::read_to_string(self.config()).unwrap();
+        let named = |key: &str, was: &str, is: &str| format!("{key} = {was:?}\n").replace(was, is);
+        let Database::Postgres(server) = &self.record else { panic!("a file has no replicas") };
+        let changed = text
+            .replace(&format!("replica = {:?}\n", server.replica()), &named("replica", "x", name))
+            .replace("checkpoint.txt", &format!("checkpoint-{name}.txt"));
+        std::fs::write(&own, changed).unwrap();
+        self.serve(own.to_str().unwrap(), &format!("-{name}")).await
+    }
+
+    /// What a replica wrote to standard error.
+    pub fn stderr_of(&self, end: &str) -> String {
+        std::fs::read_to_string(self.dir.path().join(format!("stderr{end}"))).unwrap_or_default()
     }
 
     pub fn proxy(&self) -> &Proxy {
@@ -251,6 +282,15 @@ impl World {
         claims.set("iat", now);
         claims.set("exp", now + 3600);
         claims
+    }
+
+    /// What must be nowhere: the upstream's token and every key that it made.
+    pub fn secrets(&self) -> Vec<String> {
+        let account = AccountId::parse(ACCOUNT).unwrap();
+        let id = |tunnel: &Json| TunnelId::parse(tunnel.get("id")?.as_str()?);
+        let keys = self.emulator.tunnels(account).iter().filter_map(id).collect::<Vec<_>>();
+        let keys = keys.into_iter().filter_map(|id| self.emulator.psk(account, id));
+        keys.chain([self.upstream_token.clone()]).map(|secret| secret.expose_secret().to_owned()).collect()
     }
 
     pub fn token(&self, role: &str) -> String {
@@ -456,17 +496,22 @@ impl Stored {
 }
 
 /// A file, or where the variable `TUNNELWARDEN_TEST_RECORD` says `postgres`, a new database on a server.
-fn record(file: Option<&Path>, folder: &Path) -> Database {
-    match (file, std::env::var("TUNNELWARDEN_TEST_RECORD").as_deref()) {
-        (Some(file), _) => file.into(),
-        (None, Ok("postgres")) => on_a_server("a").expect("PostgreSQL is there"),
-        (None, _) => folder.join("audit.db").into(),
+fn record(given: Option<&Database>, folder: &Path) -> Database {
+    let on_server = std::env::var_os("TUNNELWARDEN_TEST_RECORD").is_some_and(|record| record == "postgres");
+    match given {
+        Some(given) => given.clone(),
+        None if on_server => on_a_server("a").expect("PostgreSQL is there"),
+        None => folder.join("audit.db").into(),
     }
 }
 
 /// A record on a PostgreSQL server, as the replica of this name writes it.
 pub fn on_a_server(replica: &str) -> Option<Database> {
-    let server = postgres::server()?;
+    postgres::server().map(|server| on_this_server(server, replica))
+}
+
+/// The same on this one.
+pub fn on_this_server(server: &postgres::Server, replica: &str) -> Database {
     let name = server.database(None);
     let owner = server.url("owner", &name);
     let made = Command::new(env!("CARGO_BIN_EXE_tunnelwarden"))
@@ -474,11 +519,10 @@ pub fn on_a_server(replica: &str) -> Option<Database> {
         .output()
         .unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    Some(replica_of(&server.url("writer", &name), replica))
+    replica_of(&server.url("writer", &name), replica)
 }
 
-/// The same record as another replica writes it.
-pub fn replica_of(url: &str, replica: &str) -> Database {
+fn replica_of(url: &str, replica: &str) -> Database {
     match Database::parse(url, Path::new("")).unwrap() {
         Database::Postgres(server) => Database::Postgres(server.for_replica(replica).unwrap()),
         Database::Sqlite(_) => unreachable!("it is a server's address"),
@@ -580,7 +624,8 @@ fn config(upstream: &str, record: &Database, wishes: &[(&str, String)]) -> Strin
         }
     }
     let mut text = String::new();
-    for section in ["listen", "admin", "upstream", "policy", "limits", "audit", "log", "revocation", "issuer"]
+    for section in
+        ["listen", "admin", "upstream", "policy", "limits", "audit", "log", "trace", "revocation", "issuer"]
     {
         let own: Vec<_> = keys.iter().filter(|(key, _)| key.split('.').next() == Some(section)).collect();
         if own.is_empty() {

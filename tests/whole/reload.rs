@@ -1,6 +1,11 @@
 //! Files that change while the proxy runs: policy, upstream token, keys, revocations, certificate. A good one takes
-//! effect by itself; a bad one changes nothing and readiness says so.
+//! effect by itself; a bad one changes nothing and readiness says so. Beside it: the configuration itself
+//! (`configuration`), and all of it under load (`load`).
 
+mod configuration;
+mod load;
+
+use std::process::Command;
 use std::sync::Arc;
 
 use http::Method;
@@ -11,7 +16,7 @@ use tunnelwarden::identify::dev::DevKey;
 use tunnelwarden::json::Json;
 use tunnelwarden::secret::ExposeSecret as _;
 
-use crate::harness::{Answer, ISSUER, PATIENCE, Wishes, World};
+use crate::harness::{Answer, ISSUER, PATIENCE, Stored, Wishes, World};
 
 /// A policy under which viewers may do nothing but list.
 const LIST_ONLY: &str =
@@ -23,6 +28,27 @@ impl World {
         let (new, path) = (self.dir.path().join(format!("{name}.new")), self.dir.path().join(name));
         std::fs::write(&new, text).unwrap();
         std::fs::rename(new, path).unwrap();
+    }
+
+    /// SIGHUP.
+    fn hang_up(&self) {
+        let pid = self.proxy().id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    }
+
+    /// Waits until the log tells of something so many times.
+    async fn told(&self, what: &str, times: usize) {
+        let until = tokio::time::Instant::now() + PATIENCE;
+        while self.stderr().matches(what).count() < times {
+            assert!(tokio::time::Instant::now() < until, "never {times} times: {what}\n{}", self.stderr());
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The entries that tell of a reload.
+    async fn reloads(&self) -> Vec<Stored> {
+        let entries = self.entries().await;
+        entries.into_iter().filter(|entry| entry.text("/kind") == "reloaded").collect()
     }
 
     /// Calls until the answer is as wanted.
@@ -65,6 +91,12 @@ impl World {
     }
 }
 
+/// What a reload tells to have changed.
+fn parts(reloaded: &Stored) -> Vec<String> {
+    let parts = reloaded.json.get("parts").and_then(Json::as_array).unwrap();
+    parts.iter().map(|part| part.as_str().unwrap().to_owned()).collect()
+}
+
 #[tokio::test]
 async fn a_hangup_ends_nothing_and_is_told() {
     let mut world = World::start().await;
@@ -86,8 +118,9 @@ async fn a_changed_policy_takes_effect_and_is_recorded_before_it_does() {
     let before = world.until("allowed", &viewer, "/0f", |answer| answer.status == 404).await;
     world.write("policy.cedar", LIST_ONLY);
     let denied = world.until("denied", &viewer, "/0f", |answer| answer.status == 403).await;
-    let reloaded = world.entries().await.into_iter().filter(|entry| entry.text("/kind") == "reloaded");
-    let [reloaded] = &reloaded.collect::<Vec<_>>()[..] else { panic!("one reload is recorded once") };
+    let reloads = world.reloads().await;
+    let [reloaded] = &reloads[..] else { panic!("one reload is recorded once") };
+    assert_eq!(parts(reloaded), ["policy"]);
     let by = async |answer: &Answer| {
         world.entries_of(&answer.header("x-request-id")).await[0].text("/policy_digest")
     };
@@ -279,6 +312,6 @@ async fn a_new_certificate_is_given_to_new_connections_and_a_bad_one_is_not() {
     world.warns(None).await;
     assert_eq!(world.presented(&roots).await, second);
     std::fs::remove_file(world.dir.path().join("private_key.pem")).unwrap();
-    world.warns(Some("certificate")).await;
+    world.warns(Some("private_key_file")).await;
     assert_eq!(world.presented(&roots).await, second);
 }

@@ -23,7 +23,7 @@ const AUDIT_UNAVAILABLE: i64 = 99500;
 
 fn wishes(database: Option<PathBuf>) -> Wishes {
     let config = vec![("audit.append_timeout", "\"500ms\"".to_owned())];
-    Wishes { database, config, unlimited: true, ..Wishes::default() }
+    Wishes { database: database.map(Into::into), config, unlimited: true, ..Wishes::default() }
 }
 
 /// Calls that change something, as the upstream saw them.
@@ -85,6 +85,8 @@ async fn check_refused(world: &World, why: &str) {
     assert_eq!(ready.status, 503, "{}", ready.text());
     assert!(ready.text_at("/problems/0").contains(why), "{}", ready.text());
     assert_eq!(world.admin("/livez").await.status, 200);
+    let metrics = world.admin("/metrics").await.text();
+    assert!(metrics.contains("\ntunnelwarden_audit_writable 0\n"), "{metrics}");
 }
 
 /// Service resumes without a restart, and the record tells of what was done since.

@@ -62,6 +62,8 @@ pub const PROTECTED: &[&str] = &[
     "resolution",
     "version",
     "config_digest",
+    "config_digest_before",
+    "parts",
     "ended_before",
     "heartbeat_s",
 ];

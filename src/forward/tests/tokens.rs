@@ -59,42 +59,57 @@ async fn a_bad_token_does_not_start() {
     assert!(matches!(start(&config), Err(ForwardError::NoToken)));
 }
 
-#[test]
-fn the_last_good_token_is_kept_and_health_says_why() {
+#[tokio::test]
+async fn another_token_is_used_and_the_one_before_is_a_secret_for_a_while() {
     let (config, file) = with_file(&format!("  {FIRST}\n"));
-    let tokens = Tokens::load(&config).unwrap();
-    let check = |content: Option<&str>, secrets: &[&str], health: Option<&str>| {
-        match content {
-            Some(content) => std::fs::write(file.path(), content).unwrap(),
-            None => std::fs::remove_file(file.path()).unwrap(),
-        }
-        tokens.reload();
-        assert_eq!(shown(&tokens.secrets()), secrets);
-        let told = tokens.health();
-        assert_eq!(told.is_empty(), health.is_none(), "{told:?}");
-        assert!(told.iter().all(|told| told.contains(health.unwrap_or_default())), "{told:?}");
-        assert!(told.iter().all(|told| !told.contains("opens_nothing")), "{told:?}");
+    let upstream = upstream(&config);
+    let check = |content: &str, secrets: &[&str]| {
+        std::fs::write(file.path(), content).unwrap();
+        upstream.take_up(NewTokens::load(&config).unwrap());
+        assert_eq!(shown(&upstream.secrets()), secrets);
     };
-    check(Some(FIRST), &[FIRST], None);
-    check(Some(GLOBAL_KEY), &[FIRST], Some("global API key"));
-    check(Some(""), &[FIRST], Some("the token is empty"));
-    check(None, &[FIRST], Some("can't read"));
-    check(Some("\u{fffd}\u{fffd}"), &[FIRST], Some("characters"));
-    check(Some(SECOND), &[SECOND, FIRST], None);
-    check(Some(SECOND), &[SECOND, FIRST], None);
+    check(FIRST, &[FIRST]);
+    check(SECOND, &[SECOND, FIRST]);
+    check(SECOND, &[SECOND, FIRST]);
+    check(FIRST, &[FIRST, SECOND]);
+    let many: Vec<String> = (0..9).map(|n| format!("test_token_that_opens_nothing_{n}")).collect();
+    for at in 6..9 {
+        let newest: Vec<&str> = many.iter().take(at + 1).rev().take(6).map(String::as_str).collect();
+        many.iter().take(at + 1).for_each(|token| {
+            std::fs::write(file.path(), token).unwrap();
+            upstream.take_up(NewTokens::load(&config).unwrap());
+        });
+        assert_eq!(shown(&upstream.secrets()), newest, "not for ever");
+    }
+    for (content, wants) in
+        [(GLOBAL_KEY, "global API key"), ("", "the token is empty"), ("\u{fffd}", "characters")]
+    {
+        std::fs::write(file.path(), content).unwrap();
+        let told = NewTokens::load(&config).unwrap_err()[0].to_string();
+        assert!(told.contains(wants) && !told.contains("opens_nothing"), "{told}");
+    }
 }
 
 #[tokio::test]
-async fn a_changed_file_is_seen_without_being_asked_for() {
-    let (config, file) = with_file(FIRST);
+async fn accounts_come_and_go_and_what_is_known_of_a_token_stays() {
+    let server = Server::answering(answer("401 Unauthorized", "", b"{}")).await;
+    let (mut config, _file) = with_file(FIRST);
+    config.base_url = server.base.parse().unwrap();
     let upstream = upstream(&config);
-    std::fs::write(file.path(), SECOND).unwrap();
-    let seen = async {
-        while shown(&upstream.secrets()).first() != Some(&SECOND) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), seen).await.unwrap();
+    send(&upstream, Operation::List).await.unwrap();
+    let refused = ["upstream.token_file: the upstream refuses this token (401)"];
+    assert_eq!(upstream.health(), refused);
+    let account = AccountId::parse("b2").unwrap();
+    config.accounts.insert(account, TokenSource::Environment(SecretString::from(SECOND)));
+    upstream.take_up(NewTokens::load(&config).unwrap());
+    assert_eq!(upstream.health(), refused, "the default token is as it was");
+    assert_eq!(
+        (upstream.accounts(), shown(&upstream.secrets())),
+        (vec![None, Some(account)], vec![FIRST, SECOND])
+    );
+    config.accounts.clear();
+    upstream.take_up(NewTokens::load(&config).unwrap());
+    assert_eq!((upstream.accounts(), shown(&upstream.secrets())), (vec![None], vec![FIRST, SECOND]));
 }
 
 #[tokio::test]

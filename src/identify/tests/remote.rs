@@ -294,3 +294,22 @@ async fn https_is_trusted_by_the_given_roots_only() {
     }
     assert_eq!(server.asked(), 1);
 }
+
+#[tokio::test]
+async fn a_renewed_identifier_fetches_no_known_keys_again_and_keeps_them_when_the_source_moves() {
+    let server = Server::new(&jwks(&[key(Algorithm::Es256)])).await;
+    let (identifier, clock) = server.identifier().await;
+    let mut issuers = [identifier.issuers[0].rules.clone()];
+    issuers[0].leeway = Duration::ZERO;
+    let renewed = identifier.renewed(&issuers).await.unwrap();
+    drop(identifier);
+    assert_eq!((ask(&renewed, Algorithm::Es256).await, server.asked()), (Ok(()), 1));
+    clock.advance(Duration::from_secs(30));
+    server.say(200, &jwks(&[key(Algorithm::Es256), key(Algorithm::EdDsa)]));
+    assert_eq!((ask(&renewed, Algorithm::EdDsa).await, server.asked()), (Ok(()), 2));
+    let KeySource::Url { url, .. } = &mut issuers[0].keys else { panic!("a URL") };
+    *url = "http://127.0.0.1:9/jwks".parse().unwrap();
+    let moved = renewed.renewed(&issuers).await.unwrap();
+    assert_eq!(ask(&moved, Algorithm::EdDsa).await, Ok(()), "the last good keys stay");
+    assert!(moved.health()[0].contains("stale"), "{:?}", moved.health());
+}

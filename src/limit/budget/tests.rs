@@ -6,11 +6,14 @@ use crate::clock::ManualClock;
 
 const SECOND: Duration = Duration::from_secs(1);
 
+fn config(requests: u32, window: u64, reserve: u32) -> config::Budget {
+    let window = Duration::from_secs(window);
+    config::Budget { requests, window, reserve, reserve_roles: vec!["incident".to_owned()] }
+}
+
 fn budget(requests: u32, window: u64, reserve: u32) -> (Budget, Arc<ManualClock>) {
     let clock = ManualClock::at("2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap());
-    let window = Duration::from_secs(window);
-    let reserve_roles = vec!["incident".to_owned()];
-    (Budget::new(&config::Budget { requests, window, reserve, reserve_roles }, clock.clone()), clock)
+    (Budget::new(&config(requests, window, reserve), clock.clone()), clock)
 }
 
 fn caller(role: &str) -> Caller {
@@ -43,6 +46,25 @@ fn tells(budget: &Budget, status: u16, fields: &[(&'static str, &str)]) {
         (http::HeaderName::from_static(name), value.parse::<http::HeaderValue>().unwrap())
     });
     budget.observe(StatusCode::from_u16(status).unwrap(), &headers.collect());
+}
+
+#[test]
+fn another_budget_counts_what_was_spent_and_a_call_keeps_the_one_it_began_with() {
+    let (budget, clock) = budget(4, 10, 0);
+    let before = budget.pinned();
+    takes(&budget, "viewer", 3);
+    budget.renew(&config(3, 10, 1));
+    refuses(&budget, "viewer", SECOND * 10 + TICK);
+    refuses(&budget, "incident", SECOND * 10 + TICK);
+    takes(&before, "viewer", 1);
+    assert_eq!(budget.standing(), (4, 3));
+    clock.advance(SECOND * 5);
+    budget.renew(&config(6, 4, 0));
+    // The calls are out of the new window, and not out of that of whoever holds on to the one before.
+    refuses(&before, "viewer", SECOND * 5 + TICK);
+    takes(&budget, "viewer", 6);
+    refuses(&budget, "viewer", SECOND * 4 + TICK);
+    assert_eq!(budget.standing(), (6, 6));
 }
 
 #[test]

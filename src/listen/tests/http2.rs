@@ -206,11 +206,10 @@ async fn a_certificate_and_another_ones_key_are_refused_and_the_old_pair_stays()
     let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     std::fs::write(&tls.private_key_file, other.signing_key.serialize_pem()).unwrap();
     assert!(Listener::bind(&config::Listen { tls: Some(tls.clone()), ..limits() }).is_err());
-    assert!(listener.certificate().unwrap().reload().is_err());
+    let certificate = listener.certificate().unwrap();
+    assert_eq!(certificate.read(&tls).unwrap_err().0, "certificate_file");
     std::fs::write(&tls.certificate_file, other.cert.pem()).unwrap();
-    use crate::listen::Reloaded;
-    let look = || listener.certificate().unwrap().reload().unwrap();
-    assert_eq!((look(), look(), look()), (Reloaded::Seen, Reloaded::Taken, Reloaded::Same));
+    certificate.take_up(certificate.read(&tls).unwrap());
     std::fs::write(&tls.certificate_file, "").unwrap();
     assert!(matches!(
         Listener::bind(&config::Listen { tls: Some(tls), ..limits() }),

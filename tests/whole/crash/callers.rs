@@ -2,6 +2,8 @@
 //!
 //! Not here: when it goes (`crash`).
 
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -55,6 +57,16 @@ pub(crate) struct Callers {
 
 impl Callers {
     pub(crate) fn start(world: &World, random: &mut Random) -> Self {
+        Self::over(world, random, Arc::new(Mutex::new(vec![world.proxy().api])), None)
+    }
+
+    /// At any of the replicas that serve, for as long as `goes_on` says so; without it, until one is gone.
+    pub(crate) fn over(
+        world: &World,
+        random: &mut Random,
+        at: Arc<Mutex<Vec<SocketAddr>>>,
+        goes_on: Option<Arc<AtomicBool>>,
+    ) -> Self {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let account = AccountId::parse(ACCOUNT).unwrap();
         let text = |tunnel: &Json, name| tunnel.get(name).and_then(Json::as_str).unwrap().to_owned();
@@ -63,7 +75,8 @@ impl Callers {
         let tasks = (0..CALLERS).map(|n| {
             let mut caller = Caller {
                 n,
-                base: format!("http://{}{}", world.proxy().api, collection()),
+                at: Arc::clone(&at),
+                goes_on: goes_on.clone(),
                 token: world.token("admin"),
                 tunnels: tunnels.clone(),
                 random: Random::new(random.below(u64::MAX), n),
@@ -77,7 +90,7 @@ impl Callers {
     /// Waits until all have met the end of the proxy; what they heard before.
     pub(crate) async fn heard(self) -> Vec<Heard> {
         for task in self.tasks {
-            let ended = tokio::time::timeout(Duration::from_secs(10), task).await;
+            let ended = tokio::time::timeout(Duration::from_secs(70), task).await;
             ended.expect("a caller meets the end of the proxy").unwrap();
         }
         std::mem::take(&mut self.heard.lock().unwrap())
@@ -86,7 +99,10 @@ impl Callers {
 
 struct Caller {
     n: u64,
-    base: String,
+    /// Where the replicas that serve are now.
+    at: Arc<Mutex<Vec<SocketAddr>>>,
+    /// Whether to try again when one is gone, for as long as this says so.
+    goes_on: Option<Arc<AtomicBool>>,
     token: String,
     /// Id and name of those that are there when all begins; others delete them meanwhile.
     tunnels: Vec<(String, String)>,
@@ -97,22 +113,33 @@ struct Caller {
 impl Caller {
     async fn work(&mut self) {
         let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
-        loop {
+        while self.goes_on.as_ref().is_none_or(|goes_on| goes_on.load(Ordering::Relaxed)) {
             let (method, path, body) = self.next();
+            let at = self.at.lock().unwrap().clone();
+            let Some(at) = at.get(usize::try_from(self.random.below(at.len().max(1) as u64)).unwrap()) else {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            };
             let mut request = Request::builder()
                 .method(method)
-                .uri(format!("{}{path}", self.base))
+                .uri(format!("http://{at}{}{path}", collection()))
                 .header("authorization", format!("Bearer {}", self.token));
             if body.is_some() {
                 request = request.header("content-type", "application/json");
             }
             let request = request.body(Full::from(body.unwrap_or_default())).unwrap();
-            let Ok(answer) = client.request(request).await else { return };
+            let Ok(answer) = client.request(request).await else {
+                if self.goes_on.is_none() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            };
             let id = answer.headers().get("x-request-id").expect("every answer names its call");
             let heard =
                 Heard { request_id: id.to_str().unwrap().to_owned(), status: answer.status().as_u16() };
             self.heard.lock().unwrap().push(heard);
-            if answer.into_body().collect().await.is_err() {
+            if answer.into_body().collect().await.is_err() && self.goes_on.is_none() {
                 return;
             }
         }

@@ -15,7 +15,7 @@ use tunnelwarden::clock::{Clock, SystemClock};
 use tunnelwarden::config;
 use tunnelwarden::emulator::{Call, Fault};
 use tunnelwarden::operation::Operation;
-use tunnelwarden::service::Running;
+use tunnelwarden::service::{Running, Source};
 
 use crate::harness::{Answer, PATIENCE, Wishes, World, tunnel_body};
 
@@ -102,7 +102,9 @@ async fn a_panic_in_a_read_is_recorded_with_its_caller_and_its_operation() {
 async fn start(world: &World) -> (Running, Arc<Breaking>) {
     let config = config::load(Path::new(&world.config()), &BTreeMap::new()).unwrap();
     let clock = Arc::new(Breaking { clock: SystemClock::new(), breaks: AtomicBool::new(false) });
-    let running = Running::start(&config, clock.clone()).await.unwrap();
+    let (file, variables) = (world.config().into(), BTreeMap::new());
+    let source = Source { file, variables, filter: Box::new(|_| {}) };
+    let running = Running::start(config, source, clock.clone()).await.unwrap();
     // The check of the upstream token at the start.
     until(world, |call| call.status.is_some()).await;
     (running, clock)
