@@ -28,9 +28,6 @@ KINDS = {
     "OPERATIONS.md": ["sh host", "sh host postgres", "text output"],
 }
 
-# PostgreSQL as the record's store: until it is built in, `sh host postgres` blocks are not run.
-POSTGRESQL = False
-
 # Seconds. A build may come first; nothing else takes long.
 BUILD = 1500
 
@@ -201,7 +198,8 @@ def toolchain():
 # is what an administrator's `systemctl edit` would say.
 UPSTREAM = """
 "$PROGRAM" emulator --address 127.0.0.1:8787 --seed-tunnels 1 --token-file "$HOME/emulator-token" >/dev/null 2>&1 &
-trap 'kill $(jobs -p); wait' EXIT
+# PostgreSQL waits for whoever is connected, unless it is told to by this signal.
+trap 'kill -INT $(jobs -p); wait' EXIT
 until [ -s "$HOME/emulator-token" ]; do sleep 0.1; done
 CLOUDFLARE_API_TOKEN=$(cat "$HOME/emulator-token")
 TUNNELWARDEN__UPSTREAM__BASE_URL=http://127.0.0.1:8787/client/v4
@@ -230,10 +228,7 @@ def operations():
     text, expected = script("host", "OPERATIONS.md")
     run(f"{UPSTREAM}\n{text}", expected, where=host, cwd=ROOT, env=environment)
     text, expected = script("postgres", "OPERATIONS.md")
-    if POSTGRESQL:
-        run(f"{UPSTREAM}\n{SERVER}\n{text}", expected, where=host, cwd=ROOT, env=environment)
-    else:
-        print("OPERATIONS.md: its `sh host postgres` blocks are NOT RUN, PostgreSQL is not built in yet")
+    run(f"{UPSTREAM}\n{SERVER}\n{text}", expected, where=host, cwd=ROOT, env=environment)
 
 
 def deploy():

@@ -9,12 +9,11 @@ mkdir -p secrets state/a state/b
 for name in owner-password database-password analyst-password grafana-password; do
   [ -e "secrets/$name" ] || openssl rand -hex 24 >"secrets/$name"
 done
-# A signing key for each replica, whose public half is beside it: give that to whoever verifies. One fingerprint key for all.
-for replica in a b; do
-  TUNNELWARDEN__UPSTREAM__TOKEN_FILE=$PWD/secrets/cloudflare-token \
-    TUNNELWARDEN__AUDIT__DATABASE=sqlite:unused.db \
-    TUNNELWARDEN__AUDIT__SIGNING_KEY_FILE=$PWD/secrets/audit-signing-$replica.key \
-    TUNNELWARDEN__AUDIT__FINGERPRINT_KEY_FILE=$PWD/secrets/audit-fingerprint.key \
-    "$tunnelwarden" keys generate --config config/tunnelwarden.toml
-done
+# One signing key and one fingerprint key for both replicas. The public half of the first lies beside it: give that to whoever
+# verifies.
+TUNNELWARDEN__UPSTREAM__TOKEN_FILE=$PWD/secrets/cloudflare-token \
+  TUNNELWARDEN__AUDIT__DATABASE=sqlite:unused.db \
+  TUNNELWARDEN__AUDIT__SIGNING_KEY_FILE=$PWD/secrets/audit-signing.key \
+  TUNNELWARDEN__AUDIT__FINGERPRINT_KEY_FILE=$PWD/secrets/audit-fingerprint.key \
+  "$tunnelwarden" keys generate --config config/tunnelwarden.toml
 [ -s secrets/cloudflare-token ] || echo "still missing: secrets/cloudflare-token, the real token"

@@ -77,7 +77,7 @@ impl StoreError {
             Self::Io => "the audit database's disk reports an error, check the disk",
             Self::Away => "the audit database can't be reached, check its server and the network",
             Self::Taken => {
-                "another process writes this replica's log, give each replica a name of its own (audit.replica) and end the other one"
+                "another process writes this replica's log, or did until it died within the last 15 seconds; then try again, else give each replica a name of its own (audit.replica)"
             }
             Self::Invalid => "the audit database refused an entry as malformed, report this as a bug",
         }

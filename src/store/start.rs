@@ -102,7 +102,6 @@ impl Begin {
     /// The same of the database at this path.
     pub(super) fn of(self, database: &Database) -> OpenError {
         match self {
-            Self::Fault(StoreError::Taken) => OpenError::InUse(database.to_string()),
             Self::Fault(fault) => OpenError::Unusable { path: database.to_string(), fault },
             Self::Damage(damage) => OpenError::Disagrees(damage),
         }
@@ -236,4 +235,18 @@ async fn subtree<B: Backend>(backend: &mut B, state: &State, level: u32, n: u64)
     let from = usize::from(u8::try_from(first % 256).unwrap_or(0));
     let below = hashes.get(from..from + (1 << inner)).ok_or(Begin::Damage(Damage::Root))?;
     Ok(seal::perfect_root(below))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_whose_log_another_process_has_says_how_to_get_it() {
+        let server = Database::parse("postgres://u@127.0.0.1/d", Path::new("")).unwrap();
+        let told = Begin::Fault(StoreError::Taken).of(&server).to_string();
+        for what in ["postgres://u@127.0.0.1/d", "15 seconds", "audit.replica"] {
+            assert!(told.contains(what), "{told}");
+        }
+    }
 }

@@ -28,9 +28,6 @@ import yaml
 
 import confine
 
-# PostgreSQL as the record's store: until it is built in, each replica keeps its record in SQLite, and `migrate` does not run.
-POSTGRESQL = False
-
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 ACCOUNT = "023e105f4ecef8ad9ca31a8372d0c353"
 EMULATOR = "127.0.0.1:8787"
@@ -143,8 +140,7 @@ class Services:
 
     def environment(self, name):
         given = self.file["services"][name].get("environment", {})
-        own = {"PATH": PATHS, "LANG": "C.UTF-8", **given, **DIFFERENT.get(name, {})}
-        return {key: value for key, value in own.items() if value is not None}
+        return {"PATH": PATHS, "LANG": "C.UTF-8", **given, **DIFFERENT.get(name, {})}
 
     def spawn(self, name, words, **more):
         """Starts a command where the service is."""
@@ -205,6 +201,24 @@ class Services:
             sys.exit(f"{name} ended:\n{self.log(name)}")
         return self.spawn(name, words).wait(timeout=PATIENCE) == 0
 
+    def kill(self, name):
+        process = self.running.pop(name)
+        process.kill()
+        process.wait(timeout=PATIENCE)
+
+    def restart(self, name):
+        """As `restart: unless-stopped` does, until it is healthy: a replica that was killed has its log again when its lease is
+        over, and is refused until then."""
+        assert self.file["services"][name]["restart"] == "unless-stopped"
+
+        def one():
+            if name not in self.running or self.running[name].poll() is not None:
+                self.start(name)
+                time.sleep(1)
+            return self.running[name].poll() is None and self.healthy(name)
+
+        until(f"{name} is back", one)
+
     def stop(self, name):
         process = self.running.pop(name)
         # PostgreSQL: fast shutdown, as STOPSIGNAL of its image says.
@@ -215,16 +229,11 @@ class Services:
         return (self.folder / f"{name}.log").read_text()
 
 
-# What this test sets otherwise than compose.yaml does; None takes a variable away.
+# What this test sets otherwise than compose.yaml does.
 DIFFERENT = {
     name: {"TUNNELWARDEN__UPSTREAM__BASE_URL": f"http://{EMULATOR}/client/v4"}
     for name in ("tunnelwarden-a", "tunnelwarden-b")
 }
-if not POSTGRESQL:
-    for different in DIFFERENT.values():
-        different["TUNNELWARDEN__AUDIT__DATABASE"] = "sqlite:/var/lib/tunnelwarden/audit.db"
-        for key in ("ALLOW_INSECURE_DATABASE", "DATABASE_PASSWORD_FILE", "REPLICA"):
-            different[f"TUNNELWARDEN__AUDIT__{key}"] = None
 
 
 def prepare(folder, program):
@@ -304,13 +313,19 @@ def main(program):
 
         services.start("database")
         until("the database is healthy", lambda: services.healthy("database"))
-        for role, secret_of in (("tunnelwarden", "database-password"), ("analyst", "analyst-password")):
+
+        def as_role(role, secret_of, *words, **options):
+            """A command that has the password of a role of the database."""
             password = (compose / "secrets" / secret_of).read_text().strip()
-            asked = ["psql", f"postgres://{role}@database/tunnelwarden", "-Atc", "SELECT current_user"]
-            told = sh(*asked, env={"PATH": PATHS, "PGPASSWORD": password, "PGSSLMODE": "disable"})
-            assert told.strip() == role, told
-        if POSTGRESQL:
-            services.start("migrate")
+            return sh(*words, env={"PATH": PATHS, "PGPASSWORD": password, "PGSSLMODE": "disable"}, **options)
+
+        def ask(role, secret_of, question):
+            address = f"postgres://{role}@database/tunnelwarden"
+            return as_role(role, secret_of, "psql", address, "-At", "--set=ON_ERROR_STOP=1", input=question).strip()
+
+        for role, secret_of in (("tunnelwarden", "database-password"), ("analyst", "analyst-password")):
+            assert ask(role, secret_of, "SELECT current_user") == role
+        services.start("migrate")
         for name in ("tunnelwarden-a", "tunnelwarden-b", "balancer", "prometheus"):
             services.start(name)
         for replica in ("tunnelwarden-a", "tunnelwarden-b"):
@@ -351,15 +366,40 @@ def main(program):
         # Its counters began anew.
         until("it is back behind the balancer", lambda: get(tunnels, token)[0] == 200 and answered("tunnelwarden-a"))
         until("Prometheus sees both again", lambda: up() == dict.fromkeys(wanted, "1"))
-        all_stop()
-        for replica in "ab":
-            public = compose / "secrets" / f"audit-signing-{replica}.key.pub"
-            state = compose / "state" / replica
-            if not POSTGRESQL:
-                verify = ["--database", state / "audit.db", "--public-key", public]
-                print(sh("tunnelwarden", "audit", "verify", *verify, "--checkpoint", state / "checkpoint.txt"))
-    left = "" if POSTGRESQL else "; NOT with the record in PostgreSQL, which is not built in yet"
-    print(f"compose: its parts start and work together{left}")
+
+        # One dies, and no call fails meanwhile or when it comes back.
+        services.kill("tunnelwarden-b")
+        for _ in range(20):
+            status, body = get(tunnels, token)
+            assert status == 200, (status, body)
+        services.restart("tunnelwarden-b")
+        until("it is back behind the balancer", lambda: get(tunnels, token)[0] == 200 and answered("tunnelwarden-b"))
+
+        # The database's password is another, and what is connected has to come again: with the file's new text.
+        file = compose / "secrets" / "database-password"
+        changed = sh("openssl", "rand", "-hex", "24").strip()
+        ask("tunnelwarden_owner", "owner-password", f"ALTER ROLE tunnelwarden PASSWORD '{changed}'")
+        file.write_text(f"{changed}\n")
+        ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'tunnelwarden'"
+        assert int(ask("tunnelwarden_owner", "owner-password", ended)) >= 2
+        for replica in both:
+            until(f"{replica} has the new password", lambda: services.healthy(replica))
+            before = answered(replica)
+            until(f"{replica} answers", lambda: get(tunnels, token)[0] == 200 and answered(replica) > before)
+
+        # Both logs in one record, verified by who may only read it, with the one public key and what each replica left.
+        for replica in both:
+            services.stop(replica)
+        verify = ["tunnelwarden", "audit", "verify", "--database", "postgres://analyst@database/tunnelwarden?sslmode=disable"]
+        verify += ["--public-key", compose / "secrets" / "audit-signing.key.pub"]
+        for name in "ab":
+            verify += ["--checkpoint", compose / "state" / name / "checkpoint.txt"]
+        print(as_role("analyst", "analyst-password", *verify))
+        told = json.loads(as_role("analyst", "analyst-password", *verify, "--json"))
+        assert {log["log"] for log in told["logs"]} == {"a", "b"}, told
+        counted = int(ask("analyst", "analyst-password", "SELECT count(*) FROM tunnelwarden.requests WHERE status = 200"))
+        assert counted >= 42, counted
+    print("compose: its parts start and work together, and the record of both replicas is whole")
 
 
 if __name__ == "__main__":

@@ -3,26 +3,33 @@
 
 usage: host.py kubernetes.py PROGRAM MANIFESTS
 
-The program runs as the pod's `check` would: with its variables, its ConfigMap, and secrets that are root's and readable by
-the pod's group, as its user. Not here: rendering, schemas and rules of others (`run`).
+The program runs as the pods' `check` and `migrate` would: with their variables, ConfigMap, arguments, and secrets that are root's
+and readable by the pod's group, as its user. The database is a PostgreSQL of this host under the name that the manifests give it,
+with TLS by a root of its own. Not here: rendering, schemas and rules of others (`run`).
 """
 
+import contextlib
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
+import time
 
 import yaml
 
 import confine
 
-# PostgreSQL as the record's store: until it is built in, its variables stay out, and the record would be in SQLite.
-POSTGRESQL = False
 # Beyond a cluster: nothing answers there.
 WARNINGS = {"upstream"}
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+# PostgreSQL does not run as root.
+NOBODY = 65534
+DATABASE_HOST = "db.example"
+# Seconds for anything to happen.
+PATIENCE = 120
 
 
 def must(holds, what):
@@ -114,8 +121,53 @@ def names_meet(manifests):
         must(container[probe]["httpGet"]["port"] in ports, f"{probe} asks a port that is there")
 
 
+@contextlib.contextmanager
+def database(root, passwords):
+    """PostgreSQL under its name, for whoever trusts the root certificate that is written to `root`; a role for each password, the
+    first of which owns the database."""
+    folder = pathlib.Path("/var/lib/server")
+    folder.mkdir()
+    new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    made = ["openssl", "req", "-x509", *new_key, "-subj", "/CN=root", "-keyout", "root.key", "-out", str(root)]
+    subprocess.run(made, check=True, cwd=folder, stderr=subprocess.DEVNULL)
+    names = ["-subj", f"/CN={DATABASE_HOST}", "-addext", f"subjectAltName=DNS:{DATABASE_HOST}"]
+    of_root = ["-CA", str(root), "-CAkey", "root.key", "-addext", "basicConstraints=critical,CA:FALSE"]
+    made = ["openssl", "req", "-x509", *new_key, *names, *of_root, "-keyout", "server.key", "-out", "server.crt"]
+    subprocess.run(made, check=True, cwd=folder, stderr=subprocess.DEVNULL)
+    for path in (folder, *folder.iterdir()):
+        os.chown(path, NOBODY, NOBODY)
+    with open("/etc/hosts", "a") as hosts:
+        hosts.write(f"127.0.0.1 {DATABASE_HOST}\n")
+    programs = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin"))[-1]
+
+    def as_nobody():
+        confine.become(NOBODY, NOBODY)
+
+    options = {"cwd": folder, "preexec_fn": as_nobody, "stdout": subprocess.DEVNULL}
+    subprocess.run([programs / "initdb", "--auth=trust", "--username=postgres", "data"], check=True, **options)
+    rules = "hostssl all postgres 127.0.0.1/32 trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n"
+    (folder / "data" / "pg_hba.conf").write_text(rules)
+    given = {"ssl": "on", "ssl_cert_file": "../server.crt", "ssl_key_file": "../server.key", "unix_socket_directories": ""}
+    settings = [word for name, value in given.items() for word in ("-c", f"{name}={value}")]
+    with subprocess.Popen([programs / "postgres", "-D", "data", *settings], stderr=subprocess.DEVNULL, **options) as server:
+        try:
+            end = time.monotonic() + PATIENCE
+            while subprocess.run([programs / "pg_isready", "--quiet", "--host=127.0.0.1"]).returncode != 0:
+                must(server.poll() is None and time.monotonic() < end, "PostgreSQL starts")
+                time.sleep(0.1)
+            owner = next(iter(passwords))
+            made = [f"CREATE ROLE {role} LOGIN PASSWORD '{password}';\n" for role, password in passwords.items()]
+            made.append(f"CREATE DATABASE tunnelwarden OWNER {owner};\n")
+            psql = ["psql", "--host=127.0.0.1", "--username=postgres", "--quiet", "--set=ON_ERROR_STOP=1"]
+            subprocess.run(psql, check=True, input="".join(made), text=True)
+            yield
+        finally:
+            # Whoever is connected is not waited for.
+            server.send_signal(signal.SIGINT)
+
+
 def program_takes_it(manifests, program):
-    template, _ = manifests.templates()
+    template, migrate = manifests.templates()
     check, pod = template["spec"]["initContainers"][0], "tunnelwarden-1"
     security = template["spec"]["securityContext"]
     environment = manifests.environment(check, pod)
@@ -144,23 +196,48 @@ def program_takes_it(manifests, program):
     subprocess.run([program, *command], check=True, env=made, stdout=subprocess.DEVNULL)
     for name in ("cloudflare-token", "database-password"):
         (folders["secrets"] / name).write_text("no-token-of-anybody-" * 2 + "\n")
-    for folder in (folders["secrets"], folders["signing"]):
-        for file in folder.iterdir():
-            os.chown(file, 0, security["fsGroup"])
-            file.chmod(0o440)
+    for file in folders["secrets"].iterdir():
+        os.chown(file, 0, security["fsGroup"])
+        file.chmod(0o440)
 
     def as_pod():
         confine.no_capabilities()
         confine.become(security["runAsUser"], security["runAsGroup"], [security["fsGroup"]])
 
-    if not POSTGRESQL:
-        for name in ("DATABASE_PASSWORD_FILE", "REPLICA"):
-            del environment[f"TUNNELWARDEN__AUDIT__{name}"]
-        environment["TUNNELWARDEN__AUDIT__DATABASE"] = "sqlite:/var/lib/tunnelwarden/audit.db"
-    told = subprocess.run(
-        [program, *check["args"], "--json"], env=environment, preexec_fn=as_pod, stdout=subprocess.PIPE, text=True
-    )
-    said = json.loads(told.stdout)
+    def run(arguments, environment):
+        """As one of the pods: what it printed, and whether it succeeded."""
+        words = [program, *arguments]
+        ended = subprocess.run(words, env=environment, preexec_fn=as_pod, stdout=subprocess.PIPE, text=True)
+        return ended.stdout, ended.returncode == 0
+
+    def checked():
+        return json.loads(run([*check["args"], "--json"], environment)[0])
+
+    # The root of one's own, as kustomization.yaml says.
+    root = folders["config"] / "database-roots.pem"
+    environment["TUNNELWARDEN__AUDIT__DATABASE"] += f"?sslrootcert={root}"
+    container = migrate["spec"]["containers"][0]
+    owner = manifests.environment(container, "migrate")
+    owner["OWNER"] += f"?sslrootcert={root}"
+    owner_password = pathlib.Path(container["volumeMounts"][0]["mountPath"]) / "password"
+    owner_password.parent.mkdir(parents=True, exist_ok=True)
+    owner_password.write_text("of-the-owner\n")
+    owner_password.chmod(0o440)
+    os.chown(owner_password, 0, security["fsGroup"])
+    arguments = container["args"]
+    for name, value in owner.items():
+        arguments = [word.replace(f"$({name})", value) for word in arguments]
+    password = (folders["secrets"] / "database-password").read_text().strip()
+    roles = {"tunnelwarden_owner": "of-the-owner", owner["WRITER"]: password, owner["READER"]: "of-a-reader"}
+    with database(root, roles):
+        said = checked()
+        wanting = [problem["problem"] for problem in said["problems"] if problem["key"] == "audit.database"]
+        must(len(wanting) == len(said["problems"]) == 1 and "migrate" in wanting[0], f"`check` asks for `migrate`: {said}")
+        # The second finds all of it there.
+        for _ in range(2):
+            told, succeeded = run(arguments, owner)
+            must(succeeded, f"`migrate` makes the tables: {told}")
+        said = checked()
     must(not said["problems"], f"`check` is content: {said['problems']}")
     warnings = {warning["key"].split(".")[0] for warning in said["warnings"]}
     must(warnings <= WARNINGS, f"`check` has nothing to warn of: {said['warnings']}")
@@ -172,5 +249,4 @@ if __name__ == "__main__":
     given = Manifests(sys.argv[2])
     names_meet(given)
     program_takes_it(given, sys.argv[1])
-    left = "" if POSTGRESQL else "; NOT those of PostgreSQL, which is not built in yet"
-    print(f"kubernetes: names meet, and the program takes its settings{left}")
+    print("kubernetes: names meet, and the program takes its settings")

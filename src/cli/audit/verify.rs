@@ -216,12 +216,23 @@ fn write_text(
     if report.is_sound() {
         writeln!(
             out,
-            "good: {} entries and {} checkpoints of `{}` are as they were recorded\nroot {}",
+            "good: {} entries and {} checkpoints of `{}` are as they were recorded",
             report.good,
             report.checkpoints,
-            plain(evidence.key.origin()),
-            report.root
+            plain(evidence.key.origin())
         )?;
+        // The logs of several replicas have no root together.
+        if report.logs.is_empty() {
+            writeln!(out, "root {}", report.root)?;
+        }
+        for (name, log) in &report.logs {
+            let (name, root) = (plain(name), &log.root);
+            writeln!(
+                out,
+                "log {name}: {} entries and {} checkpoints, root {root}",
+                log.good, log.checkpoints
+            )?;
+        }
         for line in report.says() {
             writeln!(out, "{}", plain(&line))?;
         }
@@ -266,4 +277,26 @@ fn write_text(
 
 fn id(entry: &Bad) -> String {
     entry.id.as_deref().map_or_else(String::new, |id| format!(" (id {})", plain(id)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_replicas_log_is_told_with_its_own_root() {
+        let (_, public) = crate::seal::generate_key("tunnelwarden/test").unwrap();
+        let evidence = Evidence::of(Verifier::new(&public).unwrap());
+        let of_log =
+            |good, root: &str| Report { good, checkpoints: 1, root: root.into(), ..Report::default() };
+        let logs = vec![("a".to_owned(), of_log(2, "AAA=")), ("b".to_owned(), of_log(3, "BBB="))];
+        let report = Report { good: 5, checkpoints: 2, logs, ..Report::default() };
+        let mut out = Vec::new();
+        write_text(&report, &evidence, &PathBuf::from("audit.db").into(), &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let begin = "good: 5 entries and 2 checkpoints of `tunnelwarden/test` are as they were recorded\n\
+                     log a: 2 entries and 1 checkpoints, root AAA=\n\
+                     log b: 3 entries and 1 checkpoints, root BBB=\n";
+        assert!(text.starts_with(begin), "{text}");
+    }
 }
