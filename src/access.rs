@@ -181,7 +181,7 @@ impl Desk {
             Ok(identified) => Arc::clone(identified.caller()),
             Err(refusal) => return Err(self.refused(door, address, None, &rules, refusal).await),
         };
-        if let Err(refused) = rules.limiter.admit(&caller, Class::Read) {
+        if let Err(refused) = rules.limiter.admit(&caller, Class::Read).await {
             return Err(self.refused(door, address, Some(&caller), &rules, refused.refusal).await);
         }
         let ask = |depth| rules.policy.decide_audit(&caller, depth, address, self.now());

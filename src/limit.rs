@@ -6,12 +6,19 @@
 //! from senders without a token. All state is in memory, bounded, and forgotten at a restart: a quota that
 //! starts full after a restart gives away at most one burst.
 //!
+//! Where several replicas write one record, quotas and budget are kept in its database as well, and that decides
+//! (`limit::replicas`, `limit::budget::replicas`). While it can't be asked, reads are decided by what is counted here, and
+//! writes are refused.
+//!
 //! Not here: connection and body limits (`listen`), what is written into an answer (`respond`).
 
 mod address;
 mod budget;
+#[cfg(test)]
+mod cut;
 mod fields;
 mod keyed;
+mod replicas;
 mod standing;
 
 use std::sync::Arc;
@@ -21,10 +28,12 @@ use crate::clock::Clock;
 use crate::config;
 use crate::operation::Class;
 use crate::refusal::Refusal;
+use crate::share::{Away, Shared};
 
 pub use address::AddressGate;
 pub use budget::{Budget, Taken};
-use keyed::{Key, Keyed, key};
+use keyed::{Key, Keyed, Level, key};
+use replicas::{Replicas, Unfit};
 pub use standing::Standing;
 
 const SUBJECT: &str = "subject";
@@ -36,6 +45,7 @@ pub struct Limiter {
     subject: PerClass,
     team: PerClass,
     clock: Arc<dyn Clock>,
+    replicas: Option<Arc<Replicas>>,
 }
 
 /// The quotas of one kind of holder; `None` is without limit.
@@ -117,14 +127,31 @@ struct Share<'a> {
     of: &'static str,
     quota: &'a Keyed,
     key: Key,
+    class: Class,
+}
+
+impl Share<'_> {
+    /// The quota's name where all quotas are kept together.
+    fn everywhere(&self) -> Key {
+        let mut key = self.key;
+        if let Some(first) = key.first_mut() {
+            *first = match self.class {
+                Class::Read => 0,
+                Class::Write => 1,
+                Class::Secret => 2,
+            } + if self.of == TEAM { 8 } else { 0 };
+        }
+        key
+    }
 }
 
 impl Limiter {
-    /// Full quotas.
+    /// Full quotas; those that replicas share, where there are several.
     #[must_use]
-    pub fn new(limits: &config::Limits, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(limits: &config::Limits, clock: Arc<dyn Clock>, shared: Option<Shared>) -> Self {
         let (subject, team) = (PerClass::new(&limits.subject, &clock), PerClass::new(&limits.team, &clock));
-        Self { subject, team, clock }
+        let replicas = shared.map(|shared| Arc::new(Replicas::new(shared, Arc::clone(&clock))));
+        Self { subject, team, clock, replicas }
     }
 
     /// The quotas of other limits for the same callers. One that did not change goes on as it is; of one that did,
@@ -136,6 +163,7 @@ impl Limiter {
             subject: self.subject.renewed(&limits.subject, &self.clock),
             team: self.team.renewed(&limits.team, &self.clock),
             clock: Arc::clone(&self.clock),
+            replicas: self.replicas.clone(),
         }
     }
 
@@ -147,29 +175,27 @@ impl Limiter {
     /// is known by its name alone, as it is to the policy.
     ///
     /// # Errors
-    /// [`Refusal::QuotaSpent`], with what is left of each quota.
-    pub fn admit(&self, caller: &Caller, class: Class) -> Result<Admitted, Refused> {
+    /// [`Refusal::QuotaSpent`], with what is left of each quota; [`Refusal::AuditUnavailable`] for a write or a secret
+    /// while replicas can't ask for what they share.
+    pub async fn admit(&self, caller: &Caller, class: Class) -> Result<Admitted, Refused> {
         let shares = self.shares(caller, class);
-        for (at, share) in shares.iter().enumerate() {
-            if let Err(retry_after) = share.quota.take(&share.key) {
-                shares.iter().take(at).for_each(|taken| taken.quota.give_back(&taken.key));
-                let standing = standing(&shares, class, Some(at));
-                return Err(Refused {
-                    refusal: Refusal::QuotaSpent { of: share.of, class, retry_after },
-                    standing,
-                });
-            }
+        take_here(&shares, class)?;
+        match &self.replicas {
+            // Apart, as it is far larger: whoever is alone need not carry it.
+            Some(replicas) if !shares.is_empty() => Box::pin(take_everywhere(replicas, &shares, class)).await,
+            Some(_) | None => Ok(Admitted {
+                standing: standing(&shares, class, None, |share| share.quota.level(&share.key)),
+            }),
         }
-        Ok(Admitted { standing: standing(&shares, class, None) })
     }
 
     /// Takes one more call of `class` for work that a call causes beyond itself: a state read by the proxy
     /// (class read), a PSK in an ordinary body (class secret). Same rules as [`Limiter::admit`].
     ///
     /// # Errors
-    /// [`Refusal::QuotaSpent`], with what is left of each quota.
-    pub fn charge(&self, caller: &Caller, class: Class) -> Result<Admitted, Refused> {
-        self.admit(caller, class)
+    /// Those of [`Limiter::admit`].
+    pub async fn charge(&self, caller: &Caller, class: Class) -> Result<Admitted, Refused> {
+        self.admit(caller, class).await
     }
 
     fn shares<'a>(&'a self, caller: &Caller, class: Class) -> Vec<Share<'a>> {
@@ -177,20 +203,76 @@ impl Limiter {
             of: SUBJECT,
             quota,
             key: key(&[&caller.issuer, &caller.subject]),
+            class,
         });
         let teams = self.team.of(class).into_iter().flat_map(|quota| {
-            caller.teams.iter().map(move |team| Share { of: TEAM, quota, key: key(&[team]) })
+            caller.teams.iter().map(move |team| Share { of: TEAM, quota, key: key(&[team]), class })
         });
         subject.into_iter().chain(teams).collect()
     }
 }
 
+/// Takes from this process's own count.
+fn take_here(shares: &[Share<'_>], class: Class) -> Result<(), Refused> {
+    for (at, share) in shares.iter().enumerate() {
+        if let Err(retry_after) = share.quota.take(&share.key) {
+            give_back(shares.iter().take(at));
+            let standing = standing(shares, class, Some(at), |share| share.quota.level(&share.key));
+            return Err(Refused {
+                refusal: Refusal::QuotaSpent { of: share.of, class, retry_after },
+                standing,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn give_back<'a>(shares: impl IntoIterator<Item = &'a Share<'a>>) {
+    shares.into_iter().for_each(|share| share.quota.give_back(&share.key));
+}
+
+/// Takes from what all replicas count together, after this one's own count had room. That has no more taken from it, so it
+/// refuses nothing that the whole would allow, and is as it should be when it must decide alone.
+async fn take_everywhere(
+    replicas: &Replicas,
+    shares: &[Share<'_>],
+    class: Class,
+) -> Result<Admitted, Refused> {
+    let taken = replicas.take(shares).await;
+    match taken {
+        Ok(()) => Ok(Admitted { standing: standing(shares, class, None, |share| replicas.level(share)) }),
+        Err(Unfit::Spent { at, wait }) => {
+            give_back(shares);
+            let of = shares.get(at).map_or(SUBJECT, |share| share.of);
+            Err(Refused {
+                refusal: Refusal::QuotaSpent { of, class, retry_after: wait },
+                standing: standing(shares, class, Some(at), |share| replicas.level(share)),
+            })
+        }
+        Err(Unfit::Away) => {
+            let here = || standing(shares, class, None, |share| share.quota.level(&share.key));
+            match class {
+                Class::Read => Ok(Admitted { standing: here() }),
+                Class::Write | Class::Secret => {
+                    give_back(shares);
+                    Err(Refused { refusal: Away.into(), standing: here() })
+                }
+            }
+        }
+    }
+}
+
 /// The numbers for the headers. Of several teams the one with the least left is told, as that one will refuse.
-fn standing(shares: &[Share<'_>], class: Class, refused: Option<usize>) -> Standing {
+fn standing(
+    shares: &[Share<'_>],
+    class: Class,
+    refused: Option<usize>,
+    level_of: impl Fn(&Share<'_>) -> Level,
+) -> Standing {
     let mut standing = Standing::default();
     for of in [SUBJECT, TEAM] {
         let level = |(at, share): (usize, &Share<'_>)| {
-            let mut level = share.quota.level(&share.key);
+            let mut level = level_of(share);
             if refused == Some(at) {
                 // Also where the quota refused for want of room, with calls left.
                 level.remaining = 0;

@@ -225,7 +225,7 @@ impl Resolver {
             };
             return Ok(vec![verdict.into()]);
         }
-        let taken = self.budget.take_own()?;
+        let taken = self.budget.take_own().await?;
         let all = self.states.all(&taken, intent.account, intent.request_id).await?;
         let since = match &self.elsewhere {
             Some(elsewhere) => Some(elsewhere.since(intent).await?),

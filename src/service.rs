@@ -150,7 +150,7 @@ impl Running {
             identifier.sharing(shared.as_ref()).await.map_err(failed("preparing identification"))?;
         let connections = listener.connections();
         let observed = Observed::of(&store, metrics.clone(), &config.audit, Arc::clone(&clock));
-        let budget = Budget::new(&config.limits.upstream_budget, Arc::clone(&clock));
+        let budget = Budget::new(&config.limits.upstream_budget, Arc::clone(&clock), shared.clone());
         let auditor = Auditor::new(
             Arc::clone(&store),
             fingerprinter.clone(),
@@ -184,7 +184,7 @@ impl Running {
             gate: AddressGate::new(config.listen.unidentified_per_address, Arc::clone(&clock)),
             rules: std::sync::RwLock::new(Arc::new(Rules {
                 identifier: Arc::new(identifier),
-                limiter: Arc::new(Limiter::new(&config.limits, Arc::clone(&clock))),
+                limiter: Arc::new(Limiter::new(&config.limits, Arc::clone(&clock), shared.clone())),
                 budget: budget.pinned(),
                 policy: Arc::new(authorizer),
             })),
@@ -357,7 +357,7 @@ async fn check_tokens(pipeline: Arc<Pipeline>, found: TokenCheck, mut stop: watc
     loop {
         let mut wrong = Vec::new();
         for account in pipeline.upstream.accounts() {
-            let verdict = match pipeline.budget.take_own() {
+            let verdict = match pipeline.budget.take_own().await {
                 Ok(taken) => pipeline.upstream.verify_token(&taken, account, pipeline.ids.next()).await,
                 Err(refusal) => Verdict::Unanswered(refusal.message()),
             };

@@ -4,18 +4,26 @@
 //! there in time is refused to whoever wants to write. Not here: the record (`store`), what is decided with this (`limit`,
 //! `state`, `audit`).
 
+mod budget;
 pub mod claims;
+mod quotas;
+mod reach;
 mod resolving;
 pub mod revocations;
 mod sweep;
 pub mod turns;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::PgPool;
 
 use crate::refusal::Refusal;
 use crate::store::{Database, Server};
+
+pub use budget::{News, Started, Wanted};
+pub use quotas::{Ask, Granted, KEY_BYTES};
+use reach::Reach;
 
 /// Connections of a replica for this.
 const CONNECTIONS: u32 = 8;
@@ -28,6 +36,7 @@ pub const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Shared {
     server: Server,
     pool: PgPool,
+    reach: Arc<Reach>,
 }
 
 /// The shared database can't be asked now.
@@ -51,7 +60,8 @@ impl Shared {
         match database {
             Database::Sqlite(_) => Ok(None),
             Database::Postgres(server) => {
-                Ok(Some(Self { server: server.clone(), pool: server.pool(CONNECTIONS, PATIENCE)? }))
+                let (server, pool) = (server.clone(), server.pool(CONNECTIONS, PATIENCE)?);
+                Ok(Some(Self { server, pool, reach: Arc::default() }))
             }
         }
     }
@@ -80,10 +90,29 @@ impl Shared {
             Err(_) => sqlx::Error::PoolTimedOut,
         };
         tracing::warn!(shared.doing = doing, error = %error, "the database that replicas share can't be used");
-        // The password may have been replaced since.
+        self.renew_password();
+        Err(Away)
+    }
+
+    /// The same for what each call asks, so that only one call a second waits for a database that is away.
+    async fn ask<T>(&self, work: impl Future<Output = Result<T, sqlx::Error>> + Send) -> Result<T, Away>
+    where
+        T: Send,
+    {
+        let asked = async {
+            let answer = work.await;
+            if answer.is_err() {
+                self.renew_password();
+            }
+            answer
+        };
+        self.reach.ask(asked).await
+    }
+
+    /// The password may have been replaced since it was read.
+    fn renew_password(&self) {
         if let Ok(options) = self.server.options() {
             self.pool.set_connect_options(options);
         }
-        Err(Away)
     }
 }

@@ -225,7 +225,7 @@ impl Upstream {
                 Err(error) => {
                     let broken = Broken::new(&error, &connection);
                     // The second try is a call of its own to the upstream, so it is counted.
-                    if call.is_read && !progress.tried && broken.was_stale && taken.again().is_ok() {
+                    if call.is_read && !progress.tried && broken.was_stale && taken.again().await.is_ok() {
                         progress.tried = true;
                         continue;
                     }

@@ -54,11 +54,11 @@ fn budget() -> Budget {
         reserve: 0,
         reserve_roles: Vec::new(),
     };
-    Budget::new(&config, SystemClock::new())
+    Budget::new(&config, SystemClock::new(), None)
 }
 
-fn taken() -> Taken {
-    budget().take_own().unwrap()
+async fn taken() -> Taken {
+    budget().take_own().await.unwrap()
 }
 
 fn route(operation: Operation) -> Route {
@@ -73,7 +73,7 @@ fn outgoing(route: &Route) -> Outgoing<'_> {
 }
 
 async fn send(upstream: &Upstream, operation: Operation) -> Result<Answer, Failure> {
-    upstream.send_route(&taken(), outgoing(&route(operation))).await
+    upstream.send_route(&taken().await, outgoing(&route(operation))).await
 }
 
 #[track_caller]

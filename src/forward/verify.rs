@@ -46,7 +46,7 @@ impl Upstream {
         ];
         let mut verdict = Verdict::Unasked(format!("{}: {UNASKED}", slot.key()));
         for (nth, path) in paths.into_iter().flatten().enumerate() {
-            if nth > 0 && taken.again().is_err() {
+            if nth > 0 && taken.again().await.is_err() {
                 break;
             }
             verdict = self.verify_at(slot, taken, path, request_id).await;

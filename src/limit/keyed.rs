@@ -154,6 +154,11 @@ impl Keyed {
         new
     }
 
+    /// How long until there is room for one more call.
+    pub(super) const fn interval(&self) -> Duration {
+        self.interval
+    }
+
     /// Takes one call, or says how long until one fits.
     pub(super) fn take(&self, key: &Key) -> Result<(), Duration> {
         self.make_room(key)?;

@@ -1,6 +1,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use jiff::Timestamp;
 
 use super::*;
@@ -19,7 +20,7 @@ fn limits(subject: Quota, team: Quota) -> config::Limits {
 
 fn limiter(subject: Quota, team: Quota) -> (Limiter, Arc<ManualClock>) {
     let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
-    (Limiter::new(&limits(subject, team), clock.clone()), clock)
+    (Limiter::new(&limits(subject, team), clock.clone(), None), clock)
 }
 
 fn caller(subject: &str, teams: &[&str]) -> Caller {
@@ -34,15 +35,20 @@ fn caller(subject: &str, teams: &[&str]) -> Caller {
     }
 }
 
+/// What one process decides it decides at once.
+fn now<T>(future: impl Future<Output = T>) -> T {
+    future.now_or_never().expect("it waits for nothing")
+}
+
 #[track_caller]
 fn admitted(limiter: &Limiter, caller: &Caller, class: Class) {
-    assert!(limiter.admit(caller, class).is_ok(), "{} {}", caller.subject, class.name());
+    assert!(now(limiter.admit(caller, class)).is_ok(), "{} {}", caller.subject, class.name());
 }
 
 #[track_caller]
 fn refused(limiter: &Limiter, caller: &Caller, class: Class, of: &'static str, seconds: u64) {
     let want = Refusal::QuotaSpent { of, class, retry_after: Duration::from_secs(seconds) };
-    assert_eq!(limiter.admit(caller, class).unwrap_err().refusal, want);
+    assert_eq!(now(limiter.admit(caller, class)).unwrap_err().refusal, want);
 }
 
 #[track_caller]
@@ -106,8 +112,8 @@ fn charges_and_calls_take_from_the_same_quota() {
     let (limiter, _) = limiter(subject, Quota::default());
     let ann = caller("ann", &[]);
     admitted(&limiter, &ann, Class::Read);
-    assert!(limiter.charge(&ann, Class::Read).is_ok());
-    assert!(limiter.charge(&ann, Class::Read).is_err());
+    assert!(now(limiter.charge(&ann, Class::Read)).is_ok());
+    assert!(now(limiter.charge(&ann, Class::Read)).is_err());
     refused(&limiter, &ann, Class::Read, "subject", 30);
 }
 
@@ -117,20 +123,20 @@ fn headers_tell_what_is_left() {
     let (limiter, _) = limiter(subject, Quota { read: rate(60, 1), ..Quota::default() });
     admitted(&limiter, &caller("bob", &["net"]), Class::Read);
     let ann = caller("ann", &["net", "ops"]);
-    let known = limiter.admit(&ann, Class::Read).unwrap();
+    let known = now(limiter.admit(&ann, Class::Read)).unwrap();
     check_headers(
         known.standing(),
         "\"subject-read\";r=19;t=1, \"team-read\";r=58;t=1",
         "\"subject-read\";q=20;w=1, \"team-read\";q=60;w=1",
     );
-    let more = limiter.charge(&ann, Class::Read).unwrap();
-    let more = known.and(more).and(limiter.charge(&ann, Class::Write).unwrap());
+    let more = now(limiter.charge(&ann, Class::Read)).unwrap();
+    let more = known.and(more).and(now(limiter.charge(&ann, Class::Write)).unwrap());
     check_headers(
         more.standing(),
         "\"subject-read\";r=18;t=1, \"team-read\";r=57;t=1, \"subject-write\";r=59;t=1",
         "\"subject-read\";q=20;w=1, \"team-read\";q=60;w=1, \"subject-write\";q=60;w=60",
     );
-    assert!(limiter.admit(&ann, Class::Secret).unwrap().standing().headers().is_empty());
+    assert!(now(limiter.admit(&ann, Class::Secret)).unwrap().standing().headers().is_empty());
 }
 
 #[test]
@@ -141,7 +147,7 @@ fn headers_on_a_refusal_say_that_nothing_is_left() {
     );
     let ann = caller("ann", &["net"]);
     admitted(&limiter, &ann, Class::Secret);
-    let refused = limiter.admit(&ann, Class::Secret).unwrap_err();
+    let refused = now(limiter.admit(&ann, Class::Secret)).unwrap_err();
     check_headers(
         &refused.standing,
         "\"subject-secret\";r=0;t=3600, \"team-secret\";r=59;t=60",
@@ -156,7 +162,7 @@ fn other_limits_fill_nobodys_quota() {
     let alice = caller("alice", &["net"]);
     (0..2).for_each(|_| admitted(&limiter, &alice, Class::Read));
     (0..3).for_each(|_| admitted(&limiter, &alice, Class::Write));
-    let refused = |limiter: &Limiter, class| limiter.admit(&alice, class).is_err();
+    let refused = |limiter: &Limiter, class| now(limiter.admit(&alice, class)).is_err();
     // The quota of reads is as it was: the very same, for who began before as well.
     let renewed = limiter.renewed(&limits(quota(rate(2, 60), rate(4, 60)), quota(rate(1, 60), None)));
     assert!(refused(&renewed, Class::Read));
@@ -169,7 +175,7 @@ fn other_limits_fill_nobodys_quota() {
     admitted(&renewed, &alice, Class::Read);
     clock.advance(Duration::from_secs(30));
     assert!(matches!(
-        renewed.admit(&alice, Class::Read).unwrap_err().refusal,
+        now(renewed.admit(&alice, Class::Read)).unwrap_err().refusal,
         Refusal::QuotaSpent { of: TEAM, .. }
     ));
     let without = renewed.renewed(&limits(quota(None, None), quota(None, None)));

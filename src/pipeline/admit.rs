@@ -53,7 +53,7 @@ impl Pipeline {
         call.passed(Stage::Identify);
         // What is no operation costs a durable entry all the same, so it counts as the cheapest.
         let class = route.as_ref().map_or(Class::Read, |route| route.operation.class());
-        let admitted = within(extras, rules.limiter.admit(&caller, class));
+        let admitted = within(extras, rules.limiter.admit(&caller, class).await);
         admitted
             .inspect_err(|refusal| route.iter().for_each(|route| self.note_unsent(call, route, refusal)))?;
         let route = route?;
@@ -92,7 +92,7 @@ impl Pipeline {
         if route.operation.class() == Class::Write
             && asked.elements().iter().any(|element| element.psk().is_some())
         {
-            let charged = within(extras, rules.limiter.charge(&caller, Class::Secret));
+            let charged = within(extras, rules.limiter.charge(&caller, Class::Secret).await);
             charged.inspect_err(|refusal| self.auditor.unsent(call, &asked, refusal))?;
         }
         call.passed(Stage::Body);

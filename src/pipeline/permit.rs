@@ -73,8 +73,8 @@ impl Pipeline {
             note_change(call, &early);
             return Ok(Allowed { permit: permit.clone(), before: Vec::new(), turn });
         }
-        within(extras, rules.limiter.charge(&known.caller, Class::Read))?;
-        let taken = rules.budget.take(&known.caller)?;
+        within(extras, rules.limiter.charge(&known.caller, Class::Read).await)?;
+        let taken = rules.budget.take(&known.caller, Class::Read).await?;
         let before = Box::pin(self.states.read(&taken, known.route.account, &ids, call.request_id)).await?;
         for (named, tunnel) in call.tunnels.iter_mut().zip(&before) {
             named.name = tunnel.get("name").and_then(Json::as_str).map(str::to_owned);

@@ -11,7 +11,7 @@ use crate::forward::{Answer, Failure, Outgoing};
 use crate::json::Json;
 use crate::limit::Taken;
 use crate::measure::Stage;
-use crate::operation::{Operation, Route};
+use crate::operation::{Class, Operation, Route};
 use crate::refusal::Refusal;
 use crate::respond::{self, Extras};
 
@@ -29,7 +29,7 @@ impl Pipeline {
     ) -> Result<Response<Full<Bytes>>, Refusal> {
         let allowed = self.permit(call, &known, extras).await?;
         call.enters(Stage::Forward);
-        let taken = known.rules.budget.take(&known.caller)?;
+        let taken = known.rules.budget.take(&known.caller, Class::Read).await?;
         let answer = self.send_read(call, &allowed.permit, &known, &taken).await?;
         let digest = sent::digest(&answer, self.auditor.fingerprinter());
         call.secrets.extend(self.upstream.secrets());

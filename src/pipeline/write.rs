@@ -9,6 +9,7 @@ use crate::audit::call::Call;
 use crate::audit::one_shot::Fate;
 use crate::forward::Outgoing;
 use crate::json::{Json, Object};
+use crate::limit::Taken;
 use crate::measure::Stage;
 use crate::operation::Operation;
 use crate::refusal::Refusal;
@@ -27,14 +28,7 @@ impl Pipeline {
         known: Within,
         extras: &mut Extras,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
-        let allowed = self.permit(call, &known, extras).await;
-        let ready = async {
-            let mut allowed = allowed?;
-            allowed.turn.lasts().await?;
-            awaited(&known)?;
-            Ok((allowed, known.rules.budget.take(&known.caller)?))
-        };
-        let ready = ready.await;
+        let ready = self.ready(call, &known, extras).await;
         let ready = ready.inspect_err(|refusal| self.auditor.unsent(call, &known.asked, refusal))?;
         call.enters(Stage::Intent);
         let (Allowed { permit, before, turn }, taken) = ready;
@@ -72,6 +66,21 @@ impl Pipeline {
         }
         let done = !route.validate_only && answer.as_ref().is_ok_and(|answer| answer.status.is_success());
         Ok(respond::pass(&recorded, answer, route.operation, ambiguous || done, std::mem::take(extras)))
+    }
+
+    /// Permitted, within the budget, with a turn that lasts, and still awaited.
+    async fn ready(
+        &self,
+        call: &mut Call,
+        known: &Within,
+        extras: &mut Extras,
+    ) -> Result<(Allowed, Taken), Refusal> {
+        let mut allowed = self.permit(call, known, extras).await?;
+        let taken = known.rules.budget.take(&known.caller, known.route.operation.class()).await?;
+        // Last, as either may be over while something is waited for.
+        allowed.turn.lasts().await?;
+        awaited(known)?;
+        Ok((allowed, taken))
     }
 
     /// What will tell later whether the call had its effect: one item an element.

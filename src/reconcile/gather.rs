@@ -101,7 +101,7 @@ impl Asking<'_> {
             }
             gathered.pages += 1;
             let taken =
-                self.budget.take_own().map_err(|refusal| LogsUnread::Unanswered(refusal.message()))?;
+                self.budget.take_own().await.map_err(|refusal| LogsUnread::Unanswered(refusal.message()))?;
             let (since, before) = (span.since, span.until);
             let asked = LogsAsked { account: self.account, since, before, cursor: cursor.as_deref() };
             let page = self.upstream.audit_logs(&taken, &asked, self.ids.next()).await?;

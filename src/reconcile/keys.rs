@@ -48,7 +48,7 @@ impl Keys {
             unread: None,
             secrets: upstream.secrets(),
         };
-        let read = match budget.take_own() {
+        let read = match budget.take_own().await {
             Ok(taken) => upstream.read_state(&taken, account, None, Some(true), ids.next()).await,
             Err(refusal) => {
                 keys.unread = Some(refusal.message());

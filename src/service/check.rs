@@ -64,10 +64,10 @@ async fn ask(config: &Config, clock: Arc<dyn Clock>, findings: &mut Findings) {
         Ok(upstream) => upstream,
         Err(error) => return findings.problems.push(keyed(error.to_string())),
     };
-    let budget = Budget::new(&config.limits.upstream_budget, Arc::clone(&clock));
+    let budget = Budget::new(&config.limits.upstream_budget, Arc::clone(&clock), None);
     let ids = Ids::new(clock);
     for account in upstream.accounts() {
-        let Ok(taken) = budget.take_own() else { return };
+        let Ok(taken) = budget.take_own().await else { return };
         match upstream.verify_token(&taken, account, ids.next()).await {
             Verdict::Good => {}
             Verdict::Refused(what) => findings.problems.push(keyed(what)),

@@ -28,7 +28,7 @@ pub(super) type Warnings = Arc<Mutex<Vec<String>>>;
 pub async fn reconciler(config: &Config, clock: Arc<dyn Clock>) -> Result<Reconciler, StartError> {
     let upstream = Upstream::start(&config.upstream, Arc::clone(&clock), Metrics::new())
         .map_err(failed("preparing the upstream client"))?;
-    let budget = Budget::new(&config.limits.upstream_budget, Arc::clone(&clock));
+    let budget = Budget::new(&config.limits.upstream_budget, Arc::clone(&clock), None);
     let reader = Reader::open(&config.audit.database).await.map_err(failed("reading the audit store"))?;
     let ids = Arc::new(Ids::new(Arc::clone(&clock)));
     Ok(Reconciler::new(Arc::new(upstream), budget, reader, ids, clock, config))

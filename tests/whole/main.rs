@@ -15,7 +15,6 @@ mod blanking;
 mod canary;
 mod check;
 mod collector;
-mod copy;
 mod crash;
 mod damage;
 mod diff;

@@ -175,10 +175,10 @@ async fn a_second_try_needs_budget() {
     let upstream = upstream(&config(&server.base));
     let (requests, window) = (2, Duration::from_secs(600));
     let config = config::Budget { requests, window, reserve: 0, reserve_roles: Vec::new() };
-    let budget = Budget::new(&config, SystemClock::new());
+    let budget = Budget::new(&config, SystemClock::new(), None);
     let route = route(Operation::List);
-    upstream.send_route(&budget.take_own().unwrap(), outgoing(&route)).await.unwrap();
-    let got = upstream.send_route(&budget.take_own().unwrap(), outgoing(&route)).await;
+    upstream.send_route(&budget.take_own().await.unwrap(), outgoing(&route)).await.unwrap();
+    let got = upstream.send_route(&budget.take_own().await.unwrap(), outgoing(&route)).await;
     check_failure(got, Refusal::UpstreamDropped, UNKNOWN, None);
     assert_eq!(server.seen().len(), 2);
 }
@@ -193,7 +193,7 @@ async fn not_sent_means_that_no_byte_arrived() {
     let mut results = Vec::new();
     for call in 0..200u128 {
         let request_id = Uuid::from_u128(call);
-        let got = upstream.send_route(&taken(), Outgoing { request_id, ..outgoing(&route) }).await;
+        let got = upstream.send_route(&taken().await, Outgoing { request_id, ..outgoing(&route) }).await;
         results.push((request_id, got));
     }
     drop(upstream);

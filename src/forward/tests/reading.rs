@@ -9,7 +9,7 @@ async fn read(status: &str, body: &str, tunnel: bool) -> Result<StateRead, Failu
     let tunnel = tunnel.then(|| TunnelId::parse("0f").unwrap());
     let account = AccountId::parse("a1").unwrap();
     let upstream = upstream(&config(&server.base));
-    let got = upstream.read_state(&taken(), account, tunnel, None, Uuid::nil()).await;
+    let got = upstream.read_state(&taken().await, account, tunnel, None, Uuid::nil()).await;
     let path = format!("/accounts/a1/magic/ipsec_tunnels{}", if tunnel.is_some() { "/0f" } else { "" });
     assert!(server.seen()[0].starts_with(&format!("GET /client/v4{path} HTTP/1.1\r\n")));
     got
@@ -68,7 +68,7 @@ async fn without_an_upstream_there_is_no_state() {
     let upstream = upstream(&config(&format!("http://{}", listener.local_addr().unwrap())));
     drop(listener);
     let account = AccountId::parse("a1").unwrap();
-    let failure = upstream.read_state(&taken(), account, None, None, Uuid::nil()).await.unwrap_err();
+    let failure = upstream.read_state(&taken().await, account, None, None, Uuid::nil()).await.unwrap_err();
     assert_eq!(failure.refusal, Refusal::StateUnreadable { why: "no connection to the upstream" });
     assert_eq!(failure.sent, Sent::No);
 }

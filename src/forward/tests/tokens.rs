@@ -136,7 +136,7 @@ async fn tokens_are_verified_where_they_belong() {
         let mut config = config(&server.base);
         config.token = Some(TokenSource::Environment(SecretString::from(token)));
         let account = account.then(|| AccountId::parse("a1").unwrap());
-        let got = upstream(&config).verify_token(&taken(), account, Uuid::nil()).await;
+        let got = upstream(&config).verify_token(&taken().await, account, Uuid::nil()).await;
         assert_eq!(&got, want, "{token} {body}");
         let seen = server.seen();
         let asked: Vec<_> = seen.iter().map(|request| request.split(' ').nth(1).unwrap()).collect();
@@ -166,11 +166,11 @@ async fn what_the_upstream_can_not_say_is_no_refusal_of_the_token() {
         ("503 Service Unavailable", false),
     ] {
         let server = Server::answering(answer(answered, "", b"{}")).await;
-        let got = upstream(&config(&server.base)).verify_token(&taken(), None, Uuid::nil()).await;
+        let got = upstream(&config(&server.base)).verify_token(&taken().await, None, Uuid::nil()).await;
         assert_eq!(matches!(got, Verdict::Refused(_)), refused, "{answered}: {got:?}");
         assert_eq!(matches!(got, Verdict::Unanswered(_)), !refused, "{answered}: {got:?}");
     }
-    let got = upstream(&config("http://127.0.0.1:9")).verify_token(&taken(), None, Uuid::nil()).await;
+    let got = upstream(&config("http://127.0.0.1:9")).verify_token(&taken().await, None, Uuid::nil()).await;
     assert!(matches!(got, Verdict::Unanswered(_)), "{got:?}");
 }
 

@@ -35,7 +35,7 @@ async fn a_read_goes_out_with_the_named_headers_and_no_others() {
     let route = route(Operation::Get);
     let user_agent = Some("Cloudflare/Python 4.0\r\nx-evil: 1\u{e9}");
     let outgoing = Outgoing { new_hc_target: Some(true), user_agent, ..outgoing(&route) };
-    upstream.send_route(&taken(), outgoing).await.unwrap();
+    upstream.send_route(&taken().await, outgoing).await.unwrap();
     let agent = format!("Cloudflare/Python 4.0??x-evil: 1? {OURS}");
     check_request(
         &server,
@@ -56,7 +56,7 @@ async fn a_write_goes_out_with_its_body() {
         user_agent: Some("  "),
         ..outgoing(&route)
     };
-    upstream.send_route(&taken(), outgoing).await.unwrap();
+    upstream.send_route(&taken().await, outgoing).await.unwrap();
     check_request(
         &server,
         "POST /client/v4/accounts/a1/magic/ipsec_tunnels?validate_only=true HTTP/1.1",
@@ -76,7 +76,7 @@ async fn psk_operations_carry_no_health_check_header() {
     let upstream = upstream(&config(&server.base));
     let route = route(Operation::GeneratePsk);
     let outgoing = Outgoing { new_hc_target: Some(true), ..outgoing(&route) };
-    upstream.send_route(&taken(), outgoing).await.unwrap();
+    upstream.send_route(&taken().await, outgoing).await.unwrap();
     check_request(
         &server,
         "POST /client/v4/accounts/a1/magic/ipsec_tunnels/0f/psk_generate HTTP/1.1",
@@ -90,7 +90,7 @@ async fn a_delete_without_body_says_nothing_of_one() {
     let server = Server::answering(good()).await;
     let upstream = upstream(&config(&server.base));
     let route = route(Operation::Delete);
-    upstream.send_route(&taken(), Outgoing { body: None, ..outgoing(&route) }).await.unwrap();
+    upstream.send_route(&taken().await, Outgoing { body: None, ..outgoing(&route) }).await.unwrap();
     check_request(
         &server,
         "DELETE /client/v4/accounts/a1/magic/ipsec_tunnels/0f HTTP/1.1",
@@ -104,7 +104,10 @@ async fn a_long_user_agent_is_cut() {
     let server = Server::answering(good()).await;
     let upstream = upstream(&config(&server.base));
     let (route, long) = (route(Operation::List), "u".repeat(5000));
-    upstream.send_route(&taken(), Outgoing { user_agent: Some(&long), ..outgoing(&route) }).await.unwrap();
+    upstream
+        .send_route(&taken().await, Outgoing { user_agent: Some(&long), ..outgoing(&route) })
+        .await
+        .unwrap();
     let want = format!("user-agent: {} {OURS}\r\n", "u".repeat(256));
     assert!(server.seen()[0].contains(&want), "{:?}", server.seen());
 }
@@ -169,8 +172,10 @@ async fn the_budget_learns_from_every_answer() {
     let server = Server::answering(throttled).await;
     let (budget, route) = (budget(), route(Operation::List));
     let upstream = upstream(&config(&server.base));
-    let answer = upstream.send_route(&budget.take_own().unwrap(), outgoing(&route)).await.unwrap();
+    let answer = upstream.send_route(&budget.take_own().await.unwrap(), outgoing(&route)).await.unwrap();
     assert_eq!(answer.headers["retry-after"], "77");
-    let Err(Refusal::BudgetSpent { retry_after }) = budget.take_own() else { panic!("nothing was learned") };
+    let Err(Refusal::BudgetSpent { retry_after }) = budget.take_own().await else {
+        panic!("nothing was learned")
+    };
     assert!(retry_after > Duration::from_secs(17));
 }

@@ -1,3 +1,4 @@
+use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
@@ -13,7 +14,7 @@ fn config(requests: u32, window: u64, reserve: u32) -> config::Budget {
 
 fn budget(requests: u32, window: u64, reserve: u32) -> (Budget, Arc<ManualClock>) {
     let clock = ManualClock::at("2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap());
-    (Budget::new(&config(requests, window, reserve), clock.clone()), clock)
+    (Budget::new(&config(requests, window, reserve), clock.clone(), None), clock)
 }
 
 fn caller(role: &str) -> Caller {
@@ -28,17 +29,28 @@ fn caller(role: &str) -> Caller {
     }
 }
 
+/// What one process decides it decides at once.
+fn now<T>(future: impl Future<Output = T>) -> T {
+    future.now_or_never().expect("it waits for nothing")
+}
+
+impl Budget {
+    fn take_now(&self, role: &str) -> Result<Taken, Refusal> {
+        now(self.take(&caller(role), Class::Read))
+    }
+}
+
 #[track_caller]
 fn takes(budget: &Budget, role: &str, calls: usize) {
     for call in 0..calls {
-        assert!(budget.take(&caller(role)).is_ok(), "call {call} as {role}");
+        assert!(budget.take_now(role).is_ok(), "call {call} as {role}");
     }
 }
 
 #[track_caller]
 fn refuses(budget: &Budget, role: &str, after: Duration) {
     let want = Refusal::BudgetSpent { retry_after: after };
-    assert_eq!(budget.take(&caller(role)).map(drop), Err(want), "as {role}");
+    assert_eq!(budget.take_now(role).map(drop), Err(want), "as {role}");
 }
 
 fn tells(budget: &Budget, status: u16, fields: &[(&'static str, &str)]) {
@@ -86,7 +98,7 @@ fn a_reserve_is_kept_for_its_roles() {
     let (budget, _) = budget(10, 10, 3);
     takes(&budget, "viewer", 7);
     refuses(&budget, "viewer", SECOND * 10 + TICK);
-    assert!(budget.take_own().is_err());
+    assert!(now(budget.take_own()).is_err());
     takes(&budget, "incident", 3);
     refuses(&budget, "incident", SECOND * 10 + TICK);
 }
@@ -160,7 +172,7 @@ fn the_policys_window_stands_in_for_a_missing_time() {
 #[test]
 fn calls_under_way_count_against_the_number_told() {
     let (budget, _) = budget(1200, 300, 0);
-    let mut under_way: Vec<_> = (0..4).map(|_| budget.take(&caller("viewer")).unwrap()).collect();
+    let mut under_way: Vec<_> = (0..4).map(|_| budget.take_now("viewer").unwrap()).collect();
     let mut headers = HeaderMap::new();
     headers.insert("ratelimit", "\"default\";r=5;t=30".parse().unwrap());
     under_way.pop().unwrap().observe(StatusCode::OK, &headers);
@@ -219,9 +231,9 @@ fn the_upstreams_limits_are_bounded_in_number() {
 #[test]
 fn a_second_try_is_counted() {
     let (budget, _) = budget(2, 10, 0);
-    let taken = budget.take(&caller("viewer")).unwrap();
-    assert!(taken.again().is_ok());
-    assert!(taken.again().is_err());
+    let taken = budget.take_now("viewer").unwrap();
+    assert!(now(taken.again()).is_ok());
+    assert!(now(taken.again()).is_err());
 }
 
 proptest! {
@@ -237,7 +249,7 @@ proptest! {
         for (millis, incident) in waits {
             clock.advance(Duration::from_millis(millis));
             let role = if incident { "incident" } else { "viewer" };
-            match budget.take(&caller(role)) {
+            match budget.take_now(role) {
                 Ok(_taken) => started.push((clock.monotonic(), incident)),
                 Err(Refusal::BudgetSpent { retry_after }) => {
                     // What is told to wait for is enough, and neither zero nor longer than a window.
@@ -261,9 +273,9 @@ proptest! {
         let (budget, clock) = budget(4, 5, 1);
         for millis in waits {
             clock.advance(Duration::from_millis(millis));
-            if let Err(Refusal::BudgetSpent { retry_after }) = budget.take(&caller("viewer")) {
+            if let Err(Refusal::BudgetSpent { retry_after }) = budget.take_now("viewer") {
                 clock.advance(retry_after);
-                prop_assert!(budget.take(&caller("viewer")).is_ok());
+                prop_assert!(budget.take_now("viewer").is_ok());
             }
         }
     }

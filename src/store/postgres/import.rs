@@ -123,8 +123,8 @@ impl Import {
 }
 
 fn failed(place: &str, fault: StoreError) -> OpenError {
-    if fault == StoreError::Taken {
-        return OpenError::InUse(place.to_owned());
+    match fault {
+        StoreError::Taken => OpenError::InUse(place.to_owned()),
+        fault => OpenError::Unusable { path: place.to_owned(), fault },
     }
-    OpenError::Unusable { path: place.to_owned(), fault }
 }
