@@ -123,8 +123,8 @@ impl Import {
 }
 
 fn failed(place: &str, fault: StoreError) -> OpenError {
-    match fault {
-        StoreError::Taken => OpenError::InUse(place.to_owned()),
-        fault => OpenError::Unusable { path: place.to_owned(), fault },
+    if fault == StoreError::Taken {
+        return OpenError::InUse(place.to_owned());
     }
+    OpenError::Unusable { path: place.to_owned(), fault }
 }
