@@ -4,22 +4,31 @@
 //! `TUNNELWARDEN_SEED` repeats a run, `TUNNELWARDEN_SECONDS` makes it longer. Not here: one process that is killed (`crash`).
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
 use tunnelwarden::clock::Clock as _;
 use tunnelwarden::emulator::Fault;
 
 use crate::crash::callers::{Callers, Random};
 use crate::crash::truth::{Tally, check_round};
 use crate::crash::{WRITES, furnish};
-use crate::harness::{Proxy, Stored, Wishes, World, on_this_server, postgres};
+use crate::harness::{Proxy, Stored, Wishes, World, collection, on_this_server, postgres};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
 /// How long callers are at work in a usual run.
 const SECONDS: u64 = 24;
+
+/// Reads that a subject has, in ten seconds.
+const BURST: u32 = 1000;
 
 /// How long the calls of a dead replica may take to be resolved: its lease, a while more, and a look each few seconds.
 const RESOLVED: Duration = Duration::from_secs(90);
@@ -31,6 +40,7 @@ async fn whatever_is_killed_the_promises_hold_over_all_replicas() {
         config: vec![
             ("limits.upstream_budget", "{ requests = 100000, window = \"5m\" }".to_owned()),
             ("audit.heartbeat", "\"1s\"".to_owned()),
+            ("limits.subject", format!("{{ read = \"{BURST}/10s\", write = \"none\", secret = \"none\" }}")),
         ],
         unlimited: true,
         database: Some(on_this_server(&server, "none")),
@@ -54,6 +64,8 @@ async fn whatever_is_killed_the_promises_hold_over_all_replicas() {
     let at = Arc::new(Mutex::new(replicas.values().map(|proxy| proxy.api).collect::<Vec<_>>()));
     let goes_on = Arc::new(AtomicBool::new(true));
     let callers = Callers::over(&world, &mut random, Arc::clone(&at), Some(Arc::clone(&goes_on)));
+    let floods =
+        [0, 1].map(|_| tokio::spawn(flood(world.token("viewer"), Arc::clone(&at), Arc::clone(&goes_on))));
 
     let end =
         tokio::time::Instant::now() + Duration::from_secs(number("TUNNELWARDEN_SECONDS").unwrap_or(SECONDS));
@@ -87,6 +99,17 @@ async fn whatever_is_killed_the_promises_hold_over_all_replicas() {
     pause(500).await;
     goes_on.store(false, Ordering::Relaxed);
     let heard = callers.heard().await;
+    let (mut served, mut refused, mut took) = (0, 0, Duration::ZERO);
+    for flood in floods {
+        let (more, no, time) = flood.await.unwrap();
+        (served, refused, took) = (served + more, refused + no, took.max(time));
+    }
+    // What is refilled meanwhile, and for each replica a 16th of the whole that it may have taken ahead.
+    let most = f64::from(BURST) * (1.0 + took.as_secs_f64() / 10.0 + 3.0 / 16.0);
+    assert!(
+        f64::from(served) <= most && served >= BURST && refused > 0,
+        "{served} served, {refused} refused in {took:?}"
+    );
     let entries = all_ended(&world).await;
     for proxy in replicas.into_values() {
         proxy.kill();
@@ -117,6 +140,37 @@ async fn whatever_is_killed_the_promises_hold_over_all_replicas() {
         String::from_utf8_lossy(&verified.stderr)
     );
     no_secret(&server, &world);
+}
+
+/// Reads as one subject, at any replica, more than its quota has: how many were served and how many refused, in which time.
+async fn flood(
+    token: String,
+    at: Arc<Mutex<Vec<SocketAddr>>>,
+    goes_on: Arc<AtomicBool>,
+) -> (u32, u32, Duration) {
+    let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    let (mut served, mut refused, began) = (0, 0, tokio::time::Instant::now());
+    for n in 0usize.. {
+        if !goes_on.load(Ordering::Relaxed) {
+            break;
+        }
+        pause(6).await;
+        let replicas = at.lock().unwrap().clone();
+        let Some(api) = replicas.get(n % replicas.len().max(1)) else { continue };
+        let request = Request::get(format!("http://{api}{}", collection()))
+            .header("authorization", format!("Bearer {token}"))
+            .body(Full::default())
+            .unwrap();
+        let Ok(answer) = client.request(request).await else { continue };
+        match answer.status().as_u16() {
+            200 => served += 1,
+            429 => refused += 1,
+            _ => {}
+        }
+        // The connection is free again only when all of it was read.
+        let _ = answer.into_body().collect().await;
+    }
+    (served, refused, began.elapsed())
 }
 
 /// Nothing of what a caller or the upstream keeps secret is in the whole database.

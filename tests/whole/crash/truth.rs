@@ -31,16 +31,24 @@ pub(crate) fn check_round(
     heard: &[Heard],
     tally: &mut Tally,
 ) {
-    let mut did: BTreeMap<&str, &Effect> = BTreeMap::new();
+    let (mut did, mut intents): (BTreeMap<&str, &Effect>, BTreeMap<String, &Stored>) = Default::default();
+    let (mut ends, mut told): (BTreeMap<String, Vec<&Stored>>, BTreeSet<(String, Option<i64>)>) =
+        Default::default();
+    for entry in entries {
+        match entry.text("/kind").as_str() {
+            "intent" => drop(intents.insert(entry.text("/request_id"), entry)),
+            "outcome" | "refusal" => drop(told.insert((entry.text("/request_id"), entry.number("/status")))),
+            _ => {}
+        }
+        ends.entry(entry.text("/intent_id")).or_default().push(entry);
+    }
     for effect in effects {
         let id = request_id(&effect.user_agent);
         assert!(did.insert(id, effect).is_none(), "{label}: {id} had its effect twice");
-        let intent = entries.iter().find(|e| e.text("/kind") == "intent" && e.text("/request_id") == id);
-        assert!(intent.is_some(), "{label}: no intent of {effect:?}");
+        assert!(intents.contains_key(id), "{label}: no intent of {effect:?}");
     }
-    for intent in entries.iter().filter(|entry| entry.text("/kind") == "intent") {
-        let endings: Vec<_> =
-            entries.iter().filter(|entry| entry.text("/intent_id") == intent.text("/id")).collect();
+    for intent in intents.values() {
+        let endings = ends.get(&intent.text("/id")).cloned().unwrap_or_default();
         // Where nobody knew at first, a resolution follows.
         let endings = match endings.as_slice() {
             [first, last] if first.json.get("ambiguous").is_some() && last.text("/kind") == "resolved" => {
@@ -56,17 +64,10 @@ pub(crate) fn check_round(
     }
     // While the record could not be written, a refusal leaves a line in the log.
     for answer in heard.iter().filter(|answer| answer.status != 503) {
-        let told = entries.iter().any(|entry| {
-            entry.text("/request_id") == answer.request_id
-                && matches!(entry.text("/kind").as_str(), "outcome" | "refusal")
-                && entry.number("/status") == Some(i64::from(answer.status))
-        });
-        let known: Vec<_> = entries
-            .iter()
-            .filter(|entry| entry.text("/request_id") == answer.request_id)
-            .map(|e| &e.raw)
-            .collect();
-        assert!(told, "{label}: {answer:?} is not in the record: {known:#?}");
+        let is_told = told.contains(&(answer.request_id.clone(), Some(i64::from(answer.status))));
+        let own = |entry: &&Stored| entry.text("/request_id") == answer.request_id;
+        let known = || entries.iter().filter(own).map(|entry| &entry.raw).collect::<Vec<_>>();
+        assert!(is_told, "{label}: {answer:?} is not in the record: {:#?}", known());
     }
     tally.effects += effects.len();
     tally.answers += heard.len();
