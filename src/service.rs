@@ -161,6 +161,7 @@ impl Running {
             metrics.clone(),
         );
         let turns = Turns::new(shared.as_ref(), &clock, &config);
+        turns.begin().await;
         let states =
             Arc::new(States::new(Arc::clone(&upstream), fingerprinter, turns, config.upstream.turn_timeout));
         let resolver = Resolver::new(

@@ -2,19 +2,29 @@
 -- for all of these tables. The database's clock alone decides what is over.
 
 -- Who is at a tunnel or a name. A place is a SHA-256, so no name stands here, however long it is. A turn that nobody gives
--- back is over when its time is. Whoever has waited longest is next: the smallest id of those that still ask.
+-- back is over when its time is, or that of its replica's log, which is sooner: then the replica died. Whoever has waited longest is next: the smallest id of those that still ask.
 CREATE TABLE tunnelwarden_shared.turns (
     place      bytea PRIMARY KEY CHECK (length(place) = 32),
     holder     uuid NOT NULL,
+    replica    text COLLATE "C" NOT NULL,
     until      timestamptz NOT NULL,
     next       uuid,
     next_until timestamptz,
     CHECK ((next IS NULL) = (next_until IS NULL))
 );
 
+-- Whether a turn is over.
+CREATE FUNCTION tunnelwarden_shared.is_over(until timestamptz, replica text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT until <= clock_timestamp() OR EXISTS (
+        SELECT FROM tunnelwarden.logs WHERE logs.name = replica AND logs.lease_until <= clock_timestamp())
+$$;
+
 -- Takes the turn at all of these places, or at none. Rows are locked in one order, and who only waits locks none that
 -- another has.
-CREATE FUNCTION tunnelwarden_shared.take_turns(places bytea[], who uuid, seconds double precision) RETURNS boolean
+CREATE FUNCTION tunnelwarden_shared.take_turns(
+    places bytea[], who uuid, seconds double precision, of_replica text
+) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     moment timestamptz := clock_timestamp();
@@ -22,7 +32,7 @@ DECLARE
 BEGIN
     PERFORM set_config('lock_timeout', '1s', true);
     IF EXISTS (SELECT FROM tunnelwarden_shared.turns AS t WHERE t.place = ANY (places)
-               AND (t.until > moment OR (t.next < who AND t.next_until > moment))) THEN
+               AND (NOT tunnelwarden_shared.is_over(t.until, t.replica) OR (t.next < who AND t.next_until > moment))) THEN
         -- The oldest of those that wait is next everywhere it asks for, so of two that cross one is let through.
         WITH behind AS MATERIALIZED (
             SELECT t.place FROM tunnelwarden_shared.turns AS t WHERE t.place = ANY (places)
@@ -34,13 +44,13 @@ BEGIN
         RETURN false;
     END IF;
     BEGIN
-        INSERT INTO tunnelwarden_shared.turns AS t (place, holder, until)
-            SELECT one.place, who, moment + make_interval(secs => seconds)
+        INSERT INTO tunnelwarden_shared.turns AS t (place, holder, replica, until)
+            SELECT one.place, who, of_replica, moment + make_interval(secs => seconds)
             FROM unnest(places) AS one (place) ORDER BY one.place
-            ON CONFLICT (place) DO UPDATE SET holder = who, until = excluded.until,
+            ON CONFLICT (place) DO UPDATE SET holder = who, replica = of_replica, until = excluded.until,
                 next = CASE WHEN t.next > who THEN t.next END,
                 next_until = CASE WHEN t.next > who THEN t.next_until END
-            WHERE t.until <= clock_timestamp() AND coalesce(t.next >= who OR t.next_until <= clock_timestamp(), true);
+            WHERE tunnelwarden_shared.is_over(t.until, t.replica) AND coalesce(t.next >= who OR t.next_until <= clock_timestamp(), true);
         GET DIAGNOSTICS taken = ROW_COUNT;
         IF taken < cardinality(places) THEN
             RAISE EXCEPTION 'another was faster' USING ERRCODE = 'lock_not_available';
@@ -52,7 +62,9 @@ BEGIN
 END $$;
 
 -- Makes the turn last longer; false where it is over at any of the places, whoever had it since.
-CREATE FUNCTION tunnelwarden_shared.keep_turns(places bytea[], who uuid, seconds double precision) RETURNS boolean
+CREATE FUNCTION tunnelwarden_shared.keep_turns(
+    places bytea[], who uuid, seconds double precision, of_replica text
+) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     kept integer;
@@ -60,7 +72,7 @@ BEGIN
     PERFORM set_config('lock_timeout', '1s', true);
     WITH mine AS MATERIALIZED (
         SELECT t.place FROM tunnelwarden_shared.turns AS t
-        WHERE t.place = ANY (places) AND t.holder = who AND t.until > clock_timestamp()
+        WHERE t.place = ANY (places) AND t.holder = who AND t.replica = of_replica AND t.until > clock_timestamp()
         ORDER BY t.place FOR UPDATE)
     UPDATE tunnelwarden_shared.turns AS t SET until = clock_timestamp() + make_interval(secs => seconds)
         FROM mine WHERE t.place = mine.place;

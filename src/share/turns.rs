@@ -65,8 +65,8 @@ pub struct Lease {
 /// The first and the longest pause between two questions.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
 
-const TAKE: &str = "SELECT tunnelwarden_shared.take_turns($1, $2::uuid, $3)";
-const KEEP: &str = "SELECT tunnelwarden_shared.keep_turns($1, $2::uuid, $3)";
+const TAKE: &str = "SELECT tunnelwarden_shared.take_turns($1, $2::uuid, $3, $4)";
+const KEEP: &str = "SELECT tunnelwarden_shared.keep_turns($1, $2::uuid, $3, $4)";
 
 /// How often it is tried to give a turn back.
 const TRIES: usize = 3;
@@ -115,6 +115,16 @@ impl Leases {
         let _ = tokio::time::timeout(patience, leaving.wait_for(|leaving| *leaving == 0)).await;
     }
 
+    /// Gives back what an earlier process of this replica had, which is no more: to be told once the log is taken.
+    ///
+    /// # Errors
+    /// [`Away`]
+    pub async fn begin(&self) -> Result<(), Away> {
+        let query = sqlx::query("DELETE FROM tunnelwarden_shared.turns WHERE replica = $1");
+        let query = query.bind(self.shared.replica()).execute(self.shared.pool());
+        self.shared.hear("giving back the turns of an earlier process", query).await.map(|_| ())
+    }
+
     async fn leave(&self, places: &[Vec<u8>], holder: Uuid) {
         for _ in 0..TRIES {
             let query = sqlx::query("SELECT tunnelwarden_shared.leave_turns($1, $2::uuid)");
@@ -151,7 +161,8 @@ impl Lease {
         // The database counts from a moment that is not before this one.
         let until = Instant::now() + self.from.lease;
         let query = sqlx::query(question).bind(&self.places).bind(self.holder.to_string());
-        let query = query.bind(self.from.lease.as_secs_f64()).fetch_one(self.from.shared.pool());
+        let query = query.bind(self.from.lease.as_secs_f64()).bind(self.from.shared.replica());
+        let query = query.fetch_one(self.from.shared.pool());
         self.is_asked = true;
         let row = self.from.shared.hear(doing, query).await?;
         let had = row.try_get(0).map_err(|_| Away)?;

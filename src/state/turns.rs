@@ -108,6 +108,15 @@ impl Turns {
         Ok(Turn { _guards: Vec::new(), lease: Some((lease.before(guards), among.send)) })
     }
 
+    /// Gives back what an earlier process of this replica had: to be told once the log is taken.
+    pub async fn begin(&self) {
+        if let Some(among) = &self.among
+            && among.leases.begin().await.is_err()
+        {
+            tracing::warn!("the turns of an earlier process are not given back; they end by themselves");
+        }
+    }
+
     /// Waits until all turns that ended are given back, at most `patience`.
     pub async fn settled(&self, patience: Duration) {
         if let Some(among) = &self.among {

@@ -77,7 +77,7 @@ impl Callers {
                 n,
                 at: Arc::clone(&at),
                 goes_on: goes_on.clone(),
-                token: world.token("admin"),
+                token: token(world, n),
                 tunnels: tunnels.clone(),
                 random: Random::new(random.below(u64::MAX), n),
                 heard: Arc::clone(&heard),
@@ -95,6 +95,13 @@ impl Callers {
         }
         std::mem::take(&mut self.heard.lock().unwrap())
     }
+}
+
+/// Each has a name of its own, and so quotas of its own.
+fn token(world: &World, n: u64) -> String {
+    let mut claims = world.claims("admin");
+    claims.set("sub", format!("admin-{n}@test"));
+    world.key.sign(&Json::Object(claims), &[]).unwrap()
 }
 
 struct Caller {

@@ -32,8 +32,8 @@ pub(crate) fn check_round(
     tally: &mut Tally,
 ) {
     let (mut did, mut intents): (BTreeMap<&str, &Effect>, BTreeMap<String, &Stored>) = Default::default();
-    let (mut ends, mut told): (BTreeMap<String, Vec<&Stored>>, BTreeSet<(String, Option<i64>)>) =
-        Default::default();
+    let mut ends: BTreeMap<String, Vec<&Stored>> = BTreeMap::new();
+    let mut told: BTreeSet<(String, Option<i64>)> = BTreeSet::new();
     for entry in entries {
         match entry.text("/kind").as_str() {
             "intent" => drop(intents.insert(entry.text("/request_id"), entry)),
