@@ -15,6 +15,7 @@ mod blanking;
 mod canary;
 mod check;
 mod collector;
+mod copy;
 mod crash;
 mod damage;
 mod diff;

@@ -88,7 +88,7 @@ async fn whatever_the_owner_changes_is_found() {
         ),
         ("UPDATE log_entries SET seq = seq + 128 * 1000000 WHERE leaf_index = 299 AND log = 0", "seq"),
         ("DELETE FROM log_entries WHERE leaf_index = 20 AND log = 1", "missing"),
-        ("DELETE FROM log_entries WHERE leaf_index >= 290 AND log = 1", "the head"),
+        ("DELETE FROM log_entries WHERE leaf_index >= 290 AND log = 1", "cut off"),
         ("UPDATE log_entries SET leaf_index = 299 - leaf_index WHERE log = 0", "hash"),
         ("DELETE FROM tiles WHERE log = 0", "tile"),
         ("DELETE FROM checkpoints WHERE log = 0 AND n = 0", "checkpoint"),
@@ -110,6 +110,7 @@ async fn whatever_the_owner_changes_is_found() {
             "what is told of it",
         ),
     ];
+    let mut missed = Vec::new();
     for (damage, word) in damages {
         let Some(logs) = logs().await else { return };
         let (_, name) = logs
@@ -121,8 +122,10 @@ async fn whatever_the_owner_changes_is_found() {
             format!("SET search_path = tunnelwarden; SET session_replication_role = replica; {damage}");
         server().unwrap().sql(&name, &owned);
         let report = verified(&logs).await;
-        assert!(!report.is_sound(), "{damage}");
         let said = format!("{:?} {:?}", report.first_bad, report.problems);
-        assert!(said.contains(word), "{damage}: {said}");
+        if report.is_sound() || !said.contains(word) {
+            missed.push(format!("{damage}: {said}"));
+        }
     }
+    assert!(missed.is_empty(), "{missed:#?}");
 }
