@@ -116,6 +116,8 @@ CREATE INDEX log_entries_refusal ON tunnelwarden.log_entries (seq) WHERE (told).
 CREATE INDEX log_entries_bulk ON tunnelwarden.log_entries (((told).tunnel_count)) WHERE (told).tunnel_count > 1;
 CREATE INDEX log_entries_intent_id ON tunnelwarden.log_entries (((told).intent_id)) WHERE (told).intent_id IS NOT NULL;
 CREATE INDEX log_entries_kind ON tunnelwarden.log_entries (((told).kind), seq) WHERE (told).kind <> 'outcome';
+CREATE INDEX log_entries_marks ON tunnelwarden.log_entries (log, seq) WHERE (told).kind IN ('heartbeat', 'started');
+CREATE INDEX log_entries_intents ON tunnelwarden.log_entries (log, leaf_index) WHERE (told).kind = 'intent';
 CREATE INDEX log_entries_ambiguous ON tunnelwarden.log_entries (((told).intent_id)) WHERE (told).ambiguous;
 CREATE INDEX log_entries_one_shot ON tunnelwarden.log_entries (((told).time)) WHERE (told).request_key IS NOT NULL;
 
@@ -210,6 +212,8 @@ CREATE FUNCTION tunnelwarden.append(
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     ids text[];
+    lowest bigint;
+    again bigint;
 BEGIN
     -- A role or a database for which an answer may come before the disk has it is none for this.
     IF current_setting('synchronous_commit') = 'off' THEN
@@ -228,15 +232,29 @@ BEGIN
         INSERT INTO tunnelwarden.log_entries (seq, log, leaf_index, leaf, entry)
             SELECT one.seq, of_log, append.first + one.n - 1, one.leaf, one.entry
             FROM unnest(seqs, leaves, entries) WITH ORDINALITY AS one (seq, leaf, entry, n)
-            RETURNING (told).id, (told).kind, (told).intent_id
+            RETURNING (told).id, (told).kind, (told).intent_id, (told).time
+    ), resolved AS (
+        SELECT added.intent_id FROM added WHERE added.kind = 'resolved' AND added.intent_id IS NOT NULL
     ), ended AS (
         INSERT INTO tunnelwarden.resolved (intent_id)
-            SELECT added.intent_id FROM added WHERE added.kind = 'resolved' AND added.intent_id IS NOT NULL
+            SELECT resolved.intent_id FROM resolved
+            WHERE head = 'under way' OR NOT EXISTS (
+                SELECT FROM tunnelwarden.log_entries AS e
+                WHERE (e.told).intent_id = resolved.intent_id AND (e.told).kind = 'outcome'
+                    AND (e.told).ambiguous IS NOT TRUE)
+            ON CONFLICT (intent_id) DO NOTHING
+            RETURNING 1
     )
-    SELECT array_agg(added.id) INTO ids FROM added;
+    SELECT array_agg(added.id), min(floor(extract(epoch FROM added.time::timestamptz) * 8000)::bigint * 128),
+            (SELECT count(*) FROM resolved) - (SELECT count(*) FROM ended)
+        INTO ids, lowest, again FROM added;
+    -- What is moved here has what it has.
+    IF again > 0 AND head <> 'under way' THEN
+        RAISE EXCEPTION 'a call has its end already' USING ERRCODE = 'unique_violation';
+    END IF;
     -- What a process offers a second time, as it does not know whether the first came true. An index over all months can't
     -- tell; no entry of these times is before `since`.
-    IF EXISTS (SELECT FROM tunnelwarden.log_entries AS e WHERE (e.told).id = ANY (ids) AND e.seq >= since
+    IF EXISTS (SELECT FROM tunnelwarden.log_entries AS e WHERE (e.told).id = ANY (ids) AND e.seq >= least(since, lowest)
                GROUP BY (e.told).id HAVING count(*) > 1) THEN
         RAISE EXCEPTION 'an entry has an id that is known already' USING ERRCODE = 'unique_violation';
     END IF;
@@ -288,7 +306,9 @@ SELECT
 FROM (SELECT *, tunnelwarden.document(entry) AS e FROM tunnelwarden.entries) AS first
 LEFT JOIN LATERAL (
     SELECT one.seq, one.kind, one.tunnel, tunnelwarden.document(one.entry) AS e
-    FROM tunnelwarden.entries AS one WHERE one.intent_id = first.id ORDER BY one.seq DESC LIMIT 1
+    FROM tunnelwarden.entries AS one WHERE one.intent_id = first.id
+    -- An outcome that came late, of a replica that was away, says more than what was concluded meanwhile.
+    ORDER BY (one.kind = 'outcome' AND one.ambiguous IS NOT TRUE) DESC, one.seq DESC LIMIT 1
 ) AS last ON true
 WHERE first.kind IN ('intent', 'refusal') OR (first.kind = 'outcome' AND first.intent_id IS NULL);
 

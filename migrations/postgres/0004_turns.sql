@@ -2,7 +2,7 @@
 -- for all of these tables. The database's clock alone decides what is over.
 
 -- Who is at a tunnel or a name. A place is a SHA-256, so no name stands here, however long it is. A turn that nobody gives
--- back is over when its time is, or that of its replica's log, which is sooner: then the replica died. Whoever has waited longest is next: the smallest id of those that still ask.
+-- back is over when its time is, or when a new process of its replica has taken the log. Whoever has waited longest is next: the smallest id of those that still ask.
 CREATE TABLE tunnelwarden_shared.turns (
     place      bytea PRIMARY KEY CHECK (length(place) = 32),
     holder     uuid NOT NULL,
@@ -12,13 +12,6 @@ CREATE TABLE tunnelwarden_shared.turns (
     next_until timestamptz,
     CHECK ((next IS NULL) = (next_until IS NULL))
 );
-
--- Whether a turn is over.
-CREATE FUNCTION tunnelwarden_shared.is_over(until timestamptz, replica text) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT until <= clock_timestamp() OR EXISTS (
-        SELECT FROM tunnelwarden.logs WHERE logs.name = replica AND logs.lease_until <= clock_timestamp())
-$$;
 
 -- Takes the turn at all of these places, or at none. Rows are locked in one order, and who only waits locks none that
 -- another has.
@@ -32,7 +25,7 @@ DECLARE
 BEGIN
     PERFORM set_config('lock_timeout', '1s', true);
     IF EXISTS (SELECT FROM tunnelwarden_shared.turns AS t WHERE t.place = ANY (places)
-               AND (NOT tunnelwarden_shared.is_over(t.until, t.replica) OR (t.next < who AND t.next_until > moment))) THEN
+               AND (t.until > moment OR (t.next < who AND t.next_until > moment))) THEN
         -- The oldest of those that wait is next everywhere it asks for, so of two that cross one is let through.
         WITH behind AS MATERIALIZED (
             SELECT t.place FROM tunnelwarden_shared.turns AS t WHERE t.place = ANY (places)
@@ -50,7 +43,7 @@ BEGIN
             ON CONFLICT (place) DO UPDATE SET holder = who, replica = of_replica, until = excluded.until,
                 next = CASE WHEN t.next > who THEN t.next END,
                 next_until = CASE WHEN t.next > who THEN t.next_until END
-            WHERE tunnelwarden_shared.is_over(t.until, t.replica) AND coalesce(t.next >= who OR t.next_until <= clock_timestamp(), true);
+            WHERE t.until <= clock_timestamp() AND coalesce(t.next >= who OR t.next_until <= clock_timestamp(), true);
         GET DIAGNOSTICS taken = ROW_COUNT;
         IF taken < cardinality(places) THEN
             RAISE EXCEPTION 'another was faster' USING ERRCODE = 'lock_not_available';

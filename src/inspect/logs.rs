@@ -3,6 +3,8 @@
 //! Each replica's log is signed by the same key under an origin of its own, so a checkpoint of one is none of another. Not
 //! here: how one log is checked (`inspect::verify`).
 
+use std::collections::BTreeMap;
+
 use super::verify::verify_log;
 use super::{Evidence, Report, VerifyError};
 use crate::seal::Verifier;
@@ -34,6 +36,16 @@ pub async fn verify(
         return verify_log(reader, evidence, progress).await;
     }
     let mut whole = Report { indexes_checked: !evidence.entries_only, ..Report::default() };
+    reader.strays(!evidence.entries_only).await?.into_iter().for_each(|line| whole.problem(line));
+    let mut origins = BTreeMap::new();
+    for log in &logs {
+        let (Some(key), Some(name)) = (key_of(&evidence.key, log), &log.name) else { continue };
+        if let Some(other) = origins.insert(key.origin().to_owned(), name) {
+            whole.problem(format!(
+                "the logs of `{other}` and `{name}` have one origin: one of them was put there again"
+            ));
+        }
+    }
     let mut met = vec![false; evidence.checkpoints.len()];
     for log in &logs {
         let before = whole.good;

@@ -84,7 +84,7 @@ impl Server {
             let _ = std::io::stderr().write_all(said.as_bytes());
             return None;
         };
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let folder =
             std::env::temp_dir().join(format!("tunnelwarden-postgres-{}-{port}", std::process::id()));
         std::fs::create_dir(&folder).unwrap();
@@ -198,6 +198,18 @@ impl Server {
     /// What it wrote to its log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+}
+
+/// Below those that the system gives to who asks for any: what is free now stays so until the server has it.
+fn free_port() -> u16 {
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = std::process::id().wrapping_mul(17).wrapping_add(TRIED.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(20_000 + number % 10_000).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
     }
 }
 

@@ -102,6 +102,34 @@ async fn whatever_the_owner_changes_is_found() {
             "CREATE OR REPLACE FUNCTION document(entry text) RETURNS json LANGUAGE sql IMMUTABLE AS 'SELECT null::json'",
             "function document",
         ),
+        (
+            "INSERT INTO log_entries (seq, log, leaf_index, leaf, entry)
+             SELECT seq + 99, 99, 0, leaf, replace(entry, '01900000', '01910000') FROM log_entries WHERE log = 0 LIMIT 1",
+            "number 99",
+        ),
+        (
+            "INSERT INTO logs SELECT 5, 'again', 'tunnelwarden/test/a', note, size, last_seq + 5, holder, epoch, lease_until
+                 FROM logs WHERE log = 0;
+             INSERT INTO log_entries (seq, log, leaf_index, leaf, entry)
+                 SELECT seq + 5, 5, leaf_index, leaf, entry FROM log_entries WHERE log = 0;
+             INSERT INTO tiles SELECT 5, level, n, root, hashes FROM tiles WHERE log = 0;
+             INSERT INTO checkpoints SELECT 5, n, size, note FROM checkpoints WHERE log = 0",
+            "one origin",
+        ),
+        (
+            "ALTER TABLE log_entries ENABLE ROW LEVEL SECURITY;
+             CREATE POLICY hides ON log_entries USING (current_setting('transaction_isolation') = 'repeatable read')",
+            "row security",
+        ),
+        ("ALTER FUNCTION tells(text) SET search_path = evil, pg_catalog", "function tells"),
+        (
+            "CREATE FUNCTION public.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+             DROP TRIGGER log_entries_stay ON log_entries;
+             CREATE TRIGGER log_entries_stay BEFORE UPDATE OR DELETE ON log_entries
+                 FOR EACH ROW EXECUTE FUNCTION public.nothing()",
+            "trigger log_entries_stay",
+        ),
+        ("CREATE RULE hides AS ON INSERT TO checkpoints DO INSTEAD NOTHING", "rule hides"),
         ("ALTER TABLE log_entries DISABLE TRIGGER log_entries_no_truncate", "trigger"),
         ("ALTER TABLE log_entries ALTER COLUMN told DROP EXPRESSION", "column told"),
         (

@@ -14,14 +14,12 @@ const TEXT: &str = include_str!("../../../migrations/postgres/0001_record.sql");
 
 /// In what they differ, one line each; empty where they do not.
 pub(super) async fn differences(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
-    let mut lines = Vec::new();
-    let functions = "SELECT proname::text, prosrc FROM pg_catalog.pg_proc WHERE pronamespace = 'tunnelwarden'::regnamespace";
-    lines.extend(compare(
-        "function",
-        parts("CREATE FUNCTION tunnelwarden.", "$$", "$$"),
-        texts(connection, functions).await?,
-    ));
-    let triggers = "SELECT tgname::text, CASE WHEN tgenabled IN ('O', 'A') THEN 'on' ELSE 'off' END
+    let mut lines = rules(connection).await?;
+    let functions = "
+        SELECT proname::text, concat_ws('|', prosrc, prosecdef, provolatile, proisstrict, array_to_string(proconfig, ';'))
+        FROM pg_catalog.pg_proc WHERE pronamespace = 'tunnelwarden'::regnamespace";
+    lines.extend(compare("function", functions_made(), texts(connection, functions).await?));
+    let triggers = "SELECT tgname::text, CASE WHEN tgenabled IN ('O', 'A') AND tgfoid = 'tunnelwarden.refuse'::regproc THEN 'on' ELSE 'off' END
                     FROM pg_catalog.pg_trigger JOIN pg_catalog.pg_class ON pg_class.oid = tgrelid
                     WHERE relnamespace = 'tunnelwarden'::regnamespace AND NOT tgisinternal AND NOT relispartition";
     let expected =
@@ -36,6 +34,37 @@ pub(super) async fn differences(connection: &mut PgConnection) -> Result<Vec<Str
         lines.push("column told of log_entries was changed".to_owned());
     }
     Ok(lines)
+}
+
+/// What keeps rows from being shown, or shows others: there is none of it in what this version makes.
+async fn rules(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    let query = "
+        SELECT 'row security of ' || relname FROM pg_catalog.pg_class
+        WHERE relnamespace = 'tunnelwarden'::regnamespace AND (relrowsecurity OR relforcerowsecurity)
+        UNION ALL SELECT 'policy ' || polname FROM pg_catalog.pg_policy JOIN pg_catalog.pg_class ON pg_class.oid = polrelid
+        WHERE relnamespace = 'tunnelwarden'::regnamespace
+        UNION ALL SELECT 'rule ' || rulename FROM pg_catalog.pg_rewrite JOIN pg_catalog.pg_class ON pg_class.oid = ev_class
+        WHERE relnamespace = 'tunnelwarden'::regnamespace AND rulename <> '_RETURN'
+        UNION ALL SELECT 'trigger ' || tgname || ' of ' || relname
+        FROM pg_catalog.pg_trigger JOIN pg_catalog.pg_class ON pg_class.oid = tgrelid
+        WHERE relnamespace = 'tunnelwarden'::regnamespace AND NOT tgisinternal AND tgfoid <> 'tunnelwarden.refuse'::regproc";
+    let rows = sqlx::query(query).fetch_all(connection).await?;
+    rows.iter().map(|row| Ok(format!("{} was added", row.try_get::<String, _>(0)?))).collect()
+}
+
+/// The functions as the server tells them: text, whose rights, what it may depend on, settings.
+fn functions_made() -> BTreeMap<String, String> {
+    let part = |part: &str| {
+        let name = part.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next()?;
+        let (head, body) = part.split_once("$$")?;
+        let (body, _) = body.split_once("$$")?;
+        let flag = |word: &str| if head.contains(word) { "t" } else { "f" };
+        let volatility = if head.contains(" IMMUTABLE") { "i" } else { "v" };
+        let settings = if head.contains("SET search_path") { "|search_path=pg_catalog, pg_temp" } else { "" };
+        let told = format!("{body}|{}|{volatility}|{}{settings}", flag("SECURITY DEFINER"), flag(" STRICT"));
+        Some((name.to_owned(), told))
+    };
+    TEXT.split("CREATE FUNCTION tunnelwarden.").skip(1).filter_map(part).collect()
 }
 
 /// The same of the views, which takes the right to make temporary ones; none where that is missing.

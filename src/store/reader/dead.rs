@@ -16,12 +16,13 @@ const LEFT: Sql = Sql {
     WITH dead AS (
         SELECT log, coalesce((
             SELECT (tunnelwarden.document(mark.entry) ->> 'ended_before')::bigint FROM tunnelwarden.entries AS mark
-            WHERE mark.kind <> 'outcome' AND mark.kind IN ('heartbeat', 'started') AND mark.log = logs.log
+            WHERE mark.kind IN ('heartbeat', 'started') AND mark.log = logs.log
             ORDER BY mark.seq DESC LIMIT 1), 0) AS first
         FROM tunnelwarden.logs
-        WHERE name <> $1 AND lease_until < clock_timestamp() - make_interval(secs => 15))
+        WHERE name <> $1 AND lease_until < clock_timestamp() - make_interval(secs => 15)
+            AND note IS NOT NULL AND note <> 'under way')
     SELECT intent.seq, intent.entry FROM dead JOIN tunnelwarden.entries AS intent ON intent.log = dead.log
-    WHERE intent.kind <> 'outcome' AND intent.kind = 'intent' AND intent.leaf_index >= dead.first AND NOT EXISTS (
+    WHERE intent.kind = 'intent' AND intent.leaf_index >= dead.first AND NOT EXISTS (
         SELECT FROM tunnelwarden.entries AS later WHERE later.intent_id = intent.id)
     UNION ALL
     SELECT intent.seq, intent.entry

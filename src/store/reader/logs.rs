@@ -21,6 +21,19 @@ pub struct LogId {
     pub origin: Option<String>,
 }
 
+// By the first of each log number that is not known, which an index finds.
+const STRAY_ENTRIES: &str = "
+    SELECT n::text FROM generate_series(-32768, 32767) AS n
+    WHERE n NOT IN (SELECT log FROM tunnelwarden.logs) AND n BETWEEN
+            (SELECT min(log) FROM tunnelwarden.log_entries) AND (SELECT max(log) FROM tunnelwarden.log_entries)
+        AND EXISTS (SELECT FROM tunnelwarden.log_entries WHERE log = n::smallint)";
+const STRAY_TILES: &str = "
+    SELECT DISTINCT log::text FROM tunnelwarden.tiles WHERE log NOT IN (SELECT log FROM tunnelwarden.logs)";
+const STRAY_CHECKPOINTS: &str = "
+    SELECT DISTINCT log::text FROM tunnelwarden.checkpoints WHERE log NOT IN (SELECT log FROM tunnelwarden.logs)";
+const DOUBLED: &str =
+    "SELECT id FROM tunnelwarden.entries GROUP BY id HAVING count(*) > 1 ORDER BY id LIMIT 5";
+
 impl LogId {
     pub(super) const fn number(&self) -> i16 {
         self.number
@@ -49,6 +62,28 @@ impl Reader {
             Ok(LogId { number, name: Some(row.text(1)?), origin: row.optional_text(2)? })
         })
         .await
+    }
+
+    /// What stands beside the logs though it is of none of them, and with `ids` also which entries have one id: a line each.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub async fn strays(&self, ids: bool) -> Result<Vec<String>, ReadError> {
+        let known = |sql| Sql { sqlite: "SELECT '' WHERE 0", postgres: sql };
+        let mut lines = Vec::new();
+        for (sql, what) in [
+            (STRAY_ENTRIES, "there are entries of a log that is not among the logs"),
+            (STRAY_TILES, "there are tiles of a log that is not among the logs"),
+            (STRAY_CHECKPOINTS, "there are checkpoints of a log that is not among the logs"),
+        ] {
+            let found = self.read(self.ask(known(sql)), |row| row.text(0)).await?;
+            lines.extend(found.into_iter().map(|log| format!("{what}: number {log}")));
+        }
+        if ids {
+            let found = self.read(self.ask(known(DOUBLED)), |row| row.text(0)).await?;
+            lines.extend(found.into_iter().map(|id| format!("several entries have the id {id}")));
+        }
+        Ok(lines)
     }
 
     /// In which log the entry with this `seq` stands, and where.

@@ -19,7 +19,7 @@ pub(crate) const MARK: Sql = Sql {
         UNION ALL SELECT max(seq) FROM entries WHERE kind <> 'outcome' AND kind = 'started'))",
     postgres: "
     SELECT leaf_index, (tunnelwarden.document(entry) ->> 'ended_before')::bigint FROM tunnelwarden.entries
-    WHERE kind <> 'outcome' AND kind IN ('heartbeat', 'started')
+    WHERE kind IN ('heartbeat', 'started')
         AND log = (SELECT log FROM tunnelwarden.logs WHERE name = $1)
     ORDER BY seq DESC LIMIT 1",
 };
@@ -31,7 +31,7 @@ pub(crate) const WITHOUT_OUTCOME: Sql = Sql {
     ORDER BY seq",
     postgres: "
     SELECT leaf_index, entry FROM tunnelwarden.entries AS intent
-    WHERE kind <> 'outcome' AND kind = 'intent' AND leaf_index >= $1
+    WHERE kind = 'intent' AND leaf_index >= $1
         AND log = (SELECT log FROM tunnelwarden.logs WHERE name = $2) AND NOT EXISTS (
         SELECT FROM tunnelwarden.entries AS later WHERE later.intent_id = intent.id)
     ORDER BY leaf_index",
