@@ -85,6 +85,14 @@ impl Proxy {
     }
 }
 
+impl Drop for Proxy {
+    /// Whatever fails, nothing of it goes on.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// What a client got.
 #[derive(Debug)]
 pub struct Answer {
