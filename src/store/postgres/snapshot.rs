@@ -32,6 +32,8 @@ impl Snapshot {
     pub(in crate::store) async fn begin(server: Server, log: i16) -> Result<Self, sqlx::Error> {
         let mut connection = super::connect(&server).await?;
         sqlx::query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").execute(&mut connection).await?;
+        // The server leaves out a schema's name where the path has it, and a role of the schema's name has it by default.
+        sqlx::query("SET LOCAL search_path = pg_catalog, pg_temp").execute(&mut connection).await?;
         // Only a read makes the snapshot.
         sqlx::query("SELECT FROM tunnelwarden.logs LIMIT 1").execute(&mut connection).await?;
         Ok(Self { connection, server, log })
