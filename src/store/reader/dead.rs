@@ -1,7 +1,7 @@
 //! What replicas that are no more left without an end, and what replicas did since.
 //!
-//! Of a record in a file there is nothing of the kind: one process writes it, and knows. Not here: who looks into it
-//! (`service`, `resolve`).
+//! Of a record in a file there is nothing of the kind: one process writes it, and knows. Not here: what one log has without
+//! an end (`reader::lost`), who looks into it (`service`, `resolve`).
 
 use jiff::Timestamp;
 
@@ -9,28 +9,14 @@ use super::{ReadError, Reader};
 use crate::store::sql::Sql;
 use crate::store::{Row, order};
 
-/// From the newest entry of each log that can tell on; a replica is taken for dead when its time was over for so long.
-const LEFT: Sql = Sql {
+/// A replica is taken for dead when its time was over for so long. A log that is moved here is nobody's until it is whole.
+const DEAD: Sql = Sql {
     sqlite: "",
     postgres: "
-    WITH dead AS (
-        SELECT log, coalesce((
-            SELECT (tunnelwarden.document(mark.entry) ->> 'ended_before')::bigint FROM tunnelwarden.entries AS mark
-            WHERE mark.kind IN ('heartbeat', 'started') AND mark.log = logs.log
-            ORDER BY mark.seq DESC LIMIT 1), 0) AS first
-        FROM tunnelwarden.logs
-        WHERE name <> $1 AND lease_until < clock_timestamp() - make_interval(secs => 15)
-            AND note IS NOT NULL AND note <> 'under way')
-    SELECT intent.seq, intent.entry FROM dead JOIN tunnelwarden.entries AS intent ON intent.log = dead.log
-    WHERE intent.kind = 'intent' AND intent.leaf_index >= dead.first AND NOT EXISTS (
-        SELECT FROM tunnelwarden.entries AS later WHERE later.intent_id = intent.id)
-    UNION ALL
-    SELECT intent.seq, intent.entry
-    FROM tunnelwarden.entries AS outcome JOIN tunnelwarden.entries AS intent ON intent.id = outcome.intent_id
-        JOIN dead ON dead.log = intent.log
-    WHERE outcome.ambiguous AND NOT EXISTS (
-        SELECT FROM tunnelwarden.entries AS later WHERE later.intent_id = outcome.intent_id AND later.kind = 'resolved')
-    ORDER BY 1",
+    SELECT name, size FROM tunnelwarden.logs
+    WHERE name <> $1 AND lease_until < clock_timestamp() - make_interval(secs => 15)
+        AND note IS NOT NULL AND note <> 'under way'
+    ORDER BY name",
 };
 const INTENTS_SINCE: Sql = Sql {
     sqlite: "",
@@ -45,13 +31,12 @@ const IS_ENDED: Sql = Sql {
 };
 
 impl Reader {
-    /// The intents that other replicas left without an end, or with one of which nobody knows whether the call came about, and
-    /// that have not written for long.
+    /// The replicas but this one that have not written for long, each with how many entries its log has.
     ///
     /// # Errors
     /// The database can't be read.
-    pub async fn left_by_the_dead(&self, replica: &str) -> Result<Vec<Row>, ReadError> {
-        self.rows(self.ask(LEFT).bind(replica)).await
+    pub async fn dead(&self, replica: &str) -> Result<Vec<(String, u64)>, ReadError> {
+        self.read(self.ask(DEAD).bind(replica), |row| Ok((row.text(0)?, row.number(1)?))).await
     }
 
     /// The intents of all replicas since this time, without bodies and states.

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::{ReadError, Reader};
 use crate::clock::rfc3339;
 use crate::store::Row;
-use crate::store::database::Database;
+use crate::store::database::{AddressError, Database};
 use crate::store::sql::{Sql, Statement};
 
 pub(crate) const MARK: Sql = Sql {
@@ -75,6 +75,18 @@ pub(crate) const ONE_SHOT_SINCE: Sql = Sql {
 };
 
 impl Reader {
+    /// The same reader, for what is asked of the log of another replica.
+    ///
+    /// # Errors
+    /// The name is none that a replica can have.
+    pub fn of_replica(&self, name: &str) -> Result<Self, AddressError> {
+        let mut other = self.clone();
+        if let Database::Postgres(server) = &self.database {
+            other.database = Database::Postgres(server.clone().for_replica(name)?);
+        }
+        Ok(other)
+    }
+
     /// A question about the log of this process.
     fn own(&self, statement: Statement) -> Statement {
         match self.database() {
