@@ -285,11 +285,15 @@ def main(program):
         compose, token = prepare(pathlib.Path(name), program)
         services = Services(compose)
 
-        def all_stop():
+        def all_stop(failure, *_):
             for left in reversed(list(services.running)):
                 services.stop(left)
+            if failure:
+                for each in services.names:
+                    log = compose / f"{each}.log"
+                    print(f"== the end of {each}'s log", *log.read_text().splitlines()[-20:], sep="\n") if log.exists() else None
 
-        ending.callback(all_stop)
+        ending.push(all_stop)
         secret = compose / "secrets" / "cloudflare-token"
 
         def process(words, ready=None, where=None):
@@ -354,30 +358,36 @@ def main(program):
             told = json.loads(get("http://prometheus:9090/api/v1/query?query=up")[1])
             return {row["metric"]["instance"]: row["value"][1] for row in told["data"]["result"]}
 
-        wanted = {f"{replica}:9090" for replica in both}
-        until("Prometheus sees both", lambda: up() == dict.fromkeys(wanted, "1"))
+        wanted = {*(f"{replica}:9090" for replica in both), "balancer:8404"}
+        until("Prometheus sees all", lambda: up() == dict.fromkeys(wanted, "1"))
+
+        def behind_the_balancer(server):
+            state = f'haproxy_server_status{{proxy="replicas",server="{server}",state="UP"}} 1'
+            return state in get("http://balancer:8404/metrics")[1].splitlines()
+
+        def goes_on_without(server):
+            for _ in range(20):
+                # Within the quota that the subject has at both together.
+                time.sleep(0.1)
+                status, body = get(tunnels, token)
+                assert status == 200, (status, body)
+            until("the balancer sees that it is gone", lambda: not behind_the_balancer(server))
 
         # One goes in order, as an upgrade does it, and no call fails meanwhile.
         services.stop("tunnelwarden-a")
-        for _ in range(20):
-            # Within the quota that the subject has at both together.
-            time.sleep(0.1)
-            status, body = get(tunnels, token)
-            assert status == 200, (status, body)
+        goes_on_without("a")
         services.start("tunnelwarden-a")
         # Its counters began anew.
-        until("it is back behind the balancer", lambda: get(tunnels, token)[0] == 200 and answered("tunnelwarden-a"))
-        until("Prometheus sees both again", lambda: up() == dict.fromkeys(wanted, "1"))
+        until("it is behind the balancer again", lambda: behind_the_balancer("a"))
+        until("it answers again", lambda: get(tunnels, token)[0] == 200 and answered("tunnelwarden-a"))
+        until("Prometheus sees all again", lambda: up() == dict.fromkeys(wanted, "1"))
 
         # One dies, and no call fails meanwhile or when it comes back.
         services.kill("tunnelwarden-b")
-        for _ in range(20):
-            # Within the quota that the subject has at both together.
-            time.sleep(0.1)
-            status, body = get(tunnels, token)
-            assert status == 200, (status, body)
+        goes_on_without("b")
         services.restart("tunnelwarden-b")
-        until("it is back behind the balancer", lambda: get(tunnels, token)[0] == 200 and answered("tunnelwarden-b"))
+        until("it is behind the balancer again", lambda: behind_the_balancer("b"))
+        until("it answers again", lambda: get(tunnels, token)[0] == 200 and answered("tunnelwarden-b"))
 
         # The database's password is another, and what is connected has to come again: with the file's new text.
         file = compose / "secrets" / "database-password"
