@@ -427,8 +427,9 @@ pub fn check(issuers: &[Issuer], revocation: &Revocation) -> Vec<(String, String
                     .into_iter()
                     .map(|what| (format!("issuer[{at}].jwks_file"), what)),
             ),
-            KeySource::Url { ca_file: Some(file), .. } => wrong
-                .extend(fetch::roots(file).err().map(|what| (format!("issuer[{at}].jwks_ca_file"), what))),
+            KeySource::Url { ca_file: Some(file), .. } => wrong.extend(
+                crate::trust::roots(file).err().map(|what| (format!("issuer[{at}].jwks_ca_file"), what)),
+            ),
             KeySource::Url { ca_file: None, .. } => {}
         }
     }

@@ -34,4 +34,5 @@ pub mod share;
 pub mod state;
 pub mod store;
 pub mod trace;
+pub mod trust;
 pub mod tunnel;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules in their order. One may name only those above it, and itself.
-const ORDER: [&str; 35] = [
+const ORDER: [&str; 36] = [
     // values
     "clock",
     "secret",
@@ -25,6 +25,7 @@ const ORDER: [&str; 35] = [
     "store",
     "share",
     "config",
+    "trust",
     "otlp",
     // stages
     "listen",

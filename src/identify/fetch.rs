@@ -10,15 +10,13 @@ use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, USER_AGENT};
 use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 
 use super::jwk::SET_BYTES_MAX;
+use crate::trust;
 
 /// From the first packet to the last byte: a caller with an unknown key waits for it.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -34,18 +32,8 @@ impl Fetcher {
     /// A fetcher that trusts the roots in `ca_file`, or else the platform's.
     pub(super) fn new(url: &Uri, ca_file: Option<&Path>) -> Result<Self, String> {
         let https = url.scheme() == Some(&http::uri::Scheme::HTTPS);
-        let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|e| e.to_string())?;
-        let tls = match ca_file {
-            Some(file) => tls.with_root_certificates(roots(file)?),
-            None if https => {
-                tls.with_native_roots().map_err(|e| format!("the platform's root certificates: {e}"))?
-            }
-            None => tls.with_root_certificates(RootCertStore::empty()),
-        };
-        let connector = HttpsConnectorBuilder::new().with_tls_config(tls.with_no_client_auth());
+        let tls = trust::client(https, ca_file)?;
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls);
         let connector = if https { connector.https_only() } else { connector.https_or_http() };
         let client = Client::builder(TokioExecutor::new())
             // Minutes lie between two fetches: a kept connection would be dead by then.
@@ -86,16 +74,4 @@ impl Fetcher {
             Err(_) => Err(format!("the answer broke off, or has more than {SET_BYTES_MAX} bytes")),
         }
     }
-}
-
-/// The certificates in a PEM file, as roots.
-pub(super) fn roots(file: &Path) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    let certificates =
-        CertificateDer::pem_file_iter(file).map_err(|_| "the file can't be read".to_owned())?;
-    for certificate in certificates {
-        let certificate = certificate.map_err(|_| "the file is not PEM".to_owned())?;
-        roots.add(certificate).map_err(|_| "a certificate in it can't be used as a root".to_owned())?;
-    }
-    if roots.is_empty() { Err("no certificate is in it".to_owned()) } else { Ok(roots) }
 }

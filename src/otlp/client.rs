@@ -4,21 +4,19 @@
 
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::USER_AGENT;
 use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use opentelemetry_http::{HttpClient, HttpError};
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
+
+use crate::trust;
 
 /// Bytes of an answer: it says how many spans were not taken, and why.
 const ANSWER_MAX: usize = 64 << 10;
@@ -36,18 +34,8 @@ impl Collector {
     /// A client that trusts the roots in `ca_file`, or else the platform's.
     pub(super) fn new(url: &Uri, ca_file: Option<&Path>, timeout: Duration) -> Result<Self, String> {
         let https = url.scheme() == Some(&http::uri::Scheme::HTTPS);
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|e| e.to_string())?;
-        let tls = match ca_file {
-            Some(file) => tls.with_root_certificates(roots(file)?),
-            None if https => {
-                tls.with_native_roots().map_err(|e| format!("the platform's root certificates: {e}"))?
-            }
-            None => tls.with_root_certificates(RootCertStore::empty()),
-        };
-        let connector = HttpsConnectorBuilder::new().with_tls_config(tls.with_no_client_auth());
+        let tls = trust::client(https, ca_file)?;
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls);
         let connector = if https { connector.https_only() } else { connector.https_or_http() };
         let mut http = HttpConnector::new();
         http.enforce_http(false);
@@ -79,14 +67,4 @@ impl HttpClient for Collector {
     {
         Box::pin(self.clone().exchange(request))
     }
-}
-
-/// The certificates in a PEM file, as roots.
-fn roots(file: &Path) -> Result<RootCertStore, String> {
-    let wrong = || format!("`{}` is not a file of root certificates in PEM", file.display());
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(file).map_err(|_| wrong())? {
-        roots.add(certificate.map_err(|_| wrong())?).map_err(|_| wrong())?;
-    }
-    if roots.is_empty() { Err(wrong()) } else { Ok(roots) }
 }
