@@ -77,8 +77,13 @@ impl Elsewhere {
             None => (Fate::Open, None),
             Some(intent) => {
                 let id = text(intent, "id");
-                let mut endings = entries.iter().rev().filter(|entry| text(entry, "intent_id") == id);
-                endings.next().map_or((Fate::Open, None), |ending| {
+                let endings = || entries.iter().rev().filter(|entry| text(entry, "intent_id") == id);
+                // An outcome that came late, of a replica that was away, says more than what was concluded meanwhile.
+                let is_known = |ending: &&Json| {
+                    text(ending, "kind").as_deref() == Some(Kind::Outcome.name())
+                        && ending.get("ambiguous").is_none()
+                };
+                endings().find(is_known).or_else(|| endings().next()).map_or((Fate::Open, None), |ending| {
                     (outcome::recorded_fate(ending), text(ending, "time").and_then(|time| time.parse().ok()))
                 })
             }

@@ -69,7 +69,8 @@ pub(crate) const ONE_SHOT_SINCE: Sql = Sql {
     WHERE intent.request_key IS NOT NULL AND intent.time >= ?1 ORDER BY intent.seq",
     postgres: "
     SELECT intent.entry,
-        (SELECT entry FROM tunnelwarden.entries WHERE intent_id = intent.id ORDER BY seq DESC LIMIT 1)
+        (SELECT one.entry FROM tunnelwarden.entries AS one WHERE one.intent_id = intent.id
+            ORDER BY (one.kind = 'outcome' AND one.ambiguous IS NOT TRUE) DESC, one.seq DESC LIMIT 1)
     FROM tunnelwarden.entries AS intent
     WHERE intent.request_key IS NOT NULL AND intent.time >= $1 ORDER BY intent.seq",
 };
