@@ -77,7 +77,9 @@ impl From<Failure> for Refusal {
 }
 
 impl Failure {
-    pub(super) const fn unsent(refusal: Refusal) -> Self {
+    /// Of a call of which nothing was sent, for this reason.
+    #[must_use]
+    pub const fn unsent(refusal: Refusal) -> Self {
         Self { refusal, sent: Sent::No, status: None, cf_ray: None }
     }
 }

@@ -7,7 +7,7 @@ use http_body_util::Full;
 use crate::audit::Plan;
 use crate::audit::call::Call;
 use crate::audit::one_shot::Fate;
-use crate::forward::Outgoing;
+use crate::forward::{Failure, Outgoing};
 use crate::json::{Json, Object};
 use crate::limit::Taken;
 use crate::measure::Stage;
@@ -31,7 +31,7 @@ impl Pipeline {
         let ready = self.ready(call, &known, extras).await;
         let ready = ready.inspect_err(|refusal| self.auditor.unsent(call, &known.asked, refusal))?;
         call.enters(Stage::Intent);
-        let (Allowed { permit, before, turn }, taken) = ready;
+        let (Allowed { permit, before, mut turn }, taken) = ready;
         let Within { route, asked, new_hc_target, gone, .. } = known;
         call.secrets.extend(self.upstream.secrets());
         let expected = self.expected(call, &asked, &before);
@@ -45,7 +45,11 @@ impl Pipeline {
             request_id: call.request_id,
             stage: Stage::Forward,
         };
-        let answer = self.upstream.send(&owed.cleared(), &taken, outgoing).await;
+        // A process that stood still meanwhile may have lost its turn, and its call may be given up by others.
+        let answer = match turn.lasts().await {
+            Ok(()) => self.upstream.send(&owed.cleared(), &taken, outgoing).await,
+            Err(refusal) => Err(Failure::unsent(refusal)),
+        };
         let json = sent::json(&answer);
         if let Some(json) = &json {
             call.secrets.extend(crate::audit::redact::collect_secrets(json));
