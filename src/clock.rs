@@ -5,31 +5,32 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
 use uuid::Uuid;
 
 /// Where the product takes the time from.
 pub trait Clock: Send + Sync + std::fmt::Debug {
     /// The time of day, UTC.
     fn now(&self) -> Timestamp;
-    /// Time since some fixed moment, which never goes back: for durations and for limits.
+    /// Time since some fixed moment, which never goes back, and goes on while the machine is suspended: for durations, for
+    /// limits, and for what is had until a time.
     fn monotonic(&self) -> Duration;
 }
 
 /// The clock of the machine.
 #[derive(Debug)]
 pub struct SystemClock {
-    began: Instant,
+    began: Duration,
 }
 
 impl SystemClock {
     /// A clock whose monotonic time starts now.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the machine's clock")]
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { began: Instant::now() })
+        Arc::new(Self { began: since_boot() })
     }
 }
 
@@ -40,8 +41,18 @@ impl Clock for SystemClock {
     }
 
     fn monotonic(&self) -> Duration {
-        self.began.elapsed()
+        since_boot().saturating_sub(self.began)
     }
+}
+
+/// Linux's `CLOCK_MONOTONIC`, and with it [`std::time::Instant`], stands still while a machine is suspended (clock_gettime(2)):
+/// what others take for given up by then would look like held.
+fn since_boot() -> Duration {
+    #[cfg(target_os = "linux")]
+    let clock = ClockId::Boottime;
+    #[cfg(not(target_os = "linux"))]
+    let clock = ClockId::Monotonic;
+    Duration::try_from(clock_gettime(clock)).unwrap_or_default()
 }
 
 /// A clock that stands still until it is told to move: for tests.

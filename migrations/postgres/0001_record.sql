@@ -205,7 +205,7 @@ END $$;
 -- they were made. False where either is another.
 CREATE FUNCTION tunnelwarden.append(
     of_log smallint, in_epoch bigint, before text, head text, first bigint,
-    since bigint, seqs bigint[], leaves bytea[], entries text[],
+    seqs bigint[], leaves bytea[], entries text[],
     tile_levels integer[], tile_ns bigint[], tile_roots bytea[], tile_hashes bytea[],
     checkpoint_ns bigint[], checkpoint_sizes bigint[], checkpoint_notes text[], seconds integer
 ) RETURNS boolean
@@ -253,8 +253,8 @@ BEGIN
         RAISE EXCEPTION 'a call has its end already' USING ERRCODE = 'unique_violation';
     END IF;
     -- What a process offers a second time, as it does not know whether the first came true. An index over all months can't
-    -- tell; no entry of these times is before `since`.
-    IF EXISTS (SELECT FROM tunnelwarden.log_entries AS e WHERE (e.told).id = ANY (ids) AND e.seq >= least(since, lowest)
+    -- tell; no entry of these times is before the lowest place that they can have.
+    IF EXISTS (SELECT FROM tunnelwarden.log_entries AS e WHERE (e.told).id = ANY (ids) AND e.seq >= lowest
                GROUP BY (e.told).id HAVING count(*) > 1) THEN
         RAISE EXCEPTION 'an entry has an id that is known already' USING ERRCODE = 'unique_violation';
     END IF;

@@ -25,6 +25,7 @@ pub type Place = [u8; 32];
 #[derive(Clone, Debug)]
 pub struct Leases {
     shared: Shared,
+    clock: Arc<dyn Clock>,
     /// Names who asks: who came earlier has the smaller one.
     ids: Arc<Ids>,
     /// For how long a turn is had.
@@ -56,8 +57,8 @@ pub struct Lease {
     holder: Uuid,
     /// Whether the database may think that it is had.
     is_asked: bool,
-    /// Until when it is had for sure.
-    until: Instant,
+    /// Until when it is had for sure, on the monotonic clock.
+    until: Duration,
     /// Let go of behind it.
     behind: Vec<OwnedMutexGuard<()>>,
 }
@@ -76,7 +77,8 @@ impl Leases {
     #[must_use]
     pub fn new(shared: &Shared, clock: Arc<dyn Clock>, lease: Duration) -> Self {
         let leaving = Arc::new(watch::Sender::new(0));
-        Self { shared: shared.clone(), ids: Arc::new(Ids::new(clock)), lease, leaving }
+        let ids = Arc::new(Ids::new(Arc::clone(&clock)));
+        Self { shared: shared.clone(), clock, ids, lease, leaving }
     }
 
     /// Waits until `until` for the turn at all of these places.
@@ -94,7 +96,7 @@ impl Leases {
             places,
             holder: self.ids.next(),
             is_asked: false,
-            until: Instant::now(),
+            until: Duration::ZERO,
             behind: Vec::new(),
         };
         let mut pause = PAUSES.0;
@@ -143,11 +145,12 @@ impl Lease {
     /// # Errors
     /// [`NoLease::Late`] where it was over meanwhile, so that another may have had it; [`NoLease::Away`].
     pub async fn lasts(&mut self, need: Duration) -> Result<(), NoLease> {
-        if Instant::now() + need < self.until {
-            return Ok(());
+        let lasts = |lease: &Self| lease.from.clock.monotonic() + need < lease.until;
+        if lasts(self) || (self.ask(KEEP, "keeping a turn").await? && lasts(self)) {
+            Ok(())
+        } else {
+            Err(NoLease::Late)
         }
-        let kept = self.ask(KEEP, "keeping a turn").await?;
-        if kept && Instant::now() + need < self.until { Ok(()) } else { Err(NoLease::Late) }
     }
 
     /// What is let go of only once this is given back.
@@ -159,7 +162,7 @@ impl Lease {
 
     async fn ask(&mut self, question: &'static str, doing: &'static str) -> Result<bool, Away> {
         // The database counts from a moment that is not before this one.
-        let until = Instant::now() + self.from.lease;
+        let until = self.from.clock.monotonic() + self.from.lease;
         let query = sqlx::query(question).bind(&self.places).bind(self.holder.to_string());
         let query = query.bind(self.from.lease.as_secs_f64()).bind(self.from.shared.replica());
         let query = query.fetch_one(self.from.shared.pool());

@@ -33,13 +33,15 @@ pub enum StoreError {
     Away,
     /// Another process writes this replica's log.
     Taken,
+    /// This machine's clock and the server's are too far apart: replicas judge by time what came first.
+    Clock,
     /// The database takes no such entry: it is not JSON, lacks a member, or has an id that is known already.
     Invalid,
 }
 
 impl StoreError {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Full,
         Self::ReadOnly,
         Self::Locked,
@@ -53,6 +55,7 @@ impl StoreError {
         Self::Io,
         Self::Away,
         Self::Taken,
+        Self::Clock,
         Self::Invalid,
     ];
 
@@ -79,6 +82,9 @@ impl StoreError {
             Self::Taken => {
                 "another process writes this replica's log, or did until it died within the last 15 seconds; then try again, else give each replica a name of its own (audit.replica)"
             }
+            Self::Clock => {
+                "this machine's clock and the audit database's are more than a second apart, let both follow the same time servers"
+            }
             Self::Invalid => "the audit database refused an entry as malformed, report this as a bug",
         }
     }
@@ -100,6 +106,7 @@ impl StoreError {
             Self::Io => "io",
             Self::Away => "away",
             Self::Taken => "taken",
+            Self::Clock => "clock",
             Self::Invalid => "invalid",
         }
     }

@@ -11,9 +11,13 @@ mod import;
 pub(super) mod schema;
 pub(super) mod snapshot;
 mod tables;
+#[cfg(test)]
+mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 
@@ -26,6 +30,7 @@ use super::database::Server;
 use super::fault::{classify, is_settled};
 use super::order;
 use super::sqlite::{narrow, unsigned};
+use crate::clock::{Clock, SystemClock};
 use crate::json;
 use crate::seal::{self, Hash, Tile, Tree};
 
@@ -34,6 +39,10 @@ const LEASE_S: i32 = 15;
 
 /// How often it is kept where nothing is appended.
 pub(super) const KEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// How far this machine's clock and the server's may be apart, so that two replicas' are never twice of it: who came first is
+/// judged by time (`resolve::elsewhere`, `audit::claim`).
+const APART: SignedDuration = SignedDuration::from_secs(1);
 
 /// Levels of nesting of an entry, which its time is read out of.
 const DEPTH: usize = crate::entry::DEPTH;
@@ -48,6 +57,7 @@ pub(crate) struct Postgres {
     origin: Option<String>,
     /// This process.
     holder: Holder,
+    clock: Arc<dyn Clock>,
     open: Option<Open>,
 }
 
@@ -63,7 +73,7 @@ struct Open {
 impl Postgres {
     /// A log that is taken by the first `load`.
     pub(crate) fn new(server: Server, patience: Duration) -> Self {
-        Self { server, patience, origin: None, holder: Holder::own(), open: None }
+        Self { server, patience, origin: None, holder: Holder::own(), clock: SystemClock::new(), open: None }
     }
 
     /// Checks the tables and the server: once, before the first `load`.
@@ -91,17 +101,21 @@ impl Postgres {
         // Whatever it had under way is looked for below; the server is told nothing more on it.
         self.open = None;
         let mut connection = connect(&self.server).await.map_err(|e| classify(&e))?;
+        let asked = self.clock.now();
         let mut row = self.ask_for(&mut connection, "").await.map_err(|e| classify(&e))?;
         let other: String = row.try_get(4).map_err(|e| classify(&e))?;
         if other != self.holder.as_str() && holder::is_gone(&other) {
             row = self.ask_for(&mut connection, &other).await.map_err(|e| classify(&e))?;
         }
-        let read =
-            |row: PgRow| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get::<i64, _>(2)?, row.try_get(3)?));
-        let (log, epoch, last_seq, is_taken): (i16, i64, i64, bool) = read(row).map_err(|e| classify(&e))?;
+        let read = |row: PgRow| {
+            Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?, row.try_get(5)?))
+        };
+        let (log, epoch, last_seq, is_taken, time): (i16, i64, i64, bool, i64) =
+            read(row).map_err(|e| classify(&e))?;
         if !is_taken {
             return Err(StoreError::Taken);
         }
+        self.agrees(asked, time)?;
         let stored = read_end(&mut connection, log).await.map_err(|e| classify(&e))?;
         let last_seq = (last_seq >= 0).then_some(last_seq);
         self.open = Some(Open { connection, log, epoch, last_seq });
@@ -110,7 +124,8 @@ impl Postgres {
 
     /// Asks for the log, also if this other process, which is no more, has it still.
     async fn ask_for(&self, connection: &mut PgConnection, instead_of: &str) -> Result<PgRow, sqlx::Error> {
-        let query = "SELECT log, epoch, last_seq, taken, holder FROM tunnelwarden.take($1, $2, $3, $4, $5)";
+        let query = "SELECT log, epoch, last_seq, taken, holder, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+            FROM tunnelwarden.take($1, $2, $3, $4, $5)";
         let query = sqlx::query(query).bind(self.server.replica()).bind(self.holder.as_str());
         query.bind(instead_of).bind(self.origin.as_deref()).bind(LEASE_S).fetch_one(connection).await
     }
@@ -119,9 +134,20 @@ impl Postgres {
         let holder = self.holder.as_str();
         let open = self.open.as_mut().ok_or(StoreError::Away)?;
         let query =
-            sqlx::query("SELECT tunnelwarden.keep($1, $2, $3)").bind(open.log).bind(holder).bind(seconds);
+            "SELECT tunnelwarden.keep($1, $2, $3), (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+        let asked = self.clock.now();
+        let query = sqlx::query(query).bind(open.log).bind(holder).bind(seconds);
         let row = query.fetch_one(&mut open.connection).await.map_err(|e| classify(&e))?;
-        if row.try_get(0).map_err(|e| classify(&e))? { Ok(()) } else { Err(StoreError::Taken) }
+        let read = |row: PgRow| Ok((row.try_get(0)?, row.try_get(1)?));
+        let (is_kept, time) = read(row).map_err(|e| classify(&e))?;
+        if is_kept { self.agrees(asked, time) } else { Err(StoreError::Taken) }
+    }
+
+    /// Whether the server told a time, in microseconds, that may be right by this machine's clock.
+    fn agrees(&self, asked: Timestamp, told: i64) -> Result<(), StoreError> {
+        let told = Timestamp::from_microsecond(told).map_err(|_| StoreError::Clock)?;
+        let is_apart = asked.duration_since(told) > APART || told.duration_since(self.clock.now()) > APART;
+        if is_apart { Err(StoreError::Clock) } else { Ok(()) }
     }
 }
 
@@ -140,9 +166,11 @@ impl Backend for Postgres {
     async fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {
         let Some(mut open) = self.open.take() else { return Err(CommitError::Nothing(StoreError::Away)) };
         // From here on the connection is kept only if it answered: on one that did not nobody knows what is under way.
+        let asked = self.clock.now();
         match tokio::time::timeout(self.patience, append(&mut open, batch)).await {
-            Ok(Ok(())) => {
-                self.open = Some(open);
+            Ok(Ok(time)) => {
+                // These entries are stored. Where the clocks are apart there is no connection for the next ones.
+                self.open = self.agrees(asked, time).is_ok().then_some(open);
                 Ok(())
             }
             Ok(Err(CommitError::Nothing(StoreError::Invalid))) => {
@@ -196,10 +224,12 @@ struct Addition<'a> {
     checkpoints: Vec<(u64, u64, &'a str)>,
 }
 
-const APPEND: &str =
-    "SELECT tunnelwarden.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+const APPEND: &str = "
+    SELECT tunnelwarden.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16),
+        (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
-async fn append(open: &mut Open, batch: &Batch) -> Result<(), CommitError> {
+/// Gives the server's time in microseconds.
+async fn append(open: &mut Open, batch: &Batch) -> Result<i64, CommitError> {
     let checkpoints = batch.checkpoint.iter().map(|(n, size, note)| (*n, *size, note.as_str()));
     let addition = Addition {
         before: batch.before.as_deref(),
@@ -212,15 +242,14 @@ async fn append(open: &mut Open, batch: &Batch) -> Result<(), CommitError> {
     add(open, addition).await
 }
 
-async fn add(open: &mut Open, addition: Addition<'_>) -> Result<(), CommitError> {
+async fn add(open: &mut Open, addition: Addition<'_>) -> Result<i64, CommitError> {
     let nothing = |e: sqlx::Error| CommitError::Nothing(classify(&e));
     let Addition { before, head, first, rows, tiles, checkpoints } = addition;
-    let (mut seqs, mut since) = (Vec::with_capacity(rows.len()), i64::MAX);
+    let mut seqs = Vec::with_capacity(rows.len());
     let mut last = open.last_seq;
     for (_, entry) in &rows {
         let time = time_of(entry).ok_or(CommitError::Nothing(StoreError::Invalid))?;
         let seq = order::after(last, open.log, time).ok_or(CommitError::Nothing(StoreError::Invalid))?;
-        since = since.min(order::first_of(time).unwrap_or(0));
         seqs.push(seq);
         last = Some(seq);
     }
@@ -232,7 +261,6 @@ async fn add(open: &mut Open, addition: Addition<'_>) -> Result<(), CommitError>
         .bind(before)
         .bind(head)
         .bind(number(first)?)
-        .bind(since)
         .bind(seqs)
         .bind(rows.iter().map(|(leaf, _)| *leaf).collect::<Vec<_>>())
         .bind(rows.iter().map(|(_, entry)| *entry).collect::<Vec<_>>())
@@ -249,12 +277,12 @@ async fn add(open: &mut Open, addition: Addition<'_>) -> Result<(), CommitError>
         let fault = classify(&e);
         if is_settled(&e) { CommitError::Nothing(fault) } else { CommitError::Unknown(fault) }
     })?;
-    match row.try_get(0) {
-        Ok(true) => {
+    match row.try_get(0).and_then(|is_added| Ok((is_added, row.try_get(1)?))) {
+        Ok((true, time)) => {
             open.last_seq = last;
-            Ok(())
+            Ok(time)
         }
-        Ok(false) => Err(CommitError::Nothing(StoreError::Foreign)),
+        Ok((false, _)) => Err(CommitError::Nothing(StoreError::Foreign)),
         Err(e) => Err(CommitError::Unknown(classify(&e))),
     }
 }

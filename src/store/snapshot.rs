@@ -231,6 +231,7 @@ impl Snapshot {
             | StoreError::Io
             | StoreError::Away
             | StoreError::Taken
+            | StoreError::Clock
             | StoreError::Unopenable
             | StoreError::Timeout
             | StoreError::Closed

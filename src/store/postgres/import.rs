@@ -112,7 +112,7 @@ impl Import {
         let open = self.backend.open.as_mut().ok_or_else(|| failed(&self.place, StoreError::Away))?;
         let added = tokio::time::timeout(PATIENCE, add(open, addition)).await;
         match added.unwrap_or(Err(CommitError::Unknown(StoreError::Timeout))) {
-            Ok(()) => {
+            Ok(_) => {
                 self.entries += count;
                 self.head = Some(head);
                 Ok(())
