@@ -13,6 +13,7 @@ COPY Cargo.toml Cargo.lock ./
 COPY .cargo .cargo
 COPY benches benches
 COPY config config
+COPY fuzz fuzz
 COPY migrations migrations
 COPY src src
 COPY templates templates

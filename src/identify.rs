@@ -459,6 +459,15 @@ pub fn show(token: &str) -> Result<Shown, TokenFault> {
     Ok(Shown { header, claims, fault: token::read(token).err() })
 }
 
+/// How many keys of a JWK Set are used, and what is wrong with the others.
+///
+/// # Errors
+/// In our words, why it is no JWK Set.
+#[cfg(fuzzing)]
+pub fn check_set(jwks: &[u8]) -> Result<(usize, Vec<String>), String> {
+    jwk::read(jwks).map(|set| (set.len(), set.complaints))
+}
+
 /// Verifies a token's signature, and nothing else, with a JWK Set; the key's `kid`.
 ///
 /// # Errors

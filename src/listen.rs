@@ -35,6 +35,8 @@ use crate::refusal::Refusal;
 
 pub use answer::unless_it_panics;
 pub use body::Body;
+#[cfg(fuzzing)]
+pub use framing::{Framed, framed};
 pub use server::{Connections, Drained, ListenError, Listener};
 pub use tls::{Certificate, NewCertificate, TlsError, check};
 

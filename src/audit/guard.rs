@@ -26,6 +26,8 @@
 //! all readings of a text hold some 70 bytes at most for each of its own (9 in a long one, `views::LONG`).
 //! Not here: redaction by place (`audit::redact`).
 
+#[cfg(test)]
+mod encodings;
 mod needles;
 mod place;
 mod search;

@@ -111,6 +111,12 @@ pub(super) fn read(bytes: &[u8]) -> Result<KeySet, String> {
 }
 
 impl KeySet {
+    /// How many keys are used.
+    #[cfg(fuzzing)]
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
     /// Whether some key can verify what is signed with one of `algorithms`.
     pub(super) fn serves(&self, algorithms: &[Algorithm]) -> bool {
         self.keys.iter().any(|key| algorithms.iter().any(|algorithm| key.fits(*algorithm)))

@@ -146,5 +146,44 @@ fn crlf(buffer: &mut BytesMut, otherwise: &'static str, at: &mut At, then: At) -
     }
 }
 
+/// What became of the bytes of one connection.
+#[cfg(any(test, fuzzing))]
+#[derive(Debug, PartialEq, Eq)]
+pub struct Framed {
+    /// Each head that began a request.
+    pub heads: Vec<Bytes>,
+    /// All that passed.
+    pub passed: Vec<u8>,
+    /// Why no more did.
+    pub refusal: Option<Refusal>,
+}
+
+/// Reads bytes that come in pieces of `piece`, with heads of at most `max_header_bytes`.
+#[cfg(any(test, fuzzing))]
+#[must_use]
+pub fn framed(bytes: &[u8], piece: usize, max_header_bytes: usize) -> Framed {
+    let mut framing = Framing::new(max_header_bytes);
+    let mut buffer = BytesMut::new();
+    let mut framed = Framed { heads: Vec::new(), passed: Vec::new(), refusal: None };
+    for part in bytes.chunks(piece) {
+        buffer.extend_from_slice(part);
+        loop {
+            match framing.step(&mut buffer) {
+                Ok(Step::Pass(bytes)) => framed.passed.extend_from_slice(&bytes),
+                Ok(Step::Begin(bytes)) => {
+                    framed.passed.extend_from_slice(&bytes);
+                    framed.heads.push(bytes);
+                }
+                Ok(Step::More) => break,
+                Err(refusal) => {
+                    framed.refusal = Some(refusal);
+                    return framed;
+                }
+            }
+        }
+    }
+    framed
+}
+
 #[cfg(test)]
 mod tests;

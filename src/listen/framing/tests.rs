@@ -2,23 +2,8 @@ use super::*;
 
 /// Feeds `bytes` in pieces of `piece` and gives what passed, or the refusal.
 fn feed(bytes: &[u8], piece: usize) -> Result<(Vec<u8>, usize), Refusal> {
-    let mut framing = Framing::new(4096);
-    let mut buffer = BytesMut::new();
-    let (mut passed, mut heads) = (Vec::new(), 0);
-    for part in bytes.chunks(piece) {
-        buffer.extend_from_slice(part);
-        loop {
-            match framing.step(&mut buffer)? {
-                Step::Pass(bytes) => passed.extend_from_slice(&bytes),
-                Step::Begin(bytes) => {
-                    heads += 1;
-                    passed.extend_from_slice(&bytes);
-                }
-                Step::More => break,
-            }
-        }
-    }
-    Ok((passed, heads))
+    let Framed { heads, passed, refusal } = framed(bytes, piece, 4096);
+    refusal.map_or(Ok((passed, heads.len())), Err)
 }
 
 #[track_caller]
