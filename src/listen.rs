@@ -35,7 +35,7 @@ use crate::refusal::Refusal;
 
 pub use answer::unless_it_panics;
 pub use body::Body;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub use framing::{Framed, framed};
 pub use server::{Connections, Drained, ListenError, Listener};
 pub use tls::{Certificate, NewCertificate, TlsError, check};

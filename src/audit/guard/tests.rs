@@ -1,4 +1,4 @@
-use data_encoding::{BASE64, BASE64URL, HEXLOWER, HEXUPPER};
+use data_encoding::HEXLOWER;
 use proptest::prelude::*;
 
 use super::encodings::{COUNT, core, encoded};
