@@ -4,6 +4,8 @@
 //! (`authorize`).
 
 mod route;
+#[cfg(test)]
+mod tests;
 
 pub use route::{Route, RouteError, collection_path, route};
 

@@ -83,9 +83,10 @@ fn seen(value: &Json, guard: &Guard<'_>) -> Json {
     if let Json::Object(state) = value {
         bodies.push(redactor.state(state));
     }
+    let within = |body| Json::Object(Object::from_iter([("body", body)]));
     let mut entry = Json::Object(Object::from_iter([
-        ("request", Json::Object(Object::from_iter([("body", Json::Array(bodies))]))),
-        ("response", value.clone()),
+        ("request", within(Json::Array(bodies))),
+        ("response", within(value.clone())),
     ]));
     guard.mask(&mut entry);
     entry

@@ -226,6 +226,30 @@ mod tests {
     }
 
     #[test]
+    fn other_methods_are_told_which_there_are() {
+        let told = |path: &str, allow| {
+            check(&Method::PATCH, &format!("{BASE}{path}"), None, Err(RouteError::Method(allow)));
+        };
+        told("", "GET, POST, PUT");
+        told("/0f", "GET, PUT, DELETE");
+        told("/psk", "POST");
+        told("/0f/psk_generate", "POST");
+        check(&Method::PATCH, &format!("{BASE}/psk/psk_generate"), None, Err(RouteError::Unknown));
+    }
+
+    #[test]
+    fn a_wrong_query_is_told_what_is_wrong_with_it() {
+        let said = |query| match route(&Method::PUT, BASE, Some(query)) {
+            Err(RouteError::Query(said)) => said,
+            other => panic!("{query}: {other:?}"),
+        };
+        assert!(said("").contains("empty query"));
+        assert!(said("validate_only=true&a=b").contains("more than one"));
+        assert!(said("validate_only=1").contains("`true` or `false`"));
+        assert!(said("dry_run=true").contains("unknown parameter"));
+    }
+
+    #[test]
     fn validate_only_is_true_or_false_once_and_on_writes() {
         let flag = |query| route(&Method::PUT, BASE, Some(query)).map(|r| r.validate_only);
         assert_eq!(flag("validate_only=true"), Ok(true));
