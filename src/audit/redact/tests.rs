@@ -128,3 +128,36 @@ fn secrets_are_collected_in_known_and_unknown_places() {
     let found: Vec<_> = found.iter().map(|secret| secret.expose_secret()).collect();
     assert_eq!(found, ["a", "b", "c", "d", "5", "e"]);
 }
+
+#[test]
+fn a_secret_becomes_its_keyed_fingerprint() {
+    let of = |what, secret| redactor().secret(what, secret);
+    assert_eq!(of("psk", "kkkkkkkk"), Fingerprinter::new(b"a key of the tests").redacted("psk", "kkkkkkkk"));
+    assert!(of("psk", "kkkkkkkk").contains("psk") && !of("psk", "kkkkkkkk").contains("kkkkkkkk"));
+    assert_ne!(of("psk", "kkkkkkkk"), of("psk", "llllllll"));
+    assert_ne!(of("psk", "kkkkkkkk"), of("md5_key", "kkkkkkkk"));
+}
+
+#[test]
+fn a_number_that_is_no_integer_is_not_kept_where_one_is_expected() {
+    answer(
+        Operation::Get,
+        r#"{"result":{"ipsec_tunnel":{"bgp":{"customer_asn":64512,"x":1}}}}"#,
+        r#"{"result":{"ipsec_tunnel":{"bgp":{"customer_asn":64512,"?1":{"unknown":"number","length":1}}}}}"#,
+    );
+    answer(
+        Operation::Get,
+        r#"{"result":{"ipsec_tunnel":{"bgp":{"customer_asn":6.4512e4}}}}"#,
+        r#"{"result":{"ipsec_tunnel":{"bgp":{"customer_asn":{"unknown":"number","length":8}}}}}"#,
+    );
+}
+
+#[test]
+fn what_lies_below_the_name_of_a_secret_is_collected_and_nothing_else() {
+    let collected = |text| {
+        let found = collect_secrets(&parse(text));
+        found.iter().map(|secret| secret.expose_secret().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(collected(r#"{"a":"x","n":12,"psk":"s","b":[{"MD5_Key":7},"y",3]}"#), ["s", "7"]);
+    assert_eq!(collected(r#"{"psk":{"in":["deep",1,null,true]},"k":"z"}"#), ["deep", "1"]);
+}
