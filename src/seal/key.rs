@@ -65,6 +65,7 @@ impl Signer {
     /// # Errors
     /// The text is no signing key, or the name can't stand in a note.
     pub fn of_replica(text: &str, replica: &str) -> Result<Self, KeyError> {
+        check_replica(replica)?;
         let text = text.trim();
         let name = format!("{}/{replica}", StandardSigner::new(text).map_err(|_| KeyError::Signing)?.name());
         check_name(&name)?;
@@ -143,6 +144,7 @@ impl Verifier {
     /// # Errors
     /// The name can't stand in a note.
     pub fn of_replica(&self, replica: &str) -> Result<Self, KeyError> {
+        check_replica(replica)?;
         let encoded = self.text.splitn(3, '+').nth(2).ok_or(KeyError::Public)?;
         let key = BASE64.decode(encoded.as_bytes()).map_err(|_| KeyError::Public)?;
         let key: &[u8; 32] = key.get(1..).and_then(|key| key.try_into().ok()).ok_or(KeyError::Public)?;
@@ -213,4 +215,9 @@ fn seed(text: &str) -> Result<Zeroizing<[u8; 32]>, KeyError> {
 fn check_name(name: &str) -> Result<(), KeyError> {
     let fits = signed_note::is_key_name_valid(name) && !name.chars().any(char::is_control);
     if fits { Ok(()) } else { Err(KeyError::Name) }
+}
+
+/// Without a name of its own, a replica's log would look like one of no replica.
+fn check_replica(name: &str) -> Result<(), KeyError> {
+    if name.is_empty() { Err(KeyError::Name) } else { Ok(()) }
 }

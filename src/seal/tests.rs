@@ -1,6 +1,9 @@
 //! Tests of the evidence: roots made by other code, a log that proves itself after each step, and notes of which
 //! every byte counts.
 
+mod keys;
+mod proofs;
+
 use tlog_tiles::{Hash, HashReader, split_stored_hash_index};
 
 use super::*;
