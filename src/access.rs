@@ -214,7 +214,8 @@ impl Desk {
         refusal: Refusal,
     ) -> Refusal {
         let often = matches!(refusal, Refusal::AddressLimited { .. } | Refusal::QuotaSpent { .. });
-        if often && !self.gate.tells(address) {
+        let unheard = (often && !self.gate.tells(address)) || (caller.is_none() && !self.gate.records());
+        if unheard {
             self.pipeline.metrics.unanswered(&refusal);
             return refusal;
         }

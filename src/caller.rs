@@ -2,7 +2,7 @@
 //!
 //! Not here: how a token becomes a caller (`identify`).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use jiff::Timestamp;
 
@@ -40,4 +40,20 @@ pub struct Origin {
 impl Origin {
     /// Bytes of a user agent that are kept: the SDKs send about 30, browsers about 120.
     pub const USER_AGENT_MAX: usize = 256;
+}
+
+/// What counts as one address: an IPv4 address, also where it came mapped into IPv6, and the first 64 bits of an
+/// IPv6 address, as the rest is free for every host to choose (RFC 4291 section 2.5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Network(u128);
+
+impl Network {
+    /// The network of an address.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+            IpAddr::V6(v6) => Ipv6Addr::to_bits(v6) & !u128::from(u64::MAX),
+        })
+    }
 }

@@ -89,6 +89,8 @@ pub struct Listen {
     pub tls: Option<Tls>,
     /// Connections at once; more are refused.
     pub max_connections: usize,
+    /// Connections of one address at once; a quarter of that while more than half of all places are taken.
+    pub connections_per_address: usize,
     /// From accepting to the last byte of a request's headers; also how long a connection may idle.
     pub header_timeout: Duration,
     /// For a whole body.
@@ -101,6 +103,8 @@ pub struct Listen {
     pub drain_timeout: Duration,
     /// Requests that one address may send which turn out not to be identified.
     pub unidentified_per_address: Rate,
+    /// Requests of all addresses together that turn out not to be identified and are still answered and recorded.
+    pub unidentified_in_all: Rate,
 }
 
 /// A server certificate.

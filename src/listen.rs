@@ -15,6 +15,7 @@ pub mod headers;
 mod http1;
 mod http2;
 mod line;
+mod places;
 mod request;
 mod server;
 mod stream;

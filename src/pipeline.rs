@@ -112,7 +112,7 @@ impl Pipeline {
         });
         let (response, refusal) = match served {
             Ok(response) => (response, None),
-            Err(refusal @ Refusal::AddressLimited { .. }) if !self.gate.tells(call.origin.address) => {
+            Err(refusal) if !self.hears(&call, &refusal) => {
                 self.metrics.unanswered(&refusal);
                 return None;
             }
@@ -189,7 +189,20 @@ impl Pipeline {
         } else {
             self.gate.check(address).map(|()| self.gate.failed(address))
         };
-        fits.is_ok() || self.gate.tells(address)
+        let answered = fits.is_ok() || self.gate.tells(address);
+        answered && (*refusal == Refusal::Internal || self.gate.records())
+    }
+
+    /// Whether a call that is refused is answered and recorded: all are of which it is known who called, and of the others
+    /// as many as the gate says. Where no entry can be written there is none to save.
+    fn hears(&self, call: &Call, refusal: &Refusal) -> bool {
+        if let Refusal::AddressLimited { .. } = refusal
+            && !self.gate.tells(call.origin.address)
+        {
+            return false;
+        }
+        let free = matches!(refusal, Refusal::Internal | Refusal::AuditUnavailable { .. });
+        call.caller.is_some() || free || self.gate.records()
     }
 
     async fn refused(&self, call: &mut Call, refusal: Refusal, extras: Extras) -> Response<Full<Bytes>> {

@@ -182,7 +182,7 @@ impl Running {
             .map_err(|refusal| StartError { doing: "recording the start", why: refusal.message() })?;
 
         let pipeline = Arc::new(Pipeline {
-            gate: AddressGate::new(config.listen.unidentified_per_address, Arc::clone(&clock)),
+            gate: gate(&config.listen, &clock),
             rules: std::sync::RwLock::new(Arc::new(Rules {
                 identifier: Arc::new(identifier),
                 limiter: Arc::new(Limiter::new(&config.limits, Arc::clone(&clock), shared.clone())),
@@ -228,7 +228,7 @@ impl Running {
             metrics: observed.told_at_scrapes(&pipeline, Arc::clone(&store), connections),
         };
         let desk = {
-            let gate = AddressGate::new(config.listen.unidentified_per_address, Arc::clone(&pipeline.clock));
+            let gate = gate(&config.listen, &pipeline.clock);
             let header = config.admin.token_header.clone();
             Desk::new(Arc::clone(&pipeline), reader.clone(), verifier, header, gate)
         };
@@ -374,6 +374,12 @@ async fn check_tokens(pipeline: Arc<Pipeline>, found: TokenCheck, mut stop: watc
             return;
         }
     }
+}
+
+/// The bounds on who is not known, one for each door.
+fn gate(listen: &config::Listen, clock: &Arc<dyn Clock>) -> AddressGate {
+    let (each, all) = (listen.unidentified_per_address, listen.unidentified_in_all);
+    AddressGate::new(each, all, listen.max_connections, Arc::clone(clock))
 }
 
 fn findings(

@@ -110,11 +110,20 @@ const MINUTES_10: Duration = Duration::from_mins(10);
 
 fn listen(section: &mut Section<'_>) -> Listen {
     let default = Rate { requests: units::per(60), per: Duration::from_mins(1) };
+    let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+    let max_connections = section.count("max_connections", 4096, 1..=65_536);
+    let half = (max_connections / 2).max(1);
+    let unidentified_per_address = section.required_rate("unidentified_per_address", default);
+    // Twenty flooders are told by name; of more than these each is heard less.
+    let in_all = Rate {
+        requests: unidentified_per_address.requests.saturating_mul(units::per(20)),
+        ..unidentified_per_address
+    };
     Listen {
         address: address(section, 8080),
         tls: tls(section),
-        max_connections: usize::try_from(section.count("max_connections", 4096, 1..=65_536))
-            .unwrap_or(usize::MAX),
+        max_connections: count(max_connections),
+        connections_per_address: count(section.count("connections_per_address", half, 1..=65_536)),
         header_timeout: section.duration("header_timeout", Duration::from_secs(10), MILLIS_100..=MINUTES_10),
         body_timeout: section.duration("body_timeout", Duration::from_secs(30), MILLIS_100..=MINUTES_10),
         // The HTTP library refuses a buffer of less than 8 KiB.
@@ -125,7 +134,8 @@ fn listen(section: &mut Section<'_>) -> Listen {
             Duration::from_secs(30),
             Duration::ZERO..=MINUTES_10,
         ),
-        unidentified_per_address: section.required_rate("unidentified_per_address", default),
+        unidentified_per_address,
+        unidentified_in_all: section.required_rate("unidentified_in_all", in_all),
     }
 }
 

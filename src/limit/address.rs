@@ -8,13 +8,20 @@
 //! ([`AddressGate::tells`]) and else gets no answer and no entry. What is refused for a fault of ours counts apart,
 //! and only against that ([`AddressGate::excuse`]).
 //!
+//! Two more bounds hold before anybody is identified. What one address may have under way at once
+//! ([`AddressGate::begin`]), as a look for keys may take seconds, and whoever waits there holds a place that known callers
+//! need. And how much of all strangers together is answered and so recorded ([`AddressGate::records`]): whoever commands
+//! a whole network has more addresses than any bound on each is good for.
+//!
 //! Not here: connections at once (`listen`), quotas of known callers (`limit`).
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::caller::Network;
 use crate::clock::Clock;
 use crate::config::Rate;
 use crate::refusal::Refusal;
@@ -33,6 +40,13 @@ const TELLS: Count = Count { interval: Duration::from_secs(6), per: Duration::fr
 
 /// How many times as many requests are refused by name that failed for no fault of their author's.
 const EXCUSED: u32 = 10;
+
+/// Calls of one address that are not identified yet, at once: as many as a busy tool starts with a new token, and half
+/// of what one HTTP/2 connection may have open.
+const AT_ONCE: usize = 32;
+
+/// What one who meets that bound is told to wait for: places are free again as soon as keys are there.
+const SOON: Duration = Duration::from_secs(1);
 
 /// So many at once, refilled evenly: the generic cell rate algorithm, whose state is when the debt is paid.
 #[derive(Clone, Copy, Debug)]
@@ -65,13 +79,45 @@ pub struct AddressGate {
     clock: Arc<dyn Clock>,
     failures: Count,
     excuses: Count,
+    records: Count,
+    /// When the debt of all strangers together is paid.
+    recorded: Mutex<Duration>,
     max: usize,
     state: Mutex<State>,
+    /// Calls of strangers that may be under way at once, of all addresses.
+    most: usize,
+    under_way: Mutex<UnderWay>,
+}
+
+#[derive(Debug, Default)]
+struct UnderWay {
+    all: usize,
+    of: HashMap<Network, usize>,
+}
+
+/// A call that is not identified yet; it is no more when this is dropped.
+#[derive(Debug)]
+pub struct Stranger<'a> {
+    gate: &'a AddressGate,
+    network: Network,
+}
+
+impl Drop for Stranger<'_> {
+    fn drop(&mut self) {
+        let mut under_way = self.gate.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        under_way.all = under_way.all.saturating_sub(1);
+        if let Entry::Occupied(mut of_this) = under_way.of.entry(self.network) {
+            *of_this.get_mut() = of_this.get().saturating_sub(1);
+            if *of_this.get() == 0 {
+                of_this.remove();
+            }
+        }
+    }
 }
 
 #[derive(Debug, Default)]
 struct State {
-    debts: HashMap<u128, Debts>,
+    debts: HashMap<Network, Debts>,
     next_prune: Duration,
 }
 
@@ -90,13 +136,54 @@ impl Debts {
 }
 
 impl AddressGate {
-    /// Lets each address send `rate.requests` unidentified requests at once, refilled evenly over `rate.per`.
+    /// Lets each address send `rate.requests` unidentified requests at once, refilled evenly over `rate.per`, and has so
+    /// many of all addresses recorded as `in_all` says. Of the calls that there is room for, half may be unidentified.
     #[must_use]
-    pub fn new(rate: Rate, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(rate: Rate, in_all: Rate, calls: usize, clock: Arc<dyn Clock>) -> Self {
         let requests = rate.requests.get();
         let excuses = Count::new(requests.saturating_mul(EXCUSED), rate.per);
         let failures = Count::new(requests, rate.per);
-        Self { clock, failures, excuses, max: MAX_ADDRESSES, state: Mutex::default() }
+        Self {
+            clock,
+            failures,
+            excuses,
+            records: Count::new(in_all.requests.get(), in_all.per),
+            recorded: Mutex::default(),
+            max: MAX_ADDRESSES,
+            state: Mutex::default(),
+            most: (calls / 2).max(1),
+            under_way: Mutex::default(),
+        }
+    }
+
+    /// Takes a place for a call from that address that is not identified yet.
+    ///
+    /// # Errors
+    /// [`Refusal::AddressLimited`]: the address has too many of them. [`Refusal::Overloaded`]: all addresses together do.
+    pub fn begin(&self, address: IpAddr) -> Result<Stranger<'_>, Refusal> {
+        let network = Network::of(address);
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        if under_way.of.get(&network).is_some_and(|of_this| *of_this >= AT_ONCE) {
+            return Err(Refusal::AddressLimited { retry_after: SOON });
+        }
+        if under_way.all >= self.most {
+            return Err(Refusal::Overloaded { retry_after: SOON });
+        }
+        under_way.all += 1;
+        *under_way.of.entry(network).or_default() += 1;
+        Ok(Stranger { gate: self, network })
+    }
+
+    /// Whether one more refusal of a sender whom nobody knows is answered and recorded, whatever its address. Takes one
+    /// from what there is of these.
+    pub fn records(&self) -> bool {
+        let now = self.clock.monotonic();
+        let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = self.records.wait(*recorded, now).is_zero();
+        if fits {
+            self.records.add(&mut recorded, now);
+        }
+        fits
     }
 
     /// Whether work may be done for a request from that address. Takes nothing.
@@ -106,7 +193,7 @@ impl AddressGate {
     pub fn check(&self, address: IpAddr) -> Result<(), Refusal> {
         let now = self.clock.monotonic();
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let failed = state.debts.get(&network(address)).map_or(Duration::ZERO, |debts| debts.failed);
+        let failed = state.debts.get(&Network::of(address)).map_or(Duration::ZERO, |debts| debts.failed);
         free(self.failures.wait(failed, now))
     }
 
@@ -138,7 +225,7 @@ impl AddressGate {
 
     fn with<T>(&self, address: IpAddr, act: impl FnOnce(&mut Debts, Duration) -> T) -> T {
         let now = self.clock.monotonic();
-        let network = network(address);
+        let network = Network::of(address);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if !state.debts.contains_key(&network) && state.debts.len() >= self.max {
             state.make_room(now, self.max);
@@ -168,15 +255,6 @@ impl State {
     }
 }
 
-/// What counts as one address: an IPv4 address, also where it came mapped into IPv6, and the first 64 bits of an
-/// IPv6 address, as the rest is free for every host to choose (RFC 4291 section 2.5.1).
-fn network(address: IpAddr) -> u128 {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(v6) => Ipv6Addr::to_bits(v6) & !u128::from(u64::MAX),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU32;
@@ -189,7 +267,8 @@ mod tests {
     fn gate(requests: u32) -> (AddressGate, Arc<ManualClock>) {
         let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
         let rate = Rate { requests: NonZeroU32::new(requests).unwrap(), per: Duration::from_secs(60) };
-        (AddressGate::new(rate, clock.clone()), clock)
+        let in_all = Rate { requests: NonZeroU32::new(20).unwrap(), per: Duration::from_secs(60) };
+        (AddressGate::new(rate, in_all, 80, clock.clone()), clock)
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -252,6 +331,33 @@ mod tests {
         gate.check(ip("192.0.2.1")).unwrap();
         gate.failed(ip("192.0.2.2"));
         gate.excuse(ip("192.0.2.2")).unwrap();
+    }
+
+    #[test]
+    fn an_address_has_few_calls_under_way_before_it_is_known_and_all_have_half_the_room() {
+        let (gate, _) = gate(3);
+        let begin = |address: &str| gate.begin(ip(address));
+        let mut first: Vec<_> = (0..AT_ONCE).map(|_| begin("2001:db8::1").unwrap()).collect();
+        let limited = Refusal::AddressLimited { retry_after: SOON };
+        assert_eq!(begin("2001:db8::2").unwrap_err(), limited, "the same network");
+        let others: Vec<_> = (0..8).map(|_| begin("192.0.2.1").unwrap()).collect();
+        assert_eq!(begin("192.0.2.2").unwrap_err(), Refusal::Overloaded { retry_after: SOON });
+        drop(others);
+        first.pop();
+        let again = begin("2001:db8::2").unwrap();
+        assert_eq!(begin("2001:db8::3").unwrap_err(), limited);
+        drop((first, again));
+        assert_eq!(gate.under_way.lock().unwrap().all, 0);
+        assert!(gate.under_way.lock().unwrap().of.is_empty());
+    }
+
+    #[test]
+    fn what_strangers_have_recorded_has_a_bound_over_all_addresses() {
+        let (gate, clock) = gate(3);
+        let recorded = || (0..1000).filter(|_| gate.records()).count();
+        assert_eq!(recorded(), 20);
+        clock.advance(Duration::from_secs(3));
+        assert_eq!(recorded(), 1);
     }
 
     #[test]

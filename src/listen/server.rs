@@ -16,9 +16,11 @@ use tokio_rustls::TlsAcceptor;
 
 use super::answer::{Alive, COME_BACK, Calls, Room, caught};
 use super::line::Line;
+use super::places::{Place, Places};
 use super::stream::Stream;
 use super::tls::{self, Certificate, TlsError};
 use super::{Service, http1, http2, request, stopped};
+use crate::caller::Network;
 use crate::config;
 use crate::refusal::Refusal;
 
@@ -72,15 +74,14 @@ pub enum Drained {
 /// How many connections are open, for metrics.
 #[derive(Clone, Debug)]
 pub struct Connections {
-    slots: Arc<Semaphore>,
-    max: usize,
+    places: Arc<Places>,
 }
 
 impl Connections {
     /// Connections that are open now.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.max.saturating_sub(self.slots.available_permits())
+        self.places.taken()
     }
 }
 
@@ -92,6 +93,7 @@ pub struct Listener {
     tls: Option<(Arc<Certificate>, Arc<rustls::ServerConfig>)>,
     bounds: Bounds,
     connections: Connections,
+    calls: usize,
     drain_timeout: Duration,
 }
 
@@ -122,7 +124,8 @@ impl Listener {
                 max_header_bytes: config.max_header_bytes,
                 max_body_bytes: config.max_body_bytes,
             },
-            connections: Connections { slots: Arc::new(Semaphore::new(max)), max },
+            connections: Connections { places: Places::new(max, config.connections_per_address) },
+            calls: max,
             drain_timeout: config.drain_timeout,
         })
     }
@@ -159,7 +162,7 @@ impl Listener {
         let acceptor = self.tls.map(|(_, settings)| TlsAcceptor::from(settings));
         let turn_away = Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE));
         // As many calls as connections: HTTP/1 has one each, and HTTP/2 clients rarely more.
-        let room = Room::new(self.connections.max, Arc::clone(&turn_away));
+        let room = Room::new(self.calls, Arc::clone(&turn_away));
         let door = Door { service, acceptor, bounds: self.bounds, alive, room, stop: stop.clone() };
         let mut tasks = JoinSet::new();
         loop {
@@ -178,8 +181,9 @@ impl Listener {
                 }
             };
             let peer = peer.ip().to_canonical();
-            if let Ok(slot) = Arc::clone(&self.connections.slots).try_acquire_owned() {
-                tasks.spawn(door.clone().admit(tcp, peer, slot));
+            let place = self.connections.places.take().and_then(|mut place| place.is_for(Network::of(peer)).then_some(place));
+            if let Some(place) = place {
+                tasks.spawn(door.clone().admit(tcp, peer, place));
             } else if let Ok(slot) = Arc::clone(&turn_away).try_acquire_owned() {
                 tasks.spawn(door.clone().turn_away(tcp, peer, slot));
             }
@@ -224,7 +228,7 @@ enum Protocol {
 }
 
 impl<S: Service> Door<S> {
-    async fn admit(mut self, tcp: TcpStream, peer: IpAddr, _slot: OwnedSemaphorePermit) {
+    async fn admit(mut self, tcp: TcpStream, peer: IpAddr, _place: Place) {
         let mut stop = self.stop.clone();
         let opened = tokio::select! {
             opened = tokio::time::timeout(self.bounds.header_timeout, self.open(tcp)) => opened,

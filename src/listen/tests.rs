@@ -136,12 +136,14 @@ fn limits() -> config::Listen {
         address: SocketAddr::from(([127, 0, 0, 1], 0)),
         tls: None,
         max_connections: 64,
+        connections_per_address: 64,
         header_timeout: PATIENCE,
         body_timeout: PATIENCE,
         max_header_bytes: 8 * 1024,
         max_body_bytes: 1024,
         drain_timeout: PATIENCE,
         unidentified_per_address: config::Rate { requests: 100.try_into().unwrap(), per: PATIENCE },
+        unidentified_in_all: config::Rate { requests: 100.try_into().unwrap(), per: PATIENCE },
     }
 }
 

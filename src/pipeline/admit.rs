@@ -112,7 +112,8 @@ impl Pipeline {
 
     /// A token that was verified before costs next to nothing, so its bearer is not held up by what others at the
     /// same address did, also when it must be verified again after keys or revocations changed; all other work, and
-    /// every refusal's record, counts against the address, if apart where it is for want of keys.
+    /// every refusal's record, counts against the address, if apart where it is for want of keys. It is bounded, too, how
+    /// much of such work goes on at once: it may wait for keys, and holds a place meanwhile that known callers need.
     ///
     /// # Errors
     /// Why nobody is identified.
@@ -126,9 +127,12 @@ impl Pipeline {
         if let Some(known) = rules.identifier.recall(headers) {
             return Ok(known);
         }
-        if !rules.identifier.knew(headers) {
+        let _stranger = if rules.identifier.knew(headers) {
+            None
+        } else {
             gate.check(address)?;
-        }
+            Some(gate.begin(address)?)
+        };
         let examined = rules.identifier.examine(headers).await;
         match &examined {
             Ok(_) => {}

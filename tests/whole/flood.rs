@@ -44,6 +44,27 @@ async fn calls_without_a_token_beyond_a_number_get_no_answer_and_no_record() {
 }
 
 #[tokio::test]
+async fn senders_without_a_token_at_many_addresses_have_one_bound_for_all_of_them() {
+    let config = vec![("listen.unidentified_in_all", "\"20/h\"".to_owned())];
+    let world = World::with(Wishes { config, ..Wishes::default() }).await;
+    let token = world.token("viewer");
+    assert_eq!(world.try_call(&token, Method::GET, "", None, &[]).await.unwrap().status, 200);
+    let heads = [
+        format!("GET {} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", collection()),
+        "no HTTP at all\r\n\r\n".to_owned(),
+    ];
+    let mut answered = 0;
+    for last in 2..62 {
+        let head = &heads[usize::from(last) % 2];
+        answered += usize::from(!world.raw_from([127, 0, 0, last], head.as_bytes()).await.is_empty());
+    }
+    assert_eq!(answered, 20);
+    let recorded = world.entries().await;
+    assert_eq!(recorded.iter().filter(|entry| entry.text("/kind") == "refusal").count(), 20);
+    assert_eq!(world.try_call(&token, Method::GET, "", None, &[]).await.unwrap().status, 200);
+}
+
+#[tokio::test]
 async fn bytes_that_are_not_http_beyond_a_number_get_no_answer_and_no_record() {
     check("no HTTP at all\r\n\r\n".to_owned(), "malformed_request").await;
 }

@@ -356,8 +356,20 @@ impl World {
 
     /// Sends bytes as they are and reads until the proxy closes the connection.
     pub async fn raw(&self, bytes: &[u8]) -> String {
+        self.raw_from([127, 0, 0, 1], bytes).await
+    }
+
+    /// Connects from one of this machine's addresses.
+    pub async fn connect_from(&self, address: [u8; 4]) -> tokio::net::TcpStream {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from((address, 0))).unwrap();
+        socket.connect(self.proxy().api).await.unwrap()
+    }
+
+    /// The same as [`World::raw`] from one of this machine's addresses.
+    pub async fn raw_from(&self, address: [u8; 4], bytes: &[u8]) -> String {
         let exchange = async {
-            let mut stream = tokio::net::TcpStream::connect(self.proxy().api).await.unwrap();
+            let mut stream = self.connect_from(address).await;
             stream.write_all(bytes).await.unwrap();
             let mut answer = Vec::new();
             // A reset after the answer is an end like any other.

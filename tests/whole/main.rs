@@ -40,6 +40,7 @@ mod rotation;
 mod shapes;
 mod shared;
 mod store_faults;
+mod strangers;
 mod tail;
 mod traces;
 mod unheard;

@@ -122,3 +122,29 @@ async fn a_request_behind_an_answer_that_takes_long_to_read_is_served() {
     assert!(answers.len() > 32 * 1024 * 1024);
     assert!(answers.ends_with("good"));
 }
+
+/// Connects from one of this machine's addresses.
+async fn from(address: [u8; 4], serving: &Serving) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from((address, 0))).unwrap();
+    socket.connect(serving.address).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_address_that_opens_all_it_can_and_idles_keeps_nobody_else_out() {
+    let limits = config::Listen { max_connections: 16, connections_per_address: 8, ..limits() };
+    let serving = serve(&limits);
+    let mut idle = Vec::new();
+    for _ in 0..200 {
+        let mut stream = from([127, 0, 0, 2], &serving).await;
+        let _ = stream.write_all(b"G").await;
+        idle.push(stream);
+    }
+    for _ in 0..10 {
+        let mut stream = from([127, 0, 0, 1], &serving).await;
+        send(&mut stream, b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+        assert_eq!(statuses(&rest(&mut stream).await), [200]);
+    }
+    assert_eq!(serving.connections.open(), 8);
+    assert!(serving.double.refusals().iter().all(|refusal| refusal == "overloaded"));
+}
