@@ -95,6 +95,8 @@ pub struct Listen {
     pub header_timeout: Duration,
     /// For a whole body.
     pub body_timeout: Duration,
+    /// How long a connection of HTTP/2 takes calls, at most.
+    pub max_connection_age: Duration,
     /// Bytes of a request's headers.
     pub max_header_bytes: usize,
     /// Bytes of a request's body.

@@ -126,6 +126,11 @@ fn listen(section: &mut Section<'_>) -> Listen {
         connections_per_address: count(section.count("connections_per_address", half, 1..=65_536)),
         header_timeout: section.duration("header_timeout", Duration::from_secs(10), MILLIS_100..=MINUTES_10),
         body_timeout: section.duration("body_timeout", Duration::from_secs(30), MILLIS_100..=MINUTES_10),
+        max_connection_age: section.duration(
+            "max_connection_age",
+            Duration::from_hours(1),
+            Duration::from_mins(1)..=Duration::from_hours(24),
+        ),
         // The HTTP library refuses a buffer of less than 8 KiB.
         max_header_bytes: section.size("max_header_bytes", 16 << 10, 8 << 10..=256 << 10),
         max_body_bytes: section.size("max_body_bytes", 1 << 20, 1 << 10..=MAX_BODY),

@@ -99,10 +99,13 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Calls<S> {
     type Future = Answering;
 
     fn call(&self, request: Request<Incoming>) -> Answering {
-        let open = self.line.begin();
         let gone = Gone::default();
-        let (head, incoming) = request.into_parts();
         let (send, receive) = oneshot::channel();
+        if self.line.is_over() {
+            return Answering { receive, gone, open: None };
+        }
+        let open = self.line.begin();
+        let (head, incoming) = request.into_parts();
         let answering = Answering { receive, gone: gone.clone(), open: Some(open) };
         let Some(place) = self.room.enter() else { return answering };
         let origin = request::origin(self.peer, &head.headers);
@@ -118,7 +121,8 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Calls<S> {
             },
             Err,
         );
-        let (service, alive) = (Arc::clone(&self.service), self.alive.clone());
+        let (service, alive, line) =
+            (Arc::clone(&self.service), self.alive.clone(), Arc::clone(&self.line));
         tokio::spawn(async move {
             // Refusals apart: the task of a call is the smaller for it.
             let answer = match arrived {
@@ -132,6 +136,9 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Calls<S> {
             if let Some(answer) = answer.flatten() {
                 // The client may be gone; the call is complete either way.
                 let _ = send.send(answer);
+            } else {
+                // HTTP/1 closes by itself; HTTP/2 would reset the stream alone.
+                line.end();
             }
             drop((place, alive));
         });

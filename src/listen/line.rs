@@ -32,6 +32,8 @@ pub(super) struct Line {
     phase: AtomicU8,
     fault: Mutex<Option<Refusal>>,
     open: watch::Sender<usize>,
+    /// Whether no more calls are taken.
+    over: watch::Sender<bool>,
     /// Answers that were handed to hyper and that it could not pass on yet: since when, and a number to tell them
     /// apart by.
     waiting: watch::Sender<BTreeSet<(Instant, u64)>>,
@@ -43,6 +45,7 @@ impl Line {
             phase: AtomicU8::new(Phase::Idle as u8),
             fault: Mutex::new(None),
             open: watch::Sender::new(0),
+            over: watch::Sender::new(false),
             waiting: watch::Sender::new(BTreeSet::new()),
         })
     }
@@ -93,6 +96,22 @@ impl Line {
                 None => drop(waiting.changed().await),
             }
         }
+    }
+
+    /// Takes no more calls: whoever sent what deserves no answer gets no other try on the same connection.
+    pub(super) fn end(&self) {
+        self.over.send_replace(true);
+    }
+
+    /// Whether no more calls are taken.
+    pub(super) fn is_over(&self) -> bool {
+        *self.over.borrow()
+    }
+
+    /// Ends when no more calls are taken.
+    pub(super) async fn over(&self) {
+        // The sender is in this very value, so it can't be gone.
+        let _ = self.over.subscribe().wait_for(|over| *over).await;
     }
 
     /// How many calls are open, to watch.

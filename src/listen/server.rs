@@ -42,6 +42,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(super) struct Bounds {
     pub(super) header_timeout: Duration,
     pub(super) body_timeout: Duration,
+    pub(super) max_connection_age: Duration,
     pub(super) max_header_bytes: usize,
     pub(super) max_body_bytes: usize,
 }
@@ -121,6 +122,7 @@ impl Listener {
             bounds: Bounds {
                 header_timeout: config.header_timeout,
                 body_timeout: config.body_timeout,
+                max_connection_age: config.max_connection_age,
                 max_header_bytes: config.max_header_bytes,
                 max_body_bytes: config.max_body_bytes,
             },

@@ -1,6 +1,7 @@
 //! The listener over real sockets, with a service that writes down what it was asked.
 
 mod calls;
+mod frames;
 mod http2;
 mod limits;
 mod refusals;
@@ -139,6 +140,7 @@ fn limits() -> config::Listen {
         connections_per_address: 64,
         header_timeout: PATIENCE,
         body_timeout: PATIENCE,
+        max_connection_age: PATIENCE * 100,
         max_header_bytes: 8 * 1024,
         max_body_bytes: 1024,
         drain_timeout: PATIENCE,

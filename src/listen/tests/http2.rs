@@ -6,19 +6,22 @@ use rustls_pki_types::ServerName;
 
 use super::*;
 
-type Client = SendRequest<Full<Bytes>>;
+pub(super) type Client = SendRequest<Full<Bytes>>;
 
-async fn client(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Client {
+pub(super) async fn client(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Client {
     let (client, connection) = handshake(TokioExecutor::new(), TokioIo::new(io)).await.unwrap();
     tokio::spawn(connection);
     client
 }
 
-fn get(path: &str) -> Request<Full<Bytes>> {
+pub(super) fn get(path: &str) -> Request<Full<Bytes>> {
     Request::get(format!("http://a{path}")).body(Full::default()).unwrap()
 }
 
-async fn ask(client: &mut Client, request: Request<Full<Bytes>>) -> Result<(u16, String), hyper::Error> {
+pub(super) async fn ask(
+    client: &mut Client,
+    request: Request<Full<Bytes>>,
+) -> Result<(u16, String), hyper::Error> {
     let answer = tokio::time::timeout(PATIENCE, client.send_request(request)).await.unwrap()?;
     assert!(answer.headers().contains_key("x-request-id"));
     assert_eq!(answer.version(), Version::HTTP_2);
@@ -59,8 +62,9 @@ async fn an_answer_of_the_library_itself_never_leaves() {
     let mut client = client(serving.connect().await).await;
     ask(&mut client, get("/")).await.unwrap();
     let mut long = get("/");
-    for _ in 0..8 {
-        long.headers_mut().append("x", "y".repeat(5000).parse().unwrap());
+    // Fewer fields than are refused for their number, and more bytes than the library takes.
+    for _ in 0..20 {
+        long.headers_mut().append("x", "y".repeat(15_000).parse().unwrap());
     }
     ask(&mut client, long).await.unwrap_err();
     assert_eq!(serving.double.asked().len(), 1);
@@ -73,6 +77,60 @@ async fn a_service_that_wants_no_answer_resets_the_stream() {
     ask(&mut client, get("/silent")).await.unwrap_err();
     assert_eq!(serving.double.asked().len(), 1);
     assert_eq!(serving.stop().await, Drained::Whole);
+}
+
+#[tokio::test]
+async fn a_connection_that_was_given_no_answer_gets_no_other_try_and_open_calls_their_answers() {
+    let serving = serve(&limits());
+    let mut client = client(serving.connect().await).await;
+    let open = client.send_request(get("/wait"));
+    serving.double.until(|asked| asked.len() == 1).await;
+    ask(&mut client, get("/silent")).await.unwrap_err();
+    let ended = async { while ask(&mut client, get("/")).await.is_ok() {} };
+    tokio::time::timeout(PATIENCE, ended).await.unwrap();
+    assert_eq!(serving.double.asked().len(), 2, "nothing after it");
+    serving.double.go.notify_one();
+    assert_eq!(tokio::time::timeout(PATIENCE, open).await.unwrap().unwrap().status(), 200);
+    let closed = async {
+        while serving.connections.open() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, closed).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_http2_connection_that_is_old_ends_and_its_calls_have_their_answers() {
+    let short = Duration::from_millis(300);
+    let serving = serve(&config::Listen { max_connection_age: short, body_timeout: short, ..limits() });
+    let mut client = client(serving.connect().await).await;
+    let open = client.send_request(get("/wait"));
+    serving.double.until(|asked| asked.len() == 1).await;
+    let ended = async { while ask(&mut client, get("/")).await.is_ok() {} };
+    tokio::time::timeout(PATIENCE, ended).await.unwrap();
+    serving.double.go.notify_one();
+    assert_eq!(tokio::time::timeout(PATIENCE, open).await.unwrap().unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn too_many_or_too_long_fields_are_our_refusal_and_take_no_other_answer() {
+    let serving = serve(&limits());
+    let mut client = client(serving.connect().await).await;
+    let open = client.send_request(get("/wait"));
+    serving.double.until(|asked| asked.len() == 1).await;
+    let mut many = get("/");
+    for n in 0..=super::super::framing::MAX_FIELDS {
+        many.headers_mut().append("x", n.into());
+    }
+    assert_eq!(ask(&mut client, many).await.unwrap().0, 431);
+    let mut long = get("/");
+    for _ in 0..16 {
+        long.headers_mut().append("x", "y".repeat(15_000).parse().unwrap());
+    }
+    assert_eq!(ask(&mut client, long).await.unwrap().0, 431);
+    serving.double.go.notify_one();
+    assert_eq!(tokio::time::timeout(PATIENCE, open).await.unwrap().unwrap().status(), 200);
+    assert_eq!(serving.double.refusals(), ["headers_too_large", "headers_too_large"]);
 }
 
 #[tokio::test]
@@ -150,7 +208,7 @@ async fn an_http2_client_that_takes_no_answer_does_not_hold_up_the_stop() {
     assert_eq!(serving.stop().await, Drained::Whole);
 }
 
-fn pair(directory: &std::path::Path) -> (config::Tls, rustls_pki_types::CertificateDer<'static>) {
+pub(super) fn pair(directory: &std::path::Path) -> (config::Tls, rustls_pki_types::CertificateDer<'static>) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let tls = config::Tls {
         certificate_file: directory.join("certificate.pem"),
@@ -166,6 +224,14 @@ async fn handshake_tls(
     trusted: &rustls_pki_types::CertificateDer<'static>,
     protocols: &[&str],
 ) -> tokio_rustls::client::TlsStream<TcpStream> {
+    tls_over(serving.connect().await, trusted, protocols).await
+}
+
+pub(super) async fn tls_over(
+    stream: TcpStream,
+    trusted: &rustls_pki_types::CertificateDer<'static>,
+    protocols: &[&str],
+) -> tokio_rustls::client::TlsStream<TcpStream> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(trusted.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -176,7 +242,7 @@ async fn handshake_tls(
         .with_no_client_auth();
     settings.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     let name = ServerName::try_from("localhost").unwrap();
-    tokio_rustls::TlsConnector::from(Arc::new(settings)).connect(name, serving.connect().await).await.unwrap()
+    tokio_rustls::TlsConnector::from(Arc::new(settings)).connect(name, stream).await.unwrap()
 }
 
 #[tokio::test]
