@@ -5,6 +5,7 @@ mod frames;
 mod http2;
 mod limits;
 mod refusals;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,9 @@
 //! The server's certificate and TLS settings: TLS 1.2 and 1.3, `aws-lc-rs`, HTTP/2 and HTTP/1.1 by ALPN.
 //!
+//! Versions and cipher suites are named one by one, so that no other version of a library brings others. All have forward
+//! secrecy and authenticated encryption (RFC 9325 section 4.2). No early data: who records it could send it again
+//! (RFC 8446 section 8).
+//!
 //! The certificate is looked up at each handshake, so that it can be replaced while serving
 //! ([`Certificate::take_up`]). Not here: when it is replaced (`service::reload`).
 
@@ -7,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
@@ -51,7 +56,7 @@ pub struct NewCertificate(Arc<CertifiedKey>);
 
 impl Certificate {
     fn load(files: &config::Tls) -> Result<Self, TlsError> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let provider = Arc::new(provider());
         let current = RwLock::new(Arc::new(read(files, &provider)?));
         Ok(Self { provider, current })
     }
@@ -77,6 +82,22 @@ impl ResolvesServerCert for Certificate {
     }
 }
 
+/// What the handshake is made with.
+fn provider() -> CryptoProvider {
+    let cipher_suites = vec![
+        cipher_suite::TLS13_AES_256_GCM_SHA384,
+        cipher_suite::TLS13_AES_128_GCM_SHA256,
+        cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+        cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        cipher_suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        cipher_suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+    ];
+    CryptoProvider { cipher_suites, ..default_provider() }
+}
+
 /// The certificate, and the settings that use it.
 pub(super) fn load(files: &config::Tls) -> Result<(Arc<Certificate>, Arc<rustls::ServerConfig>), TlsError> {
     let certificate = Arc::new(Certificate::load(files)?);
@@ -85,6 +106,7 @@ pub(super) fn load(files: &config::Tls) -> Result<(Arc<Certificate>, Arc<rustls:
         .map_err(TlsError::Settings)?
         .with_no_client_auth()
         .with_cert_resolver(Arc::clone(&certificate) as Arc<dyn ResolvesServerCert>);
+    settings.max_early_data_size = 0;
     settings.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok((certificate, Arc::new(settings)))
 }
