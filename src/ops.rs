@@ -4,6 +4,7 @@
 //! words, and counts. Not here: the proxy's own API (`listen`), what of the record is
 //! served beside these (`api`, `console`).
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,14 +14,14 @@ use axum::Router;
 use axum::extract::{ConnectInfo, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tower_service::Service as _;
 
 use crate::json::{Json, Object};
@@ -28,6 +29,13 @@ use crate::measure::Metrics;
 
 /// Connections at once: those of a few analysts, of health checks and of what scrapes metrics.
 const CONNECTIONS: usize = 64;
+
+/// Connections beyond those, for who asks whether we live and are ready and nothing else: where that has no answer, the
+/// program is restarted. Of these the oldest makes way for the next, so that nobody keeps them by holding them.
+const PROBES: usize = 64;
+
+/// How long one of those lives: a probe sends at once.
+const PROBE_LIFE: Duration = Duration::from_secs(5);
 
 /// How long a request's head may take, and how long a connection may wait for the next one.
 const HEADERS: Duration = Duration::from_secs(10);
@@ -74,37 +82,40 @@ pub async fn serve(
     more: Router,
     stop: watch::Receiver<bool>,
 ) -> io::Result<Serving> {
-    serve_router(address, router(health).merge(more), stop).await
+    serve_router(address, router(health.clone()).merge(more), probes(health), stop).await
 }
 
-/// Binds `address` and serves `router` there: for faces that stand beside [`router`].
+/// Binds `address` and serves `router` there, and where all places are taken `probes`.
 ///
 /// # Errors
 /// An address that can't be had.
 async fn serve_router(
     address: SocketAddr,
     router: Router,
+    probes: Router,
     stop: watch::Receiver<bool>,
 ) -> io::Result<Serving> {
     let socket = TcpListener::bind(address).await?;
     let address = socket.local_addr()?;
-    Ok(Serving { address, served: tokio::spawn(accept(socket, router, stop)) })
+    Ok(Serving { address, served: tokio::spawn(accept(socket, router, probes, stop)) })
 }
 
 /// Takes connections until `stop`, of which each has a bounded life: whoever sends half a request, or reads no answer, holds
-/// one of few places, and none of the proxy's own.
-async fn accept(socket: TcpListener, router: Router, mut stop: watch::Receiver<bool>) -> io::Result<()> {
+/// one of few places, and none of the proxy's own. While all are held, others are asked for a probe.
+async fn accept(
+    socket: TcpListener,
+    router: Router,
+    probes: Router,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<()> {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut tasks = JoinSet::new();
+    let mut beyond: VecDeque<AbortHandle> = VecDeque::new();
     loop {
-        let next = async {
-            let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
-            Ok::<_, io::Error>((place, socket.accept().await?))
-        };
-        let (place, (stream, peer)) = tokio::select! {
+        let (stream, peer) = tokio::select! {
             () = told(&mut stop) => break,
-            next = next => match next {
-                Ok(next) => next,
+            accepted = socket.accept() => match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(error = %error, "the admin listener can't accept a connection; trying again");
                     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -113,31 +124,51 @@ async fn accept(socket: TcpListener, router: Router, mut stop: watch::Receiver<b
             },
         };
         while tasks.try_join_next().is_some() {}
-        let (router, mut stop) = (router.clone(), stop.clone());
-        tasks.spawn(async move {
-            let _place = place;
-            let answer = service_fn(move |mut request: http::Request<Incoming>| {
-                request.extensions_mut().insert(ConnectInfo(peer));
-                router.clone().call(request)
+        if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+            let connection = connection(stream, peer, router.clone(), true, stop.clone());
+            tasks.spawn(async move {
+                let _place = place;
+                let _ = tokio::time::timeout(LIFE, connection).await;
             });
-            let mut http = hyper::server::conn::http1::Builder::new();
-            http.timer(TokioTimer::new()).header_read_timeout(HEADERS).max_headers(64);
-            let connection = http.serve_connection(TokioIo::new(stream), answer);
-            let mut connection = std::pin::pin!(connection);
-            let served = async {
-                tokio::select! {
-                    ended = connection.as_mut() => return ended,
-                    () = told(&mut stop) => connection.as_mut().graceful_shutdown(),
-                }
-                connection.await
-            };
-            // How it ended is the client's business.
-            let _ = tokio::time::timeout(LIFE, served).await;
-        });
+        } else {
+            beyond.retain(|probe| !probe.is_finished());
+            if beyond.len() >= PROBES
+                && let Some(oldest) = beyond.pop_front()
+            {
+                oldest.abort();
+            }
+            let connection = connection(stream, peer, probes.clone(), false, stop.clone());
+            beyond.push_back(tasks.spawn(async move {
+                let _ = tokio::time::timeout(PROBE_LIFE, connection).await;
+            }));
+        }
     }
     drop(socket);
     while tasks.join_next().await.is_some() {}
     Ok(())
+}
+
+/// Serves one connection to its end, which is the client's business.
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    stays: bool,
+    mut stop: watch::Receiver<bool>,
+) {
+    let answer = service_fn(move |mut request: http::Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        router.clone().call(request)
+    });
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEADERS).max_headers(64).keep_alive(stays);
+    let connection = http.serve_connection(TokioIo::new(stream), answer);
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = told(&mut stop) => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
 }
 
 /// Waits until it is told to stop, or nobody is left to tell.
@@ -157,6 +188,19 @@ pub fn router(health: Health) -> Router {
         })
         .method_not_allowed_fallback(async || {
             failed(StatusCode::METHOD_NOT_ALLOWED, "this route does not take this method")
+        })
+        .with_state(health)
+}
+
+/// What is answered while all places are taken.
+fn probes(health: Health) -> Router {
+    Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .fallback(async || {
+            let full =
+                failed(StatusCode::SERVICE_UNAVAILABLE, "too many connections at once; try again shortly");
+            ([(RETRY_AFTER, "1")], full)
         })
         .with_state(health)
 }

@@ -157,3 +157,30 @@ async fn the_admin_listener_ends_when_told() {
     admin.stop.send_replace(true);
     tokio::time::timeout(Duration::from_secs(20), admin.serving.served).await.unwrap().unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn whoever_holds_all_places_keeps_no_probe_from_its_answer() {
+    let admin = admin(Metrics::new()).await;
+    let mut held = Vec::new();
+    // All places, and then more than there are for probes.
+    for _ in 0..super::CONNECTIONS + 3 * super::PROBES {
+        let mut stream = TcpStream::connect(admin.serving.address).await.unwrap();
+        let _ = stream.write_all(b"G").await;
+        held.push(stream);
+    }
+    for _ in 0..10 {
+        for path in ["/livez", "/readyz"] {
+            let answer = admin.ask(&format!("GET {path}")).await;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+        }
+    }
+    let other = admin.ask("GET /metrics").await;
+    assert!(other.starts_with("HTTP/1.1 503 ") && other.contains("retry-after: 1"), "{other}");
+    drop(held);
+    let back = async {
+        while !admin.ask("GET /metrics").await.starts_with("HTTP/1.1 200 ") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), back).await.unwrap();
+}
