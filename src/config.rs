@@ -6,6 +6,7 @@
 //! `seal`).
 
 mod audit;
+mod cidr;
 mod digest;
 mod issuer;
 mod limits;
@@ -23,6 +24,7 @@ mod units;
 mod upstream;
 mod url;
 
+pub use cidr::Cidr;
 pub use locate::{Record, admin_address, issuers, policy_file, record};
 pub use problem::{Problem, Problems};
 pub use read::load;
@@ -87,6 +89,10 @@ pub struct Listen {
     pub address: SocketAddr,
     /// `certificate_file` and `private_key_file`, PEM: both or neither.
     pub tls: Option<Tls>,
+    /// Peers whose connections begin with the header of PROXY protocol, version 2.
+    pub proxy_protocol: Vec<Cidr>,
+    /// Peers whose word in `X-Forwarded-For` is taken.
+    pub trusted_hops: Vec<Cidr>,
     /// Connections at once; more are refused.
     pub max_connections: usize,
     /// Connections of one address at once; a quarter of that while more than half of all places are taken.

@@ -8,6 +8,7 @@
 
 mod answer;
 mod body;
+mod client;
 mod frames;
 mod framing;
 mod gate;
@@ -16,6 +17,7 @@ mod http1;
 mod http2;
 mod line;
 mod places;
+mod proxied;
 mod request;
 mod server;
 mod stream;

@@ -16,6 +16,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::store::MAX_ENTRY;
 
+use super::cidr::{CIDR, Cidr};
+use super::limits::list_of_texts;
 use super::table::{Reader, Section, text_of};
 use super::tree::{self, Node};
 use super::{Admin, Config, Listen, Log, Policy, Problem, Problems, Rate, Revocation, Tls};
@@ -122,6 +124,8 @@ fn listen(section: &mut Section<'_>) -> Listen {
     Listen {
         address: address(section, 8080),
         tls: tls(section),
+        proxy_protocol: ranges(section, "proxy_protocol"),
+        trusted_hops: ranges(section, "trusted_hops"),
         max_connections: count(max_connections),
         connections_per_address: count(section.count("connections_per_address", half, 1..=65_536)),
         header_timeout: section.duration("header_timeout", Duration::from_secs(10), MILLIS_100..=MINUTES_10),
@@ -142,6 +146,19 @@ fn listen(section: &mut Section<'_>) -> Listen {
         unidentified_per_address,
         unidentified_in_all: section.required_rate("unidentified_in_all", in_all),
     }
+}
+
+/// Ranges of addresses in a list: nobody names more, and each is looked at for each connection.
+const MAX_RANGES: usize = 64;
+
+fn ranges(section: &mut Section<'_>, key: &str) -> Vec<Cidr> {
+    let texts = list_of_texts(section, key, MAX_RANGES).unwrap_or_default();
+    let ranges: Option<Vec<Cidr>> = texts.iter().map(|text| Cidr::parse(text)).collect();
+    if ranges.is_none() {
+        section.problem(key, &format!("wants a list, each {CIDR}"));
+    }
+    section.resolved(key, texts.join("\n"));
+    ranges.unwrap_or_default()
 }
 
 fn address(section: &mut Section<'_>, port: u16) -> SocketAddr {

@@ -18,6 +18,7 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::body::Body;
+use super::client::Trusted;
 use super::line::{Line, Open};
 use super::request;
 use super::{Gone, Service};
@@ -78,7 +79,9 @@ impl Room {
 #[derive(Debug)]
 pub(super) struct Calls<S> {
     pub(super) service: Arc<S>,
+    /// Who the connection is from.
     pub(super) peer: IpAddr,
+    pub(super) trusted: Arc<Trusted>,
     pub(super) max_body_bytes: usize,
     pub(super) max_header_bytes: usize,
     pub(super) body_timeout: Duration,
@@ -108,9 +111,10 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Calls<S> {
         let (head, incoming) = request.into_parts();
         let answering = Answering { receive, gone: gone.clone(), open: Some(open) };
         let Some(place) = self.room.enter() else { return answering };
-        let origin = request::origin(self.peer, &head.headers);
+        let sender = self.trusted.sender(self.peer, &head.headers);
+        let origin = request::origin(*sender.as_ref().unwrap_or(&self.peer), &head.headers);
         let refused = match &place {
-            Place::Call(_) => request::refused(&head, self.max_header_bytes),
+            Place::Call(_) => sender.err().or_else(|| request::refused(&head, self.max_header_bytes)),
             Place::Refusal(_) => Some(Refusal::Overloaded { retry_after: COME_BACK }),
         };
         let arrived = refused.map_or_else(
@@ -121,8 +125,9 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Calls<S> {
             },
             Err,
         );
-        let (service, alive, line) =
-            (Arc::clone(&self.service), self.alive.clone(), Arc::clone(&self.line));
+        let (service, alive) = (Arc::clone(&self.service), self.alive.clone());
+        // Of a connection that has the streams of many clients, one of them ends its own alone.
+        let line = (!self.trusted.is_shared(self.peer)).then(|| Arc::clone(&self.line));
         tokio::spawn(async move {
             // Refusals apart: the task of a call is the smaller for it.
             let answer = match arrived {
@@ -136,7 +141,7 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Calls<S> {
             if let Some(answer) = answer.flatten() {
                 // The client may be gone; the call is complete either way.
                 let _ = send.send(answer);
-            } else {
+            } else if let Some(line) = line {
                 // HTTP/1 closes by itself; HTTP/2 would reset the stream alone.
                 line.end();
             }

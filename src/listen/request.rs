@@ -80,7 +80,8 @@ pub(super) fn arrived(head: Parts, origin: Origin, body: Body, gone: Gone) -> Ar
 }
 
 /// Path and query as they were sent. Where a fragment came with them it was refused (HTTP/1: `framing`) or cut
-/// off by the HTTP/2 library, before anyone read it.
+/// off by the HTTP/2 library, which does not tell. Nobody can be misled by it: no one here has read it, what is
+/// authorized and recorded is what is left, and what goes upstream is written anew from that.
 fn target(uri: &Uri, version: Version) -> Target {
     let form = if uri.path() == "*" {
         Form::Asterisk

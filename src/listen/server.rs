@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::answer::{Alive, COME_BACK, Calls, Room, caught};
+use super::client::Trusted;
 use super::line::Line;
 use super::places::{Place, Places};
 use super::stream::Stream;
@@ -93,6 +94,7 @@ pub struct Listener {
     address: SocketAddr,
     tls: Option<(Arc<Certificate>, Arc<rustls::ServerConfig>)>,
     bounds: Bounds,
+    trusted: Arc<Trusted>,
     connections: Connections,
     calls: usize,
     drain_timeout: Duration,
@@ -126,6 +128,10 @@ impl Listener {
                 max_header_bytes: config.max_header_bytes,
                 max_body_bytes: config.max_body_bytes,
             },
+            trusted: Arc::new(Trusted {
+                proxies: config.proxy_protocol.clone(),
+                hops: config.trusted_hops.clone(),
+            }),
             connections: Connections { places: Places::new(max, config.connections_per_address) },
             calls: max,
             drain_timeout: config.drain_timeout,
@@ -165,7 +171,16 @@ impl Listener {
         let turn_away = Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE));
         // As many calls as connections: HTTP/1 has one each, and HTTP/2 clients rarely more.
         let room = Room::new(self.calls, Arc::clone(&turn_away));
-        let door = Door { service, acceptor, bounds: self.bounds, alive, room, stop: stop.clone() };
+        let door = Door {
+            service,
+            acceptor,
+            bounds: self.bounds,
+            trusted: Arc::clone(&self.trusted),
+            alive,
+            room,
+            turn_away: Arc::clone(&turn_away),
+            stop: stop.clone(),
+        };
         let mut tasks = JoinSet::new();
         loop {
             let accepted = tokio::select! {
@@ -183,7 +198,11 @@ impl Listener {
                 }
             };
             let peer = peer.ip().to_canonical();
-            let place = self.connections.places.take().and_then(|mut place| place.is_for(Network::of(peer)).then_some(place));
+            let place = self.connections.places.take().and_then(|mut place| {
+                // Of those who bring others' connections, the header tells whose it is.
+                let fits = self.trusted.is_shared(peer) || place.is_for(Network::of(peer));
+                fits.then_some(place)
+            });
             if let Some(place) = place {
                 tasks.spawn(door.clone().admit(tcp, peer, place));
             } else if let Ok(slot) = Arc::clone(&turn_away).try_acquire_owned() {
@@ -205,8 +224,10 @@ struct Door<S> {
     service: Arc<S>,
     acceptor: Option<TlsAcceptor>,
     bounds: Bounds,
+    trusted: Arc<Trusted>,
     alive: Alive,
     room: Room,
+    turn_away: Arc<Semaphore>,
     stop: watch::Receiver<bool>,
 }
 
@@ -216,8 +237,10 @@ impl<S> Clone for Door<S> {
             service: Arc::clone(&self.service),
             acceptor: self.acceptor.clone(),
             bounds: self.bounds,
+            trusted: Arc::clone(&self.trusted),
             alive: self.alive.clone(),
             room: self.room.clone(),
+            turn_away: Arc::clone(&self.turn_away),
             stop: self.stop.clone(),
         }
     }
@@ -230,16 +253,28 @@ enum Protocol {
 }
 
 impl<S: Service> Door<S> {
-    async fn admit(mut self, tcp: TcpStream, peer: IpAddr, _place: Place) {
+    async fn admit(mut self, mut tcp: TcpStream, peer: IpAddr, mut place: Place) {
         let mut stop = self.stop.clone();
+        let opening = async {
+            let client = self.trusted.client(&mut tcp, peer).await?;
+            if client != peer && !self.trusted.is_shared(client) && !place.is_for(Network::of(client)) {
+                if let Ok(_slot) = Arc::clone(&self.turn_away).try_acquire_owned() {
+                    let _ = tokio::time::timeout(TURN_AWAY, self.tell_full(tcp, client)).await;
+                }
+                return None;
+            }
+            let (stream, protocol) = self.open(tcp).await?;
+            Some((client, stream, protocol))
+        };
         let opened = tokio::select! {
-            opened = tokio::time::timeout(self.bounds.header_timeout, self.open(tcp)) => opened,
+            opened = tokio::time::timeout(self.bounds.header_timeout, opening) => opened,
             () = stopped(&mut stop) => return,
         };
-        let Ok(Some((stream, protocol))) = opened else { return };
+        let Ok(Some((client, stream, protocol))) = opened else { return };
         let calls = Calls {
             service: Arc::clone(&self.service),
-            peer,
+            peer: client,
+            trusted: Arc::clone(&self.trusted),
             max_body_bytes: self.bounds.max_body_bytes,
             max_header_bytes: self.bounds.max_header_bytes,
             body_timeout: self.bounds.body_timeout,
@@ -253,18 +288,23 @@ impl<S: Service> Door<S> {
         }
     }
 
-    /// Says 503 before anything is asked. Those who speak HTTP/2 see the connection close, which their clients
-    /// take for the same.
-    async fn turn_away(self, tcp: TcpStream, peer: IpAddr, _slot: OwnedSemaphorePermit) {
+    async fn turn_away(self, mut tcp: TcpStream, peer: IpAddr, _slot: OwnedSemaphorePermit) {
         let turn = async {
-            let Some((mut stream, Protocol::Http1)) = self.open(tcp).await else { return };
-            let origin = request::origin(peer, &http::HeaderMap::new());
-            let refusal = Refusal::Overloaded { retry_after: COME_BACK };
-            let Some(answer) = caught(self.service.refuse(origin, refusal)).await.flatten() else { return };
-            http1::write(&mut stream, answer).await;
-            http1::linger(&mut stream).await;
+            let Some(client) = self.trusted.client(&mut tcp, peer).await else { return };
+            self.tell_full(tcp, client).await;
         };
         let _ = tokio::time::timeout(TURN_AWAY, turn).await;
+    }
+
+    /// Says 503 before anything is asked. Those who speak HTTP/2 see the connection close, which their clients
+    /// take for the same.
+    async fn tell_full(&self, tcp: TcpStream, client: IpAddr) {
+        let Some((mut stream, Protocol::Http1)) = self.open(tcp).await else { return };
+        let origin = request::origin(client, &http::HeaderMap::new());
+        let refusal = Refusal::Overloaded { retry_after: COME_BACK };
+        let Some(answer) = caught(self.service.refuse(origin, refusal)).await.flatten() else { return };
+        http1::write(&mut stream, answer).await;
+        http1::linger(&mut stream).await;
     }
 
     /// The handshake, and which protocol it is. `None` for a client that never said.

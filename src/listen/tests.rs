@@ -1,6 +1,7 @@
 //! The listener over real sockets, with a service that writes down what it was asked.
 
 mod calls;
+mod client;
 mod frames;
 mod http2;
 mod limits;
@@ -137,6 +138,8 @@ fn limits() -> config::Listen {
     config::Listen {
         address: SocketAddr::from(([127, 0, 0, 1], 0)),
         tls: None,
+        proxy_protocol: Vec::new(),
+        trusted_hops: Vec::new(),
         max_connections: 64,
         connections_per_address: 64,
         header_timeout: PATIENCE,

@@ -413,6 +413,9 @@ def main(program):
         assert {log["log"] for log in told["logs"]} == {"a", "b"}, told
         counted = int(ask("analyst", "analyst-password", "SELECT count(*) FROM tunnelwarden.requests WHERE status = 200"))
         assert counted >= 42, counted
+        # The balancer says who called, and the record has that and not the balancer.
+        seen = ask("analyst", "analyst-password", "SELECT DISTINCT client_address FROM tunnelwarden.requests")
+        assert seen == "10.99.0.1", seen
     print("compose: its parts start and work together, and the record of both replicas is whole")
 
 

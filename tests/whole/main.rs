@@ -24,6 +24,7 @@ mod export;
 mod find_secret;
 mod flood;
 mod harness;
+mod hops;
 mod hostile;
 mod hung_up;
 mod measured;

@@ -124,7 +124,7 @@ async fn a_request_behind_an_answer_that_takes_long_to_read_is_served() {
 }
 
 /// Connects from one of this machine's addresses.
-async fn from(address: [u8; 4], serving: &Serving) -> TcpStream {
+pub(super) async fn from(address: [u8; 4], serving: &Serving) -> TcpStream {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::from((address, 0))).unwrap();
     socket.connect(serving.address).await.unwrap()

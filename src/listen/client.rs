@@ -1,0 +1,124 @@
+//! Whose request it is: the peer's, or that of whoever trusted peers say is behind them.
+//!
+//! A balancer says it once for a connection (`proxied`), a proxy that reads HTTP for each request, in
+//! `X-Forwarded-For`. Each is believed from the addresses that the configuration names, and from no others. What comes out
+//! is the client's address for everything: limits, policy, record. Not here: the bytes of PROXY protocol (`proxied`).
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+use super::proxied;
+use crate::config::Cidr;
+use crate::refusal::Refusal;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Who is believed.
+#[derive(Debug)]
+pub(super) struct Trusted {
+    /// Those whose connections must begin with PROXY protocol.
+    pub(super) proxies: Vec<Cidr>,
+    /// Those who add to `X-Forwarded-For`.
+    pub(super) hops: Vec<Cidr>,
+}
+
+impl Trusted {
+    fn is_proxy(&self, address: IpAddr) -> bool {
+        self.proxies.iter().any(|range| range.contains(address))
+    }
+
+    fn is_hop(&self, address: IpAddr) -> bool {
+        self.hops.iter().any(|range| range.contains(address))
+    }
+
+    /// Whether connections from there may be those of many clients.
+    pub(super) fn is_shared(&self, address: IpAddr) -> bool {
+        self.is_proxy(address) || self.is_hop(address)
+    }
+
+    /// Who a connection is from: of a balancer's, its header is read, and nothing beyond it. `None` where that header is
+    /// missing or is none that we take.
+    pub(super) async fn client(&self, tcp: &mut TcpStream, peer: IpAddr) -> Option<IpAddr> {
+        if !self.is_proxy(peer) {
+            return Some(peer);
+        }
+        let mut head = [0; proxied::HEAD];
+        tcp.read_exact(&mut head).await.ok()?;
+        let said = proxied::head(head)?;
+        let mut rest = vec![0; said.rest];
+        tcp.read_exact(&mut rest).await.ok()?;
+        Some(said.source(&rest).unwrap_or(peer))
+    }
+
+    /// Who a request on a connection from `address` is from. Each trusted hop added the address that it saw at the right, so
+    /// the list is read from there for as long as it names trusted hops; what stands to the left of the first other one
+    /// is that one's own word, and never looked at. Several fields are one list, in their order (RFC 9110 section 5.3):
+    /// some proxies add a field of their own.
+    ///
+    /// # Errors
+    /// [`Refusal::BadHeader`] where what is to be read is no address.
+    pub(super) fn sender(&self, address: IpAddr, headers: &HeaderMap) -> Result<IpAddr, Refusal> {
+        let mut sender = address;
+        for field in headers.get_all(FORWARDED_FOR).iter().rev() {
+            for entry in field.as_bytes().rsplit(|byte| *byte == b',') {
+                if !self.is_hop(sender) {
+                    return Ok(sender);
+                }
+                let text = std::str::from_utf8(entry).ok().map(|text| text.trim_matches([' ', '\t']));
+                let Some(next) = text.and_then(|text| text.parse::<IpAddr>().ok()) else {
+                    let what = "has something at its end that is no address, such as a name or a port";
+                    return Err(Refusal::BadHeader { name: "x-forwarded-for", what });
+                };
+                sender = next.to_canonical();
+            }
+        }
+        Ok(sender)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn ranges(texts: &[&str]) -> Vec<Cidr> {
+        texts.iter().map(|text| Cidr::parse(text).unwrap()).collect()
+    }
+
+    #[test]
+    fn the_list_is_read_from_the_right_past_trusted_hops_and_no_further() {
+        let trusted = Trusted { proxies: vec![], hops: ranges(&["10.0.0.0/8", "2001:db8::/32"]) };
+        let sender = |peer: &str, fields: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            fields.iter().for_each(|field| {
+                headers.append(FORWARDED_FOR, HeaderValue::from_bytes(field.as_bytes()).unwrap());
+            });
+            trusted.sender(peer.parse().unwrap(), &headers).ok().map(|address| address.to_string())
+        };
+        for (peer, fields, wanted) in [
+            ("192.0.2.1", ["198.51.100.1"].as_slice(), Some("192.0.2.1")),
+            ("192.0.2.1", &["garbage"], Some("192.0.2.1")),
+            ("10.0.0.1", &[], Some("10.0.0.1")),
+            ("10.0.0.1", &["198.51.100.1"], Some("198.51.100.1")),
+            ("2001:db8::1", &["::ffff:198.51.100.1"], Some("198.51.100.1")),
+            ("10.0.0.1", &["203.0.113.9, 198.51.100.1"], Some("198.51.100.1")),
+            ("10.0.0.1", &["10.9.9.9,198.51.100.1"], Some("198.51.100.1")),
+            ("10.0.0.1", &["garbage, 198.51.100.1 ,\t10.0.0.2"], Some("198.51.100.1")),
+            ("10.0.0.1", &["203.0.113.9", "198.51.100.1"], Some("198.51.100.1")),
+            ("10.0.0.1", &["198.51.100.1", "10.0.0.2"], Some("198.51.100.1")),
+            ("10.0.0.1", &["10.0.0.3, 10.0.0.2"], Some("10.0.0.3")),
+            ("10.0.0.1", &["198.51.100.1,"], None),
+            ("10.0.0.1", &[""], None),
+            ("10.0.0.1", &["198.51.100.1:443"], None),
+            ("10.0.0.1", &["[2001:db9::1]"], None),
+            ("10.0.0.1", &["unknown"], None),
+            ("10.0.0.1", &["198.51.100.1", "\u{e9}"], None),
+        ] {
+            assert_eq!(sender(peer, fields).as_deref(), wanted, "{peer} {fields:?}");
+        }
+    }
+}
