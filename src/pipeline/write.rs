@@ -7,6 +7,7 @@ use http_body_util::Full;
 use crate::audit::Plan;
 use crate::audit::call::Call;
 use crate::audit::one_shot::Fate;
+use crate::caller::Caller;
 use crate::forward::{Failure, Outgoing};
 use crate::json::{Json, Object};
 use crate::limit::Taken;
@@ -16,10 +17,9 @@ use crate::refusal::Refusal;
 use crate::respond::{self, Extras};
 use crate::tunnel::state;
 
-use super::Pipeline;
 use super::admit::Within;
 use super::permit::Allowed;
-use super::sent;
+use super::{Pipeline, Rules, sent};
 
 impl Pipeline {
     pub(super) async fn write(
@@ -32,7 +32,7 @@ impl Pipeline {
         let ready = ready.inspect_err(|refusal| self.auditor.unsent(call, &known.asked, refusal))?;
         call.enters(Stage::Intent);
         let (Allowed { permit, before, mut turn }, taken) = ready;
-        let Within { route, asked, new_hc_target, gone, .. } = known;
+        let Within { rules, caller, route, asked, new_hc_target, gone, .. } = known;
         call.secrets.extend(self.upstream.secrets());
         let expected = self.expected(call, &asked, &before);
         let owed = self.auditor.open(call, &permit, Plan { asked, before, expected }).await?;
@@ -46,7 +46,7 @@ impl Pipeline {
             stage: Stage::Forward,
         };
         // A process that stood still meanwhile may have lost its turn, and its call may be given up by others.
-        let answer = match turn.lasts().await {
+        let answer = match turn.lasts().await.and_then(|()| self.trusts(&rules, &caller)) {
             Ok(()) => self.upstream.send(&owed.cleared(), &taken, outgoing).await,
             Err(refusal) => Err(Failure::unsent(refusal)),
         };
@@ -72,7 +72,7 @@ impl Pipeline {
         Ok(respond::pass(&recorded, answer, route.operation, ambiguous || done, std::mem::take(extras)))
     }
 
-    /// Permitted, within the budget, with a turn that lasts, and still awaited.
+    /// Permitted, within the budget, with a turn that lasts, still awaited, and not revoked meanwhile.
     async fn ready(
         &self,
         call: &mut Call,
@@ -84,7 +84,15 @@ impl Pipeline {
         // Last, as either may be over while something is waited for.
         allowed.turn.lasts().await?;
         awaited(known)?;
+        self.trusts(&known.rules, &known.caller)?;
         Ok((allowed, taken))
+    }
+
+    /// A call goes by what was in force when it began, but for this: whoever revokes a stolen token stops also the call that
+    /// waits for its body, its turn or its record meanwhile.
+    fn trusts(&self, began_with: &Rules, caller: &Caller) -> Result<(), Refusal> {
+        began_with.identifier.lasts(caller)?;
+        self.rules().identifier.spares(caller)
     }
 
     /// What will tell later whether the call had its effect: one item an element.

@@ -1,8 +1,9 @@
 //! Files that change while the proxy runs: policy, upstream token, keys, revocations, certificate. A good one takes
 //! effect by itself; a bad one changes nothing and readiness says so. Beside it: the configuration itself
-//! (`configuration`), and all of it under load (`load`).
+//! (`configuration`), all of it under load (`load`), and who is revoked while a call waits (`leaver`).
 
 mod configuration;
+mod leaver;
 mod load;
 
 use std::process::Command;
