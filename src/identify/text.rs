@@ -4,11 +4,15 @@
 //! character would let one caller pass for another in an analyst's eyes. Not here: look-alike letters of other
 //! scripts, which no rule can tell from honest names.
 
+use unicode_normalization::is_nfc;
+
 /// Whether a text is visible as it is: no control, format, bidi, invisible or non-character code point, no
-/// white space but single blanks (U+0020) between other characters.
+/// white space but single blanks (U+0020) between other characters; and spelled in the one way of those that look the
+/// same (Unicode Standard Annex 15, form C).
 #[must_use]
 pub fn is_plain(text: &str) -> bool {
-    !text.starts_with(' ') && !text.ends_with(' ') && !text.contains("  ") && !text.chars().any(is_unseen)
+    let is_trimmed = !text.starts_with(' ') && !text.ends_with(' ') && !text.contains("  ");
+    is_trimmed && !text.chars().any(is_unseen) && is_nfc(text)
 }
 
 /// A text that is plain, not empty and at most `max` bytes long.
@@ -52,7 +56,16 @@ mod tests {
 
     #[test]
     fn only_texts_that_show_as_they_are_are_plain() {
-        for plain in ["alice", "alice@example.com", "svc account 7", "Zoë", "Ольга", "田中", "a"] {
+        for plain in [
+            "alice",
+            "alice@example.com",
+            "svc account 7",
+            "Zo\u{eb}",
+            "\u{c5}ngstr\u{f6}m",
+            "Ольга",
+            "田中",
+            "a",
+        ] {
             assert!(is_plain(plain), "{plain}");
         }
         for unseen in [
@@ -74,6 +87,10 @@ mod tests {
             "ali\u{ad}ce",
             "ali\u{ffff}ce",
             "ali\u{10ffff}",
+            // Zoë with an accent of its own, the Ångström sign for the letter, Hangul in parts.
+            "Zoe\u{308}",
+            "\u{212b}ngstr\u{f6}m",
+            "\u{1112}\u{1161}\u{11ab}",
         ] {
             assert!(!is_plain(unseen), "{unseen:?}");
         }
