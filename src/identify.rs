@@ -48,6 +48,10 @@ use jwk::NoKey;
 use keys::Keys;
 use revoked::List;
 
+/// How often it is looked for new revocations, so that each counts within a second: the longest pause, reading it, its entry on
+/// disk, and half a second to spare.
+pub const LOOK_FOR_REVOKED: Duration = Duration::from_millis(250);
+
 /// Verifies tokens. When the last one that fetches an issuer's keys is dropped, they are fetched no more.
 #[derive(Debug)]
 pub struct Identifier {
@@ -83,8 +87,27 @@ impl Revocations {
     /// # Errors
     /// In our words, why it can't be used.
     pub fn read(revocation: &Revocation) -> Result<Self, String> {
-        let list = revocation.file.as_deref().map_or_else(|| Ok(List::default()), List::of)?;
-        Ok(Self(Arc::new(list)))
+        match Self::read_good(revocation)? {
+            (revocations, None) => Ok(revocations),
+            (_, Some(why)) => Err(why),
+        }
+    }
+
+    /// The same, but what is good of a file that is not: what else is wrong with it is told beside. Of such a file nobody knows
+    /// whom it was to leave out, so it may revoke and must not take back.
+    ///
+    /// # Errors
+    /// In our words, why nothing of it can be read.
+    pub fn read_good(revocation: &Revocation) -> Result<(Self, Option<String>), String> {
+        let (list, wrong) =
+            revocation.file.as_deref().map_or_else(|| Ok((List::default(), None)), List::of)?;
+        Ok((Self(Arc::new(list)), wrong))
+    }
+
+    /// What would keep a file of this text from being used.
+    #[must_use]
+    pub fn fault(text: &[u8]) -> Option<String> {
+        List::read(text).1
     }
 }
 

@@ -48,7 +48,7 @@ Examples:
     Inspect(Inspect),
     /// Revoke tokens, or all tokens of a subject.
     #[command(after_help = "\
-Where the record is on a PostgreSQL server, it is revoked at all replicas within about a second; else in the file that
+Where the record is on a PostgreSQL server, it is revoked at all replicas within a second; else in the file that
 the configuration names as [revocation] file.
 
 Examples:

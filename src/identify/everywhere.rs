@@ -1,4 +1,4 @@
-//! The revocations that replicas share: each hears of them within about a second.
+//! The revocations that replicas share: each hears of them within a second.
 //!
 //! While they can't be read, those that are known stay in force. Not here: what a line says (`identify::revoked`), the rows
 //! (`share::revocations`).
@@ -6,14 +6,15 @@
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use super::LOOK_FOR_REVOKED;
 use super::cache::Generation;
 use super::revoked::List;
 use crate::caller::Caller;
 use crate::share::revocations::{PAGE, Revocation};
 use crate::share::{Away, Shared};
 
-/// How often it is looked for new ones.
-const EVERY: Duration = Duration::from_secs(1);
+/// How long it is until a database is asked again that did not answer.
+const AWAY: Duration = Duration::from_secs(1);
 
 /// The revocations of all replicas that are known here.
 #[derive(Debug)]
@@ -80,12 +81,20 @@ impl Follower {
 
     /// Does so for ever.
     pub(super) async fn follow(mut self) {
+        let mut pause = pause_after(None);
         loop {
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(pause).await;
+            // One question by the primary key.
             let trouble = self.step().await.err().map(|away| away.to_string());
+            pause = pause_after(trouble.as_deref());
             *self.revoked.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
         }
     }
+}
+
+/// How long it is until the next look.
+const fn pause_after(trouble: Option<&str>) -> Duration {
+    if trouble.is_none() { LOOK_FOR_REVOKED } else { AWAY }
 }
 
 #[cfg(test)]
@@ -128,6 +137,12 @@ mod tests {
         for line in ["jti", "jti  7", "sub https://idp.example", "jti 7\njti 8", "7", ""] {
             assert!(shared.revoke(line, true).await.is_err(), "{line:?}");
         }
+    }
+
+    #[test]
+    fn shared_revocations_are_looked_for_four_times_a_second() {
+        assert_eq!(pause_after(None) * 4, Duration::from_secs(1));
+        assert_eq!(pause_after(Some("away")), Duration::from_secs(1), "the log is not filled");
     }
 
     #[tokio::test]

@@ -10,8 +10,18 @@ use std::path::Path;
 /// # Errors
 /// In our words, without its path, why it can't be used.
 pub(super) fn read(path: &Path, limit: usize) -> Result<Option<Vec<u8>>, String> {
+    match beginning(path, limit)? {
+        Some(bytes) if bytes.len() > limit => Err(format!("it has more than {limit} bytes")),
+        whole => Ok(whole),
+    }
+}
+
+/// Reads a file, or where it is longer than `limit` bytes, one byte more than that; `None` if there is none.
+///
+/// # Errors
+/// In our words, without its path, why it can't be used.
+pub(super) fn beginning(path: &Path, limit: usize) -> Result<Option<Vec<u8>>, String> {
     match bytes(path, limit) {
-        Ok(Some(bytes)) if bytes.len() > limit => Err(format!("it has more than {limit} bytes")),
         Ok(Some(bytes)) => Ok(Some(bytes)),
         Ok(None) => Err("it is no regular file".to_owned()),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),

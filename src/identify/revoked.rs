@@ -3,8 +3,11 @@
 //! One revocation a line: `jti <id>`, or `sub <issuer> <subject>` for all of a subject's tokens; `#` starts a
 //! comment line. Not here: who writes the file, when it is read again (`service::reload`).
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
+
+use unicode_normalization::{UnicodeNormalization as _, is_nfc};
 
 use super::file;
 use crate::caller::Caller;
@@ -21,26 +24,31 @@ pub(super) struct List {
 }
 
 impl List {
-    /// Reads a file; a missing one is an empty one.
-    pub(super) fn of(path: &Path) -> Result<Self, String> {
-        let bytes = file::read(path, FILE_MAX)?;
-        bytes.map_or_else(|| Ok(Self::default()), |bytes| Self::read(&bytes))
+    /// Reads a file, and says what is wrong with it; a missing one is an empty one.
+    pub(super) fn of(path: &Path) -> Result<(Self, Option<String>), String> {
+        let bytes = file::beginning(path, FILE_MAX)?;
+        Ok(bytes.map_or_else(Default::default, |bytes| Self::read(&bytes)))
     }
 
-    /// Reads a whole file, or refuses the whole of it: what a mistyped line was to revoke, nobody knows.
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
-        let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
-        let mut list = Self::default();
-        for (number, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
+    /// Reads the good lines, and says what is wrong with the first of the others, or with the file: a slip in one line must
+    /// not keep those in whom the other lines name.
+    pub(super) fn read(bytes: &[u8]) -> (Self, Option<String>) {
+        let (mut list, mut wrong) = (Self::default(), None);
+        let (lines, rest) = bytes.split_at_checked(FILE_MAX).unwrap_or((bytes, &[]));
+        for (number, line) in lines.split(|byte| *byte == b'\n').enumerate() {
+            let Ok(line) = std::str::from_utf8(line).map(str::trim) else {
+                wrong.get_or_insert_with(|| format!("line {} is not UTF-8", number + 1));
                 continue;
+            };
+            if !line.is_empty() && !line.starts_with('#') && list.add(line).is_none() {
+                let what = "is neither `jti <id>` nor `sub <issuer> <subject>`";
+                wrong.get_or_insert_with(|| format!("line {} {what}", number + 1));
             }
-            list.add(line).ok_or_else(|| {
-                format!("line {} is neither `jti <id>` nor `sub <issuer> <subject>`", number + 1)
-            })?;
         }
-        Ok(list)
+        if !rest.is_empty() {
+            wrong = Some(format!("it has more than {FILE_MAX} bytes; take out whose tokens have expired"));
+        }
+        (list, wrong)
     }
 
     /// Takes a line back.
@@ -48,12 +56,12 @@ impl List {
         let (kind, rest) = word(line)?;
         match kind {
             "jti" => {
-                self.ids.remove(rest);
+                self.ids.remove(&*composed(rest));
             }
             "sub" => {
                 let (issuer, subject) = word(rest)?;
                 if let Some(subjects) = self.subjects.get_mut(issuer) {
-                    subjects.remove(subject);
+                    subjects.remove(&*composed(subject));
                 }
             }
             _ => return None,
@@ -66,11 +74,11 @@ impl List {
         let (kind, rest) = word(line)?;
         match kind {
             "jti" => {
-                self.ids.insert(rest.into());
+                self.ids.insert(composed(rest).into());
             }
             "sub" => {
                 let (issuer, subject) = word(rest)?;
-                self.subjects.entry(issuer.into()).or_default().insert(subject.into());
+                self.subjects.entry(issuer.into()).or_default().insert(composed(subject).into());
             }
             _ => return None,
         }
@@ -95,6 +103,11 @@ impl List {
         }
         both
     }
+}
+
+/// A name as the tokens that are taken spell it (`text.rs`), whatever the keyboard makes of its accents.
+fn composed(name: &str) -> Cow<'_, str> {
+    if is_nfc(name) { Cow::Borrowed(name) } else { Cow::Owned(name.nfc().collect()) }
 }
 
 /// A word, and what follows it after blanks; `None` if nothing follows.
@@ -122,8 +135,9 @@ pub(super) mod tests {
 
     #[test]
     fn a_line_revokes_one_token_or_one_subject() {
-        let list =
-            List::read(b"# leavers\n\njti 7\r\n  sub https://idp.example \t bob the builder  \n").unwrap();
+        let text = b"# leavers\n\njti 7\r\n  sub https://idp.example \t bob the builder  \n";
+        let (list, wrong) = List::read(text);
+        assert_eq!(wrong, None);
         assert!(list.names(&caller("alice", Some("7"))));
         assert!(list.names(&caller("bob the builder", None)));
         for (subject, jti) in [("alice", Some("8")), ("alice", None), ("bob", None), ("7", None)] {
@@ -134,18 +148,53 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn one_malformed_line_refuses_the_whole_file() {
-        for text in ["jti", "jti ", "sub https://idp.example", "subject a b", "jti 1\nJTI 2", "7"] {
-            assert!(List::read(text.as_bytes()).is_err(), "{text:?}");
+    fn a_malformed_line_is_named_and_the_others_revoke() {
+        for (text, line) in [
+            ("jti", 1),
+            ("jti ", 1),
+            ("sub https://idp.example", 1),
+            ("subject a b", 1),
+            ("jti 1\nJTI 2\n7", 2),
+            ("7", 1),
+        ] {
+            let (_, wrong) = List::read(text.as_bytes());
+            assert!(wrong.as_ref().is_some_and(|why| why.contains(&format!("line {line} "))), "{wrong:?}");
         }
-        assert!(List::read(b"jti \xff").is_err());
+        let (list, wrong) = List::read(b"jti 1\nwhat\njti \xff\n\r\njti 2\r\nsub https://idp.example bob");
+        assert!(wrong.is_some_and(|why| why.starts_with("line 2 ")));
+        assert!(["1", "2"].iter().all(|id| list.names(&caller("alice", Some(id)))));
+        assert!(list.names(&caller("bob", None)) && !list.names(&caller("alice", Some("\u{fffd}"))));
+    }
+
+    #[test]
+    fn of_a_file_that_is_too_large_the_beginning_revokes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("revoked");
+        let mut text = b"jti 1\n".to_vec();
+        text.resize(FILE_MAX, b'#');
+        assert!(List::read(&text).1.is_none());
+        text.extend(b"\njti 2\n");
+        std::fs::write(&path, text).unwrap();
+        let (list, wrong) = List::of(&path).unwrap();
+        assert!(wrong.is_some_and(|why| why.contains("more than 4194304 bytes; ")));
+        assert!(list.names(&caller("alice", Some("1"))));
+    }
+
+    #[test]
+    fn a_name_is_found_whichever_way_its_accents_were_typed() {
+        let list = List::read("jti Zoe\u{308}\nsub https://idp.example Zoe\u{308}".as_bytes()).0;
+        assert!(list.names(&caller("Zo\u{eb}", None)) && list.names(&caller("alice", Some("Zo\u{eb}"))));
+        let mut none = list;
+        none.remove("jti Zoe\u{308}").unwrap();
+        none.remove("sub https://idp.example Zoe\u{308}").unwrap();
+        assert!(!none.names(&caller("Zo\u{eb}", Some("Zo\u{eb}"))));
     }
 
     #[test]
     fn a_list_joined_with_another_has_all_of_both() {
-        let (one, two) = (List::read(b"jti 1").unwrap(), List::read(b"jti 2\nsub a b").unwrap());
+        let (one, two) = (List::read(b"jti 1").0, List::read(b"jti 2\nsub a b").0);
         let both = one.joined(&two);
-        assert_eq!(both, List::read(b"jti 1\njti 2\nsub a b").unwrap());
+        assert_eq!(both, List::read(b"jti 1\njti 2\nsub a b").0);
         assert_eq!(both.joined(&two), both);
     }
 }

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use crate::config::{self, Config, KeySource};
 use crate::entry::Kind;
-use crate::identify::Revocations;
+use crate::identify::{LOOK_FOR_REVOKED, Revocations};
 use crate::json::Object;
 use crate::listen::Certificate;
 use crate::pipeline::{Pipeline, Rules};
@@ -34,7 +34,7 @@ use parts::{Changes, Part};
 use prepare::Next;
 use problem::Problem;
 
-/// How often files are looked at.
+/// How often files are looked at; the one that revokes is looked at oftener ([`LOOK_FOR_REVOKED`]).
 const LOOK: Duration = Duration::from_secs(1);
 
 const UNRECORDED: &str = "what changed is not in force: it can't be recorded; it is tried again";
@@ -92,6 +92,36 @@ pub(super) struct Looks {
     asked: bool,
     /// What keeps the last one from being in force.
     wrong: Vec<Problem>,
+    /// What the file that revokes was like when all that it revokes was in force.
+    revoked: Option<State>,
+}
+
+/// When files are looked at.
+#[derive(Debug)]
+struct Rounds {
+    /// When all are.
+    next: Instant,
+}
+
+/// What is looked at in a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Round {
+    Revocations,
+    All,
+}
+
+impl Rounds {
+    /// How long it is from one to the next.
+    const PAUSE: Duration = LOOK_FOR_REVOKED;
+
+    /// From now on, with all files looked at.
+    fn from(now: Instant) -> Self {
+        Self { next: now + LOOK }
+    }
+
+    fn at(&self, now: Instant) -> Round {
+        if now >= self.next { Round::All } else { Round::Revocations }
+    }
 }
 
 impl Looks {
@@ -111,23 +141,28 @@ impl Looks {
 impl Follower {
     /// Looks again and again until the process stops, and at once when asked.
     pub(super) async fn follow(mut self, asked: Arc<Notify>, mut stop: watch::Receiver<bool>) {
+        let mut rounds = Rounds::from(Instant::now());
         loop {
-            tokio::select! {
-                () = tokio::time::sleep(LOOK) => {}
+            let round = tokio::select! {
+                () = tokio::time::sleep(Rounds::PAUSE) => rounds.at(Instant::now()),
                 () = asked.notified() => {
                     tracing::info!("asked to reload");
                     self.looks.asked = true;
                     self.looks.refused = false;
+                    Round::All
                 }
                 _ = stop.wait_for(|stop| *stop) => return,
+            };
+            self.revoke_at_once().await;
+            if round == Round::All {
+                self.look().await;
+                rounds = Rounds::from(Instant::now());
             }
-            self.look().await;
         }
     }
 
     async fn look(&mut self) {
         let Some((found, wanted)) = self.find().await else { return };
-        self.revoke_at_once(&found.in_use).await;
         self.doubt(&found.in_use);
         if !self.looks.settled(&found, Instant::now()) {
             return;
@@ -136,7 +171,12 @@ impl Follower {
         if self.pipeline.auditor.admits().is_err() {
             return;
         }
-        let (config, next, wrong) = self.prepare(&found, wanted).await;
+        let prepared = tokio::select! {
+            prepared = self.prepare(&found, wanted) => Some(prepared),
+            // An issuer that is slow to give its keys must not keep anybody in who is revoked meanwhile.
+            () = self.other_revocations(&found.in_use) => None,
+        };
+        let Some((config, next, wrong)) = prepared else { return self.revoke_at_once().await };
         // What was read is what was looked at, unless it is another text by now.
         match self.find().await {
             Some((again, _)) if again == found => {}
@@ -231,31 +271,58 @@ impl Follower {
         (Arc::clone(&self.config), next, wrong)
     }
 
-    /// Whoever is revoked is out as soon as that is seen. Who is taken back in, waits until the file is settled: one that
-    /// is rewritten in place is empty for a moment, and that moment must not let anybody in.
-    async fn revoke_at_once(&mut self, files: &Files) {
-        let Some(path) = &self.config.revocation.file else { return };
-        let state = files.state_of(path);
-        if state.is_none() || state == self.files.state_of(path) {
+    /// What the file that revokes is like now; `None` where there is none.
+    async fn revocations(&self) -> Option<State> {
+        let path = self.config.revocation.file.clone()?;
+        tokio::task::spawn_blocking(move || State::of(&path)).await.ok()
+    }
+
+    /// Ends when the file that revokes is another than was found.
+    async fn other_revocations(&self, found: &Files) {
+        loop {
+            tokio::time::sleep(LOOK_FOR_REVOKED).await;
+            let state = self.revocations().await;
+            let path = self.config.revocation.file.as_deref();
+            if state.is_some() && state.as_ref() != path.and_then(|path| found.state_of(path)) {
+                return;
+            }
+        }
+    }
+
+    /// Whoever is revoked is out as soon as that is seen, also by a good line in a file that is not. Who is taken back in,
+    /// waits until the file is settled and good: one that is rewritten in place is empty for a moment, and that moment must
+    /// not let anybody in.
+    async fn revoke_at_once(&mut self) {
+        let state = self.revocations().await;
+        let Some((path, state)) = self.config.revocation.file.as_deref().zip(state) else { return };
+        if self.files.state_of(path) == Some(&state) || self.looks.revoked.as_ref() == Some(&state) {
             return;
         }
         let revocation = self.config.revocation.clone();
-        let read = tokio::task::spawn_blocking(move || Revocations::read(&revocation)).await;
+        let read = tokio::task::spawn_blocking(move || Revocations::read_good(&revocation)).await;
         let rules = self.pipeline.rules();
-        let Ok(Ok(revocations)) = read else { return };
-        let Some(identifier) = rules.identifier.revoking_also(&revocations) else { return };
-        let mut next = Next { identifier: Some(Arc::new(identifier)), ..Next::default() };
-        next.parts.insert(Part::Revocation);
-        match self.record(&self.config, &next).await {
-            Ok(()) => self.put_in_force(Arc::clone(&self.config), next, files),
-            Err(refusal) => {
+        // That it can't be read at all, the look at all files finds.
+        let Ok(Ok((revocations, wrong))) = read else { return };
+        if let Some(identifier) = rules.identifier.revoking_also(&revocations) {
+            let mut next = Next { identifier: Some(Arc::new(identifier)), ..Next::default() };
+            next.parts.insert(Part::Revocation);
+            if let Err(refusal) = self.record(&self.config, &next).await {
                 tracing::warn!(
                     refusal.name = refusal.name(),
                     "a revocation is not in force: it can't be recorded"
                 );
-                self.warn(vec![UNRECORDED.to_owned()]);
+                return self.warn(vec![UNRECORDED.to_owned()]);
             }
+            self.put_in_force(Arc::clone(&self.config), next, &Files::default());
         }
+        if let Some(problem) = wrong {
+            tracing::warn!(
+                reload.key = "revocation.file",
+                reload.problem = problem,
+                "not all of the revocations can be read: those that can are in force, and nobody is taken back in"
+            );
+        }
+        self.looks.revoked = Some(state);
     }
 
     /// While a key file can't be used as it is, nobody knows that a key is not published.
@@ -330,6 +397,23 @@ impl Follower {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn revocations_are_looked_at_four_times_a_second_and_all_files_once() {
+        let mut now = Instant::now();
+        let mut rounds = Rounds::from(now);
+        let mut looked = Vec::new();
+        for _ in 0..8 {
+            now += Rounds::PAUSE;
+            looked.push(rounds.at(now));
+            if looked.last() == Some(&Round::All) {
+                rounds = Rounds::from(now);
+            }
+        }
+        use Round::{All, Revocations};
+        let second = [Revocations, Revocations, Revocations, All];
+        assert_eq!((looked, Rounds::PAUSE * 4), ([second, second].concat(), Duration::from_secs(1)));
+    }
 
     #[test]
     fn a_text_counts_when_two_looks_found_it_a_second_apart() {

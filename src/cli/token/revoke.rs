@@ -3,12 +3,16 @@
 //! Where the record is on a PostgreSQL server, all replicas hear of it from there; where it is in a file, the revocation file
 //! gets a line. Not here: what a revocation does (`identify::revoked`).
 
-use std::io::Write;
+use std::fs::{File, Metadata};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
+
+use unicode_normalization::UnicodeNormalization as _;
 
 use crate::cli::{Env, Exit, Stop};
 use crate::config;
-use crate::identify::is_plain;
+use crate::identify::{Revocations, is_plain};
 use crate::share::Shared;
 
 use super::{at, visible};
@@ -42,7 +46,7 @@ const LINE_MAX: usize = 2000;
 /// What can't be revoked, and why.
 pub(super) async fn run(args: &Args, env: &Env, out: &mut dyn Write) -> Result<Exit, Stop> {
     let config = config::load(&args.config, &env.vars).map_err(Stop::usage)?;
-    let mut lines: Vec<String> = args.ids.iter().map(|id| format!("jti {id}")).collect();
+    let mut lines: Vec<String> = args.ids.iter().map(|id| format!("jti {}", id.nfc())).collect();
     if !args.subjects.is_empty() {
         let names: Vec<&str> = config.issuers.iter().map(|issuer| issuer.issuer.as_str()).collect();
         let issuer = match (&args.issuer, names.as_slice()) {
@@ -55,7 +59,7 @@ pub(super) async fn run(args: &Args, env: &Env, out: &mut dyn Write) -> Result<E
                 )));
             }
         };
-        lines.extend(args.subjects.iter().map(|subject| format!("sub {issuer} {subject}")));
+        lines.extend(args.subjects.iter().map(|subject| format!("sub {issuer} {}", subject.nfc())));
     }
     for line in &lines {
         if !is_plain(line) || line.len() > LINE_MAX {
@@ -81,7 +85,7 @@ pub(super) async fn run(args: &Args, env: &Env, out: &mut dyn Write) -> Result<E
             return Err(Stop::usage(format_args!("take the line out of `{}` by hand", file.display())));
         }
         (None, Some(file)) => {
-            append(file, &lines).map_err(|e| at(file, "can't be written", &e))?;
+            add(file, &lines)?;
             format!("in `{}`", file.display())
         }
         (None, None) => return Err(Stop::usage("the configuration names no [revocation] file")),
@@ -93,25 +97,65 @@ pub(super) async fn run(args: &Args, env: &Env, out: &mut dyn Write) -> Result<E
     Ok(Exit::Good)
 }
 
-/// Adds the lines in one write, which who reads meanwhile sees all of or none, and keeps what is there.
-fn append(file: &Path, lines: &[String]) -> std::io::Result<()> {
-    let present = match std::fs::read(file) {
-        Ok(present) => present,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(e) => return Err(e),
+/// Adds the lines to the file, if the proxy will read all of it. Who reads it meanwhile sees all of them or none.
+fn add(file: &Path, lines: &[String]) -> Result<(), Stop> {
+    // Where the name is a link's, the file that it leads to.
+    let target = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let unread = |e| at(&target, "can't be read, so nothing is revoked", &e);
+    let unwritten = |e| at(&target, "can't be replaced, so nothing is revoked; add the lines by hand", &e);
+    // Of two who add to the same text, one would take out what the other added.
+    let turn = File::open(folder).map_err(unread)?;
+    turn.lock().map_err(unwritten)?;
+    let (mut text, present) = match std::fs::metadata(&target) {
+        Ok(present) => (std::fs::read(&target).map_err(unread)?, Some(present)),
+        Err(e) if e.kind() == ErrorKind::NotFound => (Vec::new(), None),
+        Err(e) => return Err(unread(e)),
     };
-    let mut text = lines.iter().map(|line| format!("{line}\n")).collect::<String>();
-    if present.last().is_some_and(|last| *last != b'\n') {
-        text.insert(0, '\n');
+    if text.last().is_some_and(|last| *last != b'\n') {
+        text.push(b'\n');
     }
-    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(file)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+    text.extend(lines.iter().flat_map(|line| [line.as_bytes(), b"\n"].concat()));
+    if let Some(why) = Revocations::fault(&text) {
+        return Err(Stop::failed(format_args!(
+            "nothing is revoked: the proxy would not read all of `{}`: {why}; correct it there, then call again",
+            target.display()
+        )));
+    }
+    let mut next = target.clone().into_os_string();
+    next.push(".next");
+    let next = PathBuf::from(next);
+    replace(&next, &target, &text, present.as_ref()).map_err(|error| {
+        let _ = std::fs::remove_file(&next);
+        unwritten(error)
+    })?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(unwritten)
+}
+
+/// Puts a text in the place of a file, under the same owner and mode.
+fn replace(next: &Path, target: &Path, text: &[u8], present: Option<&Metadata>) -> std::io::Result<()> {
+    // What an earlier one left that was killed; nobody else writes it now.
+    match std::fs::remove_file(next) {
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = File::create_new(next)?;
+    if let Some(present) = present {
+        // The proxy must be able to read what it could read.
+        if file.metadata()?.uid() != present.uid() || file.metadata()?.gid() != present.gid() {
+            fchown(&file, Some(present.uid()), Some(present.gid()))?;
+        }
+        file.set_permissions(present.permissions())?;
+    }
+    file.write_all(text)?;
+    file.sync_all()?;
+    std::fs::rename(next, target)
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::os::unix::fs::PermissionsExt as _;
 
     use clap::Parser;
 
@@ -130,8 +174,10 @@ mod tests {
         let config = ["revoke", "--config", config.to_str().unwrap()];
         let args = Line::try_parse_from([&config[..], line].concat()).unwrap().args;
         let mut out = Vec::new();
-        let exit = run(&args, &env, &mut out).await.unwrap_or_else(|stop| stop.exit);
-        (String::from_utf8(out).unwrap(), exit)
+        match run(&args, &env, &mut out).await {
+            Ok(exit) => (String::from_utf8(out).unwrap(), exit),
+            Err(stop) => (stop.what, stop.exit),
+        }
     }
 
     fn configuration(folder: &Path, database: &str) -> PathBuf {
@@ -164,14 +210,63 @@ max_lifetime = "2h"
         let said = |exit| move |(_, found): (String, Exit)| assert_eq!(found, exit);
         said(Exit::Good)(ask(&config, &["--jti", "7"]).await);
         std::fs::write(&file, "# by hand\njti 1").unwrap();
-        said(Exit::Good)(ask(&config, &["--subject", "bob the builder", "--jti", "8"]).await);
+        said(Exit::Good)(ask(&config, &["--subject", "Zoe\u{308} the builder", "--jti", "8"]).await);
         let text = std::fs::read_to_string(&file).unwrap();
-        assert_eq!(text, "# by hand\njti 1\njti 8\nsub https://idp.example bob the builder\n");
+        assert_eq!(text, "# by hand\njti 1\njti 8\nsub https://idp.example Zo\u{eb} the builder\n");
         for line in [&["--jti", "7\njti 9"][..], &["--jti", ""], &["--jti", "7", "--take-back"]] {
             said(Exit::Usage)(ask(&config, line).await);
         }
         said(Exit::Usage)(ask(&config, &["--subject", "a", "--issuer", "https://other.example"]).await);
         assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+    }
+
+    #[tokio::test]
+    async fn what_the_proxy_would_not_read_is_not_said_to_be_revoked() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = configuration(folder.path(), "sqlite:audit.db");
+        let file = folder.path().join("revoked");
+        let full = format!("jti 1\n{}", "#".repeat(4 << 20));
+        for (text, place) in [
+            ("jti 1\nwhat\n", "line 2 "),
+            (full.as_str(), "more than 4194304 bytes"),
+            ("jti 1\njti", "line 2 "),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            let (said, exit) = ask(&config, &["--jti", "7"]).await;
+            assert_eq!((exit, said.starts_with("nothing is revoked: ")), (Exit::Failed, true), "{said}");
+            assert!(said.contains(place) && said.contains("; correct it there"), "{said}");
+            assert_eq!(std::fs::read_to_string(&file).unwrap(), text, "it is as it was");
+        }
+        let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(names.count(), 2, "nothing is left beside it");
+    }
+
+    #[tokio::test]
+    async fn many_who_revoke_at_once_keep_each_others_lines_and_the_files_mode() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = configuration(folder.path(), "sqlite:audit.db");
+        let file = folder.path().join("elsewhere");
+        std::fs::write(&file, "").unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink("elsewhere", folder.path().join("revoked")).unwrap();
+        std::fs::write(folder.path().join("elsewhere.next"), "half a li").unwrap();
+        let threads: Vec<_> = (0..20)
+            .map(|n| {
+                let config = config.clone();
+                std::thread::spawn(move || {
+                    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                    runtime.block_on(ask(&config, &["--jti", &n.to_string()])).1
+                })
+            })
+            .collect();
+        assert!(threads.into_iter().all(|thread| thread.join().unwrap() == Exit::Good));
+        let text = std::fs::read_to_string(&file).unwrap();
+        let mut lines: Vec<&str> = text.lines().collect();
+        lines.sort_unstable_by_key(|line| line[4..].parse::<u32>().unwrap());
+        assert_eq!(lines, (0..20).map(|n| format!("jti {n}")).collect::<Vec<_>>());
+        let kept = std::fs::symlink_metadata(&file).unwrap();
+        assert!(kept.is_file() && kept.permissions().mode() & 0o777 == 0o640);
+        assert!(folder.path().join("revoked").is_symlink());
     }
 
     #[tokio::test]

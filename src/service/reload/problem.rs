@@ -60,6 +60,9 @@ impl Problem {
             Of::Configuration => {
                 "the changed configuration file is not good and not in force; the log says why".to_owned()
             }
+            Of::File if readable && key == "revocation.file" => {
+                format!("{key}: the changed file is not good and not in force as a whole; the log says why")
+            }
             Of::File if readable => {
                 format!("{key}: the changed file is not good and not in force; the log says why")
             }

@@ -130,3 +130,49 @@ async fn whose_token_is_over_while_the_intent_is_recorded_has_nothing_sent() {
     assert_eq!((intent.text("/kind"), outcome.text("/kind")), ("intent".into(), "outcome".into()));
     assert_eq!(outcome.text("/sent"), "no", "{}", outcome.raw);
 }
+
+/// A slip in the list must not keep anybody in, and nobody knows whom it was to name.
+#[tokio::test]
+async fn a_line_that_cant_be_read_keeps_no_other_from_revoking_and_takes_nobody_back() {
+    let file = ("revocation.file", "\"revoked\"".to_owned());
+    let world = World::with(Wishes { config: vec![file], ..Wishes::default() }).await;
+    let (viewer, operator) = (world.token("viewer"), world.token("operator"));
+    world.write("revoked", &format!("sub {ISSUER} operator@test\n"));
+    world.until("one is out", &operator, "", |answer| answer.status == 401).await;
+    world.write("revoked", &format!("who was it\nsub {ISSUER} viewer@test\n"));
+    world.until("the other is out", &viewer, "", |answer| answer.status == 401).await;
+    world.warns(Some("revocation.file: the changed file is not good and not in force as a whole")).await;
+    world.told("those that can are in force, and nobody is taken back in", 1).await;
+    let asked = world.try_call(&operator, http::Method::GET, "", None, &[]).await.unwrap();
+    assert_eq!(asked.error_code(), 99203, "{}", asked.text());
+    world.write("revoked", &format!("sub {ISSUER} viewer@test\n"));
+    world.until("one is back in", &operator, "", |answer| answer.status == 200).await;
+    world.warns(None).await;
+    assert_eq!(world.try_call(&viewer, http::Method::GET, "", None, &[]).await.unwrap().status, 401);
+    assert_eq!(world.reloads().await.len(), 3, "out, out, and back");
+}
+
+/// It accepts and never answers, so a reload waits for it until a fetch is given up.
+#[tokio::test]
+async fn an_issuer_that_is_slow_to_give_its_keys_keeps_nobody_in() {
+    let file = ("revocation.file", "\"revoked\"".to_owned());
+    let world = World::with(Wishes { config: vec![file], ..Wishes::default() }).await;
+    let viewer = world.token("viewer");
+    let slow = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let text = std::fs::read_to_string(world.config()).unwrap();
+    let issuer = format!(
+        "[[issuer]]\nissuer = \"https://slow.example\"\naudience = \"a\"\njwks_url = \"http://{}/\"\n\
+         algorithms = [\"ES256\"]\n",
+        slow.local_addr().unwrap()
+    );
+    world.write("tunnelwarden.toml", &format!("{text}{issuer}"));
+    let (mut fetch, _) = tokio::time::timeout(PATIENCE, slow.accept()).await.unwrap().unwrap();
+    world.write("revoked", &format!("sub {ISSUER} viewer@test\n"));
+    let out = world.until("it is revoked", &viewer, "", |answer| answer.status == 401);
+    let mut bytes = vec![0; 1 << 10];
+    let given_up = async { while fetch.read(&mut bytes).await.is_ok_and(|count| count > 0) {} };
+    tokio::select! {
+        _ = out => {}
+        () = given_up => panic!("the reload went first"),
+    }
+}
