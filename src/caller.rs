@@ -2,8 +2,11 @@
 //!
 //! Not here: how a token becomes a caller (`identify`).
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
+use aws_lc_rs::digest::{SHA256, digest};
+use data_encoding::BASE64URL_NOPAD;
 use jiff::Timestamp;
 
 /// A caller whose token was verified. Only `identify` makes one for a real request; every text in it came out
@@ -35,6 +38,34 @@ pub struct Origin {
     pub user_agent: Option<String>,
     /// `X-Stainless-Retry-Count`: what the official SDKs say on each attempt; 0 where absent.
     pub retry_count: u32,
+    /// The certificate that the connection's client proved to have, where it was asked for one and has one.
+    pub certificate: Option<Thumbprint>,
+}
+
+/// A certificate's SHA-256, over its DER: the `x5t#S256` of RFC 8705 section 3.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thumbprint([u8; 32]);
+
+impl Thumbprint {
+    /// Of a certificate in DER.
+    #[must_use]
+    pub fn of(certificate: &[u8]) -> Self {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest(&SHA256, certificate).as_ref());
+        Self(bytes)
+    }
+
+    /// As tokens have it: 43 characters of base64url without padding, in the one spelling that ends in zero bits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(Self(BASE64URL_NOPAD.decode(text.as_bytes()).ok()?.try_into().ok()?))
+    }
+}
+
+impl fmt::Display for Thumbprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&BASE64URL_NOPAD.encode(&self.0))
+    }
 }
 
 impl Origin {

@@ -122,6 +122,17 @@ pub struct Tls {
     pub certificate_file: PathBuf,
     /// The key, PEM.
     pub private_key_file: PathBuf,
+    /// `client_ca_file` and `client_certificate`: whether clients are asked for a certificate.
+    pub clients: Option<ClientCertificates>,
+}
+
+/// Certificates of clients.
+#[derive(Clone, Debug)]
+pub struct ClientCertificates {
+    /// The roots that vouch for them, PEM.
+    pub ca_file: PathBuf,
+    /// Whether a client without one is turned away.
+    pub required: bool,
 }
 
 /// `[admin]`

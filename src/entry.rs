@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | `subject`, `teams`, `roles`, `issuer`, `jti`, `key_id` | calls | the caller, once identified |
 //! | `client_address`, `user_agent`, `retry_count` | calls | where the call came from |
+//! | `client_certificate` | calls | SHA-256 of the certificate that the client proved to have, in base64url: the `x5t#S256` of RFC 8705 |
 //! | `operation`, `account`, `validate_only` | calls | what was asked, once the route is known |
 //! | `tunnels` | calls | array of `{id?, name?}`: what it was asked of, and what it created |
 //! | `method`, `path` | refusals without a route | the request line, bounded, where it is no operation |

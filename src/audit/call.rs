@@ -244,6 +244,8 @@ impl Call {
             caller_members(&mut members, caller);
         }
         members.set("client_address", self.origin.address.to_string());
+        let certificate = self.origin.certificate.map(|certificate| certificate.to_string());
+        optional(&mut members, "client_certificate", certificate);
         optional(&mut members, "user_agent", self.origin.user_agent.clone());
         if self.origin.retry_count > 0 {
             members.set("retry_count", self.origin.retry_count);
@@ -327,7 +329,7 @@ mod tests {
     fn an_id_that_holds_a_secret_of_the_call_is_not_taken() {
         let clock = crate::clock::SystemClock::new();
         let address = std::net::IpAddr::from([127, 0, 0, 1]);
-        let origin = Origin { address, user_agent: None, retry_count: 0 };
+        let origin = Origin { address, user_agent: None, retry_count: 0, certificate: None };
         let mut call = Call::new(Uuid::nil(), origin, Line::unread(), clock);
         let account = AccountId::parse("0a").unwrap();
         call.route =

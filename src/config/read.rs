@@ -20,7 +20,9 @@ use super::cidr::{CIDR, Cidr};
 use super::limits::list_of_texts;
 use super::table::{Reader, Section, text_of};
 use super::tree::{self, Node};
-use super::{Admin, Config, Listen, Log, Policy, Problem, Problems, Rate, Revocation, Tls};
+use super::{
+    Admin, ClientCertificates, Config, Listen, Log, Policy, Problem, Problems, Rate, Revocation, Tls,
+};
 use super::{audit, digest, issuer, limits, overrides, trace, units, upstream};
 
 /// Bytes of a configuration file: a hundred issuers and a thousand accounts need a tenth of it.
@@ -174,9 +176,17 @@ fn address(section: &mut Section<'_>, port: u16) -> SocketAddr {
 }
 
 fn tls(section: &mut Section<'_>) -> Option<Tls> {
+    let clients = client_certificates(section);
     match (section.path("certificate_file"), section.path("private_key_file")) {
-        (Some(certificate_file), Some(private_key_file)) => Some(Tls { certificate_file, private_key_file }),
-        (None, None) => None,
+        (Some(certificate_file), Some(private_key_file)) => {
+            Some(Tls { certificate_file, private_key_file, clients })
+        }
+        (None, None) => {
+            if clients.is_some() {
+                section.problem("client_ca_file", "only goes with certificate_file and private_key_file");
+            }
+            None
+        }
         (Some(_), None) => {
             section.problem("private_key_file", "is missing beside certificate_file; give both or neither");
             None
@@ -185,6 +195,44 @@ fn tls(section: &mut Section<'_>) -> Option<Tls> {
             section.problem("certificate_file", "is missing beside private_key_file; give both or neither");
             None
         }
+    }
+}
+
+/// Both keys are said, or neither is: who names whom to trust and not whether to ask would ask nobody.
+fn client_certificates(section: &mut Section<'_>) -> Option<ClientCertificates> {
+    let wish = |node: &Node| match text_of(node) {
+        Some("off") => Ok(None),
+        Some("optional") => Ok(Some(false)),
+        Some("required") => Ok(Some(true)),
+        _ => Err("wants \"off\", \"optional\" or \"required\"".to_owned()),
+    };
+    let says_wish = section.says("client_certificate");
+    let wish = section.parsed("client_certificate", wish);
+    let name = match wish.flatten() {
+        None => "off",
+        Some(false) => "optional",
+        Some(true) => "required",
+    };
+    section.resolved("client_certificate", name);
+    let ca_file = section.path("client_ca_file");
+    match (ca_file, wish) {
+        (Some(ca_file), Some(Some(required))) => Some(ClientCertificates { ca_file, required }),
+        (Some(_), Some(None)) => {
+            section.problem("client_ca_file", "goes with client_certificate = \"optional\" or \"required\"");
+            None
+        }
+        (Some(_), None) => {
+            // What is said and wrong has its own problem.
+            if !says_wish {
+                section.problem("client_certificate", "is missing beside client_ca_file; say \"required\"");
+            }
+            None
+        }
+        (None, Some(Some(_))) => {
+            section.problem("client_ca_file", "is missing; name the roots that vouch for clients");
+            None
+        }
+        (None, Some(None) | None) => None,
     }
 }
 

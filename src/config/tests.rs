@@ -1,5 +1,7 @@
 //! Configurations that are wrong, and what is said of them; the shipped file against the defaults.
 
+mod listen;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -102,6 +104,7 @@ fn the_shipped_examples_are_good_too() {
     let uncommented: Vec<&str> =
         SHIPPED.lines().map(|line| line.strip_prefix("#   ").unwrap_or(line)).collect();
     let config = good(&uncommented.join("\n"), &[]);
+    assert!(config.listen.tls.as_ref().is_some_and(|tls| tls.clients.is_some()));
     assert!(config.listen.tls.is_some() && config.audit.checkpoint_files.len() == 2);
     assert_eq!((config.issuers.len(), config.upstream.accounts.len()), (2, 1));
     let KeySource::Url { refresh, min_interval, ca_file, .. } = &config.issuers[1].keys else { panic!() };

@@ -5,7 +5,7 @@
 use crate::json::{Json, Object};
 
 /// Members that stay as they are.
-const WHOLE: [&str; 55] = [
+const WHOLE: [&str; 56] = [
     "kind",
     "id",
     "time",
@@ -17,6 +17,7 @@ const WHOLE: [&str; 55] = [
     "jti",
     "key_id",
     "client_address",
+    "client_certificate",
     "user_agent",
     "retry_count",
     "operation",

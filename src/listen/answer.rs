@@ -22,6 +22,7 @@ use super::client::Trusted;
 use super::line::{Line, Open};
 use super::request;
 use super::{Gone, Service};
+use crate::caller::Thumbprint;
 use crate::refusal::Refusal;
 
 /// What an overloaded listener tells a client to wait for.
@@ -82,6 +83,7 @@ pub(super) struct Calls<S> {
     /// Who the connection is from.
     pub(super) peer: IpAddr,
     pub(super) trusted: Arc<Trusted>,
+    pub(super) certificate: Option<Thumbprint>,
     pub(super) max_body_bytes: usize,
     pub(super) max_header_bytes: usize,
     pub(super) body_timeout: Duration,
@@ -112,7 +114,7 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Calls<S> {
         let answering = Answering { receive, gone: gone.clone(), open: Some(open) };
         let Some(place) = self.room.enter() else { return answering };
         let sender = self.trusted.sender(self.peer, &head.headers);
-        let origin = request::origin(*sender.as_ref().unwrap_or(&self.peer), &head.headers);
+        let origin = request::origin(*sender.as_ref().unwrap_or(&self.peer), self.certificate, &head.headers);
         let refused = match &place {
             Place::Call(_) => sender.err().or_else(|| request::refused(&head, self.max_header_bytes)),
             Place::Refusal(_) => Some(Refusal::Overloaded { retry_after: COME_BACK }),

@@ -37,7 +37,8 @@ pub(super) async fn serve<S: Service>(
     bounds: &Bounds,
     stop: &mut watch::Receiver<bool>,
 ) {
-    let (service, line, peer) = (calls.service.clone(), calls.line.clone(), calls.peer);
+    let (service, line, peer, certificate) =
+        (calls.service.clone(), calls.line.clone(), calls.peer, calls.certificate);
     let gate = Gate::new(stream, bounds.max_header_bytes, line.clone());
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -66,7 +67,7 @@ pub(super) async fn serve<S: Service>(
     let unread = refusal.is_some() || gate.has_unread();
     let mut stream = gate.into_inner();
     if let Some(refusal) = refusal {
-        let origin = request::origin(peer, &http::HeaderMap::new());
+        let origin = request::origin(peer, certificate, &http::HeaderMap::new());
         // No record, no answer.
         let Some(answer) = caught(service.refuse(origin, refusal)).await.flatten() else { return };
         write(&mut stream, answer).await;

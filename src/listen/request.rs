@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::body::Body;
 use super::framing::MAX_FIELDS;
 use super::{Arrived, Form, Gone, Target};
-use crate::caller::Origin;
+use crate::caller::{Origin, Thumbprint};
 use crate::refusal::Refusal;
 
 /// What the official SDKs count their attempts in.
@@ -22,7 +22,7 @@ const RETRY_COUNT: &str = "x-stainless-retry-count";
 const RETRY_COUNT_MAX: u32 = 1000;
 
 /// Who sends this, as far as can be said before a token is looked at.
-pub(super) fn origin(peer: IpAddr, headers: &HeaderMap) -> Origin {
+pub(super) fn origin(peer: IpAddr, certificate: Option<Thumbprint>, headers: &HeaderMap) -> Origin {
     // A second header can't lower what a first one says: an attempt that calls itself a retry is one.
     let retry_count = headers
         .get_all(RETRY_COUNT)
@@ -32,7 +32,7 @@ pub(super) fn origin(peer: IpAddr, headers: &HeaderMap) -> Origin {
         .unwrap_or(0)
         .min(RETRY_COUNT_MAX);
     let user_agent = headers.get(USER_AGENT).map(|value| printable(value.as_bytes()));
-    Origin { address: peer, user_agent, retry_count }
+    Origin { address: peer, user_agent, retry_count, certificate }
 }
 
 fn printable(bytes: &[u8]) -> String {
@@ -109,10 +109,10 @@ mod tests {
     #[test]
     fn a_user_agent_is_bounded_and_printable() {
         let mut headers = HeaderMap::new();
-        assert_eq!(origin(peer(), &headers).user_agent, None);
+        assert_eq!(origin(peer(), None, &headers).user_agent, None);
         let long = HeaderValue::from_bytes(&[b"a\xff\tb".as_slice(), &[b'x'; 1000]].concat()).unwrap();
         headers.insert(USER_AGENT, long);
-        let kept = origin(peer(), &headers).user_agent.unwrap();
+        let kept = origin(peer(), None, &headers).user_agent.unwrap();
         assert!(kept.starts_with("a??bx"), "{kept}");
         assert_eq!(kept.len(), Origin::USER_AGENT_MAX);
     }
@@ -124,7 +124,7 @@ mod tests {
             for value in values {
                 headers.append(RETRY_COUNT, HeaderValue::from_static(value));
             }
-            origin(peer(), &headers).retry_count
+            origin(peer(), None, &headers).retry_count
         };
         assert_eq!(count(&[]), 0);
         assert_eq!(count(&["0"]), 0);

@@ -19,9 +19,9 @@ use super::client::Trusted;
 use super::line::Line;
 use super::places::{Place, Places};
 use super::stream::Stream;
-use super::tls::{self, Certificate, TlsError};
+use super::tls::{Certificate, TlsError};
 use super::{Service, http1, http2, request, stopped};
-use crate::caller::Network;
+use crate::caller::{Network, Thumbprint};
 use crate::config;
 use crate::refusal::Refusal;
 
@@ -92,7 +92,7 @@ impl Connections {
 pub struct Listener {
     socket: std::net::TcpListener,
     address: SocketAddr,
-    tls: Option<(Arc<Certificate>, Arc<rustls::ServerConfig>)>,
+    tls: Option<Arc<Certificate>>,
     bounds: Bounds,
     trusted: Arc<Trusted>,
     connections: Connections,
@@ -110,7 +110,7 @@ impl Listener {
     /// An address that can't be had, or a certificate or key that can't be used.
     pub fn bind(config: &config::Listen) -> Result<Self, ListenError> {
         let failed = |source| ListenError::Bind { address: config.address, source };
-        let tls = config.tls.as_ref().map(tls::load).transpose()?;
+        let tls = config.tls.as_ref().map(Certificate::load).transpose()?.map(Arc::new);
         let socket = std::net::TcpListener::bind(config.address).map_err(failed)?;
         // Again, with more room than `std` asks for: where it is full, Linux resets connections that clients think they have.
         rustix::net::listen(&socket, BACKLOG).map_err(|e| failed(e.into()))?;
@@ -147,7 +147,7 @@ impl Listener {
     /// The certificate, to reload; `None` without TLS.
     #[must_use]
     pub fn certificate(&self) -> Option<Arc<Certificate>> {
-        self.tls.as_ref().map(|(certificate, _)| Arc::clone(certificate))
+        self.tls.clone()
     }
 
     /// How many connections are open.
@@ -167,13 +167,12 @@ impl Listener {
     ) -> io::Result<Drained> {
         let socket = TcpListener::from_std(self.socket)?;
         let (alive, mut all_ended) = Alive::new();
-        let acceptor = self.tls.map(|(_, settings)| TlsAcceptor::from(settings));
         let turn_away = Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE));
         // As many calls as connections: HTTP/1 has one each, and HTTP/2 clients rarely more.
         let room = Room::new(self.calls, Arc::clone(&turn_away));
         let door = Door {
             service,
-            acceptor,
+            tls: self.tls,
             bounds: self.bounds,
             trusted: Arc::clone(&self.trusted),
             alive,
@@ -222,7 +221,7 @@ impl Listener {
 /// What every connection is given.
 struct Door<S> {
     service: Arc<S>,
-    acceptor: Option<TlsAcceptor>,
+    tls: Option<Arc<Certificate>>,
     bounds: Bounds,
     trusted: Arc<Trusted>,
     alive: Alive,
@@ -235,7 +234,7 @@ impl<S> Clone for Door<S> {
     fn clone(&self) -> Self {
         Self {
             service: Arc::clone(&self.service),
-            acceptor: self.acceptor.clone(),
+            tls: self.tls.clone(),
             bounds: self.bounds,
             trusted: Arc::clone(&self.trusted),
             alive: self.alive.clone(),
@@ -252,6 +251,14 @@ enum Protocol {
     Http2,
 }
 
+/// A connection that has begun.
+struct Opened {
+    stream: Stream,
+    protocol: Protocol,
+    /// The certificate that the client proved to have, and who tells that it must be looked at again.
+    client: Option<(Thumbprint, watch::Receiver<bool>)>,
+}
+
 impl<S: Service> Door<S> {
     async fn admit(mut self, mut tcp: TcpStream, peer: IpAddr, mut place: Place) {
         let mut stop = self.stop.clone();
@@ -263,18 +270,18 @@ impl<S: Service> Door<S> {
                 }
                 return None;
             }
-            let (stream, protocol) = self.open(tcp).await?;
-            Some((client, stream, protocol))
+            Some((client, self.open(tcp).await?))
         };
         let opened = tokio::select! {
             opened = tokio::time::timeout(self.bounds.header_timeout, opening) => opened,
             () = stopped(&mut stop) => return,
         };
-        let Ok(Some((client, stream, protocol))) = opened else { return };
+        let Ok(Some((sender, Opened { stream, protocol, client }))) = opened else { return };
         let calls = Calls {
             service: Arc::clone(&self.service),
-            peer: client,
+            peer: sender,
             trusted: Arc::clone(&self.trusted),
+            certificate: client.as_ref().map(|(certificate, _)| *certificate),
             max_body_bytes: self.bounds.max_body_bytes,
             max_header_bytes: self.bounds.max_header_bytes,
             body_timeout: self.bounds.body_timeout,
@@ -282,9 +289,29 @@ impl<S: Service> Door<S> {
             alive: self.alive.clone(),
             room: self.room.for_connection(),
         };
-        match protocol {
-            Protocol::Http1 => http1::serve(stream, calls, &self.bounds, &mut self.stop).await,
-            Protocol::Http2 => http2::serve(stream, calls, &self.bounds, &mut self.stop).await,
+        let (end, ended) = watch::channel(false);
+        let ending = async move {
+            match client {
+                Some((_, mut replaced)) => tokio::select! {
+                    () = stopped(&mut stop) => {}
+                    // Who no longer vouches for the client must not be believed for as long as it keeps the line.
+                    () = stopped(&mut replaced) => {}
+                },
+                None => stopped(&mut stop).await,
+            }
+            end.send_replace(true);
+            end.closed().await;
+        };
+        self.stop = ended;
+        let serving = async move {
+            match protocol {
+                Protocol::Http1 => http1::serve(stream, calls, &self.bounds, &mut self.stop).await,
+                Protocol::Http2 => http2::serve(stream, calls, &self.bounds, &mut self.stop).await,
+            }
+        };
+        tokio::select! {
+            () = serving => {}
+            () = ending => {}
         }
     }
 
@@ -299,8 +326,10 @@ impl<S: Service> Door<S> {
     /// Says 503 before anything is asked. Those who speak HTTP/2 see the connection close, which their clients
     /// take for the same.
     async fn tell_full(&self, tcp: TcpStream, client: IpAddr) {
-        let Some((mut stream, Protocol::Http1)) = self.open(tcp).await else { return };
-        let origin = request::origin(client, &http::HeaderMap::new());
+        let Some(opened) = self.open(tcp).await else { return };
+        let Opened { mut stream, protocol: Protocol::Http1, client: shown } = opened else { return };
+        let certificate = shown.map(|(certificate, _)| certificate);
+        let origin = request::origin(client, certificate, &http::HeaderMap::new());
         let refusal = Refusal::Overloaded { retry_after: COME_BACK };
         let Some(answer) = caught(self.service.refuse(origin, refusal)).await.flatten() else { return };
         http1::write(&mut stream, answer).await;
@@ -308,19 +337,24 @@ impl<S: Service> Door<S> {
     }
 
     /// The handshake, and which protocol it is. `None` for a client that never said.
-    async fn open(&self, mut tcp: TcpStream) -> Option<(Stream, Protocol)> {
+    async fn open(&self, mut tcp: TcpStream) -> Option<Opened> {
         // Answers are written whole; waiting to fill a packet helps nobody.
         tcp.set_nodelay(true).ok()?;
-        let Some(acceptor) = &self.acceptor else {
+        let Some(certificate) = &self.tls else {
             let (first, protocol) = tell(&mut tcp).await?;
-            return Some((Stream::plain(tcp, first, self.bounds.body_timeout), protocol));
+            let stream = Stream::plain(tcp, first, self.bounds.body_timeout);
+            return Some(Opened { stream, protocol, client: None });
         };
-        let tls = acceptor.accept(tcp).await.ok()?;
-        let protocol = match tls.get_ref().1.alpn_protocol() {
+        let (settings, replaced) = certificate.current();
+        let tls = TlsAcceptor::from(settings).accept(tcp).await.ok()?;
+        let connection = tls.get_ref().1;
+        let protocol = match connection.alpn_protocol() {
             Some(b"h2") => Protocol::Http2,
             _ => Protocol::Http1,
         };
-        Some((Stream::tls(tls, self.bounds.body_timeout), protocol))
+        let own = connection.peer_certificates().and_then(<[_]>::first);
+        let client = own.map(|own| (Thumbprint::of(own), replaced));
+        Some(Opened { stream: Stream::tls(tls, self.bounds.body_timeout), protocol, client })
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod calls;
 mod client;
+mod client_certificates;
 mod frames;
 mod http2;
 mod limits;
@@ -20,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
-use super::{Arrived, Connections, Drained, Form, Gone, Listener, Service};
+use super::{Arrived, Certificate, Connections, Drained, Form, Gone, Listener, Service};
 use crate::caller::Origin;
 use crate::config;
 use crate::refusal::Refusal;
@@ -154,13 +155,19 @@ fn limits() -> config::Listen {
 }
 
 fn serve(limits: &config::Listen) -> Serving {
+    serve_with(limits).0
+}
+
+/// With the certificate, to be replaced.
+fn serve_with(limits: &config::Listen) -> (Serving, Option<Arc<Certificate>>) {
     let listener = Listener::bind(limits).unwrap();
+    let certificate = listener.certificate();
     let address = listener.address();
     let connections = listener.connections();
     let double = Arc::new(Double::default());
     let (stop, stopped) = watch::channel(false);
     let served = tokio::spawn(listener.serve(Arc::clone(&double), stopped));
-    Serving { address, double, connections, stop, served }
+    (Serving { address, double, connections, stop, served }, certificate)
 }
 
 impl Serving {

@@ -4,20 +4,24 @@
 //! secrecy and authenticated encryption (RFC 9325 section 4.2). No early data: who records it could send it again
 //! (RFC 8446 section 8).
 //!
-//! The certificate is looked up at each handshake, so that it can be replaced while serving
-//! ([`Certificate::take_up`]). Not here: when it is replaced (`service::reload`).
+//! The settings are looked up at each handshake, so that the certificate can be replaced while serving, and the roots that
+//! vouch for clients ([`Certificate::take_up`]). Where clients are asked for a certificate, no session is resumed: each
+//! handshake is judged by the roots of its time, and who came by those of before is asked to come again. Not here: when they
+//! are replaced (`service::reload`), what a client's certificate is good for (`identify`).
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider};
-use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::sync::watch;
 
-use crate::config;
+use crate::{config, trust};
 
 /// Why TLS can't be served. Quotes paths, never what is in the files.
 #[derive(Debug, thiserror::Error)]
@@ -38,27 +42,45 @@ pub enum TlsError {
     /// Certificate and key don't go together, or are of a kind that is not served.
     #[error("certificate and private key can't be used together; check that they are a pair")]
     Pair(#[source] rustls::Error),
+    /// The roots that vouch for clients.
+    #[error("{0}; give the roots that vouch for clients, in PEM")]
+    Clients(String),
     /// The settings as a whole.
     #[error("can't set up TLS")]
     Settings(#[source] rustls::Error),
 }
 
-/// A certificate with its key that can be replaced while serving.
+/// A certificate with its key, and the roots that vouch for clients, that can be replaced while serving.
 #[derive(Debug)]
 pub struct Certificate {
     provider: Arc<CryptoProvider>,
-    current: RwLock<Arc<CertifiedKey>>,
+    current: RwLock<Current>,
+}
+
+#[derive(Debug)]
+struct Current {
+    settings: Arc<ServerConfig>,
+    /// Told when others take their place, if clients are asked for a certificate.
+    replaced: watch::Sender<bool>,
 }
 
 /// A pair that can be used, to take the place of another.
 #[derive(Debug)]
-pub struct NewCertificate(Arc<CertifiedKey>);
+pub struct NewCertificate(Arc<ServerConfig>);
 
 impl Certificate {
-    fn load(files: &config::Tls) -> Result<Self, TlsError> {
+    /// Loads what is served with at first.
+    pub(super) fn load(files: &config::Tls) -> Result<Self, TlsError> {
         let provider = Arc::new(provider());
-        let current = RwLock::new(Arc::new(read(files, &provider)?));
+        let settings = Arc::new(settings(files, &provider)?);
+        let current = RwLock::new(Current { settings, replaced: watch::Sender::new(false) });
         Ok(Self { provider, current })
+    }
+
+    /// What a connection is served with that begins now, and who tells it that it is to end.
+    pub(super) fn current(&self) -> (Arc<ServerConfig>, watch::Receiver<bool>) {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        (Arc::clone(&current.settings), current.replaced.subscribe())
     }
 
     /// Reads a pair.
@@ -66,19 +88,16 @@ impl Certificate {
     /// # Errors
     /// Files that can't be used; by which key in `[listen]`, too.
     pub fn read(&self, files: &config::Tls) -> Result<NewCertificate, (&'static str, TlsError)> {
-        let pair = read(files, &self.provider).map_err(|error| (key_of(&error, files), error))?;
-        Ok(NewCertificate(Arc::new(pair)))
+        let settings = settings(files, &self.provider).map_err(|error| (key_of(&error, files), error))?;
+        Ok(NewCertificate(Arc::new(settings)))
     }
 
     /// Gives another one to new connections.
     pub fn take_up(&self, new: NewCertificate) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = new.0;
-    }
-}
-
-impl ResolvesServerCert for Certificate {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner)))
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        current.settings = new.0;
+        let before = std::mem::replace(&mut current.replaced, watch::Sender::new(false));
+        before.send_replace(true);
     }
 }
 
@@ -98,29 +117,46 @@ fn provider() -> CryptoProvider {
     CryptoProvider { cipher_suites, ..default_provider() }
 }
 
-/// The certificate, and the settings that use it.
-pub(super) fn load(files: &config::Tls) -> Result<(Arc<Certificate>, Arc<rustls::ServerConfig>), TlsError> {
-    let certificate = Arc::new(Certificate::load(files)?);
-    let mut settings = rustls::ServerConfig::builder_with_provider(Arc::clone(&certificate.provider))
+fn settings(files: &config::Tls, provider: &Arc<CryptoProvider>) -> Result<ServerConfig, TlsError> {
+    let builder = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .map_err(TlsError::Settings)?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::clone(&certificate) as Arc<dyn ResolvesServerCert>);
+        .map_err(TlsError::Settings)?;
+    let builder = match &files.clients {
+        None => builder.with_no_client_auth(),
+        Some(clients) => {
+            let roots = Arc::new(trust::roots(&clients.ca_file).map_err(TlsError::Clients)?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
+            let verifier = if clients.required { verifier } else { verifier.allow_unauthenticated() };
+            builder.with_client_cert_verifier(verifier.build().map_err(|e| TlsError::Clients(e.to_string()))?)
+        }
+    };
+    let pair = SingleCertAndKey::from(read(files, provider)?);
+    let mut settings = builder.with_cert_resolver(Arc::new(pair));
     settings.max_early_data_size = 0;
     settings.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok((certificate, Arc::new(settings)))
+    if files.clients.is_some() {
+        // A session that is resumed brings its certificate along without its being looked at again.
+        settings.session_storage = Arc::new(NoServerSessionStorage {});
+        settings.send_tls13_tickets = 0;
+    }
+    Ok(settings)
 }
 
 /// What keeps TLS from being served, and by which key in `[listen]`.
 #[must_use]
 pub fn check(files: &config::Tls) -> Option<(&'static str, TlsError)> {
-    let error = load(files).err()?;
+    let error = Certificate::load(files).err()?;
     Some((key_of(&error, files), error))
 }
 
 fn key_of(error: &TlsError, files: &config::Tls) -> &'static str {
-    let of_key = matches!(error, TlsError::Pem { path, .. } if *path == files.private_key_file);
-    if of_key { "private_key_file" } else { "certificate_file" }
+    match error {
+        TlsError::Clients(_) => "client_ca_file",
+        TlsError::Pem { path, .. } if *path == files.private_key_file => "private_key_file",
+        TlsError::Pem { .. } | TlsError::Empty(_) | TlsError::Pair(_) | TlsError::Settings(_) => {
+            "certificate_file"
+        }
+    }
 }
 
 fn read(files: &config::Tls, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {

@@ -24,7 +24,7 @@ pub(super) struct Intent {
 }
 
 /// Members of an intent that its resolution repeats.
-const REPEATED: [&str; 16] = [
+const REPEATED: [&str; 17] = [
     "request_id",
     "subject",
     "teams",
@@ -33,6 +33,7 @@ const REPEATED: [&str; 16] = [
     "jti",
     "key_id",
     "client_address",
+    "client_certificate",
     "user_agent",
     "operation",
     "account",

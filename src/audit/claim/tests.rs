@@ -76,7 +76,12 @@ impl Replica {
 
     /// Alice generates a key for the tunnel of this number.
     fn call(&self, tunnel: usize, retry_count: u32) -> Call {
-        let origin = Origin { address: IpAddr::from([127, 0, 0, 1]), user_agent: None, retry_count };
+        let origin = Origin {
+            address: IpAddr::from([127, 0, 0, 1]),
+            user_agent: None,
+            retry_count,
+            certificate: None,
+        };
         let mut call = Call::new(self.auditor.ids.next(), origin, Line::unread(), Arc::clone(&self.clock));
         call.caller = Some(Arc::new(alice()));
         call.route = Some(route(tunnel));

@@ -19,6 +19,7 @@ pub const PROTECTED: &[&str] = &[
     "jti",
     "key_id",
     "client_address",
+    "client_certificate",
     "retry_count",
     "operation",
     "account",

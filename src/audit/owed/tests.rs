@@ -93,7 +93,12 @@ impl Bench {
     }
 
     fn call(&self, route: Route) -> Call {
-        let origin = Origin { address: IpAddr::from([127, 0, 0, 1]), user_agent: None, retry_count: 0 };
+        let origin = Origin {
+            address: IpAddr::from([127, 0, 0, 1]),
+            user_agent: None,
+            retry_count: 0,
+            certificate: None,
+        };
         let mut call = Call::new(self.auditor.ids.next(), origin, Line::unread(), self.clock.clone());
         call.route = Some(route);
         call

@@ -213,6 +213,7 @@ pub(super) fn pair(directory: &std::path::Path) -> (config::Tls, rustls_pki_type
     let tls = config::Tls {
         certificate_file: directory.join("certificate.pem"),
         private_key_file: directory.join("key.pem"),
+        clients: None,
     };
     std::fs::write(&tls.certificate_file, made.cert.pem()).unwrap();
     std::fs::write(&tls.private_key_file, made.signing_key.serialize_pem()).unwrap();

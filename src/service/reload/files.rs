@@ -86,6 +86,9 @@ impl Files {
         if let Some(tls) = &config.listen.tls {
             look("listen.certificate_file".to_owned(), &tls.certificate_file);
             look("listen.private_key_file".to_owned(), &tls.private_key_file);
+            if let Some(clients) = &tls.clients {
+                look("listen.client_ca_file".to_owned(), &clients.ca_file);
+            }
         }
         if let Some(TokenSource::File(path)) = &config.upstream.token {
             look("upstream.token_file".to_owned(), path);

@@ -29,7 +29,10 @@ impl Part {
     /// The part that a key belongs to.
     pub(super) fn of(key: &str) -> Option<Self> {
         match key {
-            "listen.certificate_file" | "listen.private_key_file" => Some(Self::Certificate),
+            "listen.certificate_file"
+            | "listen.private_key_file"
+            | "listen.client_ca_file"
+            | "listen.client_certificate" => Some(Self::Certificate),
             "upstream.token_file" | "upstream.token_variable" => Some(Self::UpstreamToken),
             "log.filter" => Some(Self::Log),
             _ if key.starts_with("policy.") => Some(Self::Policy),

@@ -1,0 +1,32 @@
+//! `[listen]`: keys that go together.
+
+use super::*;
+
+#[test]
+fn clients_are_asked_for_certificates_only_as_it_is_said() {
+    let pair = "certificate_file = \"c\"\nprivate_key_file = \"k\"\n";
+    let read_with = |more: &str| {
+        let text = SMALL.replace("[audit]", &format!("[listen]\n{more}\n[audit]"));
+        read(&text, &[]).map_err(|problems| problems[0].key.clone())
+    };
+    let clients = |more: &str| {
+        let config = read_with(&format!("{pair}{more}"))?;
+        Ok(config.listen.tls.unwrap().clients.map(|clients| clients.required))
+    };
+    let ca = "client_ca_file = \"a\"\n";
+    let wish = |wish: &str| format!("client_certificate = \"{wish}\"\n");
+    assert_eq!(clients(""), Ok(None));
+    assert_eq!(clients(&wish("off")), Ok(None));
+    assert_eq!(clients(&format!("{ca}{}", wish("optional"))), Ok(Some(false)));
+    assert_eq!(clients(&format!("{ca}{}", wish("required"))), Ok(Some(true)));
+    assert_eq!(
+        clients(ca),
+        Err("listen.client_certificate".to_owned()),
+        "whoever names roots wants to be asked"
+    );
+    assert_eq!(clients(&format!("{ca}{}", wish("off"))), Err("listen.client_ca_file".to_owned()));
+    assert_eq!(clients(&wish("required")), Err("listen.client_ca_file".to_owned()));
+    assert_eq!(clients(&format!("{ca}{}", wish("yes"))), Err("listen.client_certificate".to_owned()));
+    let plain = read_with(&format!("{ca}{}", wish("required"))).map(drop);
+    assert_eq!(plain, Err("listen.client_ca_file".to_owned()), "without TLS");
+}
