@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 use crate::audit::call::caller_members;
 use crate::authorize::{Depth, Ruling};
-use crate::caller::Caller;
+use crate::caller::{Caller, Origin};
 use crate::clock::rfc3339;
 use crate::entry::Kind;
 use crate::inspect::KeyAges;
@@ -170,7 +170,11 @@ impl Desk {
         self.pipeline.auditor.admits()?;
         let rules = self.pipeline.rules();
         let identified = match credential::find(door, headers, self.token_header.as_ref()) {
-            Ok(token) => self.pipeline.identify(&rules, &self.gate, address, &token).await,
+            Ok(token) => {
+                // No client is asked for a certificate here, so no token that is bound to one is taken.
+                let origin = Origin { address, user_agent: None, retry_count: 0, certificate: None };
+                self.pipeline.identify(&rules, &self.gate, &origin, &token).await
+            }
             // They are sent to sign in, and told nothing.
             Err(nobody @ Refusal::TokenMissing { .. }) if door == Door::Console => return Err(nobody),
             Err(refusal) => {

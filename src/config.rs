@@ -195,6 +195,8 @@ pub struct Issuer {
     pub leeway: Duration,
     /// Bytes of a token, at most.
     pub max_token_bytes: usize,
+    /// Whether each token must be bound to its client's certificate.
+    pub bound_tokens_only: bool,
     /// Where a token says who it speaks for.
     pub claims: Claims,
 }

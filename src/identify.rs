@@ -8,7 +8,7 @@
 //! (`service::reload`), what a caller may do (`authorize`), how often (`limit`), and how many
 //! unidentified requests an address may send (`listen`).
 //!
-//! Sources: RFC 7515, 7517, 7518, 7519, 8037, 8725, 9068.
+//! Sources: RFC 7515, 7517, 7518, 7519, 7800, 8037, 8705, 8725, 9068.
 
 mod bearer;
 mod cache;
@@ -32,7 +32,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use tokio::task::JoinSet;
 
-use crate::caller::Caller;
+use crate::caller::{Caller, Thumbprint};
 use crate::clock::Clock;
 use crate::config::{Issuer, KeySource, Revocation};
 use crate::json::Json;
@@ -285,53 +285,61 @@ impl Identifier {
         (self.edition, self.generation.current())
     }
 
-    /// Identifies the sender of a request by its headers: from memory, else by examining the token.
+    /// Identifies the sender of a request by its headers and its certificate: from memory, else by examining the token.
     ///
     /// # Errors
-    /// The refusal: a missing, ambiguous, invalid or revoked token, or keys that can't be had.
-    pub async fn identify(&self, headers: &HeaderMap) -> Result<Identified, Refusal> {
-        match self.recall(headers) {
+    /// The refusal: a missing, ambiguous, invalid, revoked or another client's token, or keys that can't be had.
+    pub async fn identify(&self, headers: &HeaderMap, by: Option<Thumbprint>) -> Result<Identified, Refusal> {
+        match self.recall(headers, by) {
             Some(known) => Ok(known),
-            None => self.examine(headers).await,
+            None => self.examine(headers, by).await,
         }
     }
 
     /// The sender, if this very token was verified before and nothing has changed since: one hash and one look-up.
     #[must_use]
-    pub fn recall(&self, headers: &HeaderMap) -> Option<Identified> {
+    pub fn recall(&self, headers: &HeaderMap, by: Option<Thumbprint>) -> Option<Identified> {
         let token = bearer::bearer(headers).ok().filter(|token| token.len() <= self.longest)?;
         let now = self.clock.now().as_microsecond();
-        let caller = self.cache.find(&cache::name(token), now, self.age())?;
+        let caller = self.cache.find(&cache::name(token), now, self.age(), by)?;
         Some(Identified { caller })
     }
 
     /// Whether this very token was verified before, be it under keys and revocations of then, and did not end yet.
     /// It is worth another examination whatever others at the same address did.
     #[must_use]
-    pub fn knew(&self, headers: &HeaderMap) -> bool {
+    pub fn knew(&self, headers: &HeaderMap, by: Option<Thumbprint>) -> bool {
         let token = bearer::bearer(headers).ok().filter(|token| token.len() <= self.longest);
-        token.is_some_and(|token| self.cache.knows(&cache::name(token), self.clock.now().as_microsecond()))
+        let now = self.clock.now().as_microsecond();
+        token.is_some_and(|token| self.cache.knows(&cache::name(token), now, by))
     }
 
     /// Verifies the token, and remembers it if it is good. One that is bad now is forgotten, too.
     ///
     /// # Errors
     /// As [`Identifier::identify`].
-    pub async fn examine(&self, headers: &HeaderMap) -> Result<Identified, Refusal> {
+    pub async fn examine(&self, headers: &HeaderMap, by: Option<Thumbprint>) -> Result<Identified, Refusal> {
         let token = bearer::bearer(headers)?;
         if token.len() > self.longest {
             return Err(Refusal::TokenInvalid(TokenFault::TooLarge));
         }
         let name = cache::name(token);
-        let examined = self.examine_token(token, name).await;
+        let examined = self.examine_token(token, name, by).await;
         examined.inspect_err(|refusal| {
-            if !matches!(refusal, Refusal::KeysUnavailable { .. }) {
+            // Of a token that is good in other hands its owner is not to suffer.
+            let is_good = matches!(refusal, Refusal::TokenInvalid(TokenFault::Binding));
+            if !is_good && !matches!(refusal, Refusal::KeysUnavailable { .. }) {
                 self.cache.forget(&name);
             }
         })
     }
 
-    async fn examine_token(&self, token: &str, name: cache::Name) -> Result<Identified, Refusal> {
+    async fn examine_token(
+        &self,
+        token: &str,
+        name: cache::Name,
+        by: Option<Thumbprint>,
+    ) -> Result<Identified, Refusal> {
         let age = self.age();
         let unverified = token::read(token).map_err(Refusal::TokenInvalid)?;
         let trusted = self.issuer_of(&unverified.claims).map_err(Refusal::TokenInvalid)?;
@@ -346,9 +354,13 @@ impl Identifier {
         let caller = claims::judge(&unverified.claims, &trusted.rules, key_id.as_deref(), self.clock.now())
             .map_err(Refusal::TokenInvalid)?;
         self.spares(&caller)?;
+        let bound = claims::binding(&unverified.claims, &trusted.rules).map_err(Refusal::TokenInvalid)?;
+        if bound.is_some() && bound != by {
+            return Err(Refusal::TokenInvalid(TokenFault::Binding));
+        }
         let caller = Arc::new(caller);
         let ends = claims::end(caller.expires, &trusted.rules);
-        self.cache.keep(name, Entry { caller: Arc::clone(&caller), ends, age });
+        self.cache.keep(name, Entry { caller: Arc::clone(&caller), bound, ends, age });
         Ok(Identified { caller })
     }
 

@@ -192,6 +192,10 @@ pub enum TokenFault {
     Audience,
     /// Valid for longer than this issuer's tokens may be.
     Lifetime,
+    /// Bound to a key of its client in a way that is not served here (`cnf`).
+    BindingKind,
+    /// Bound to another certificate than the client's, or the client has none.
+    Binding,
     /// A claim is missing or of the wrong type.
     Claim {
         /// JSON pointer to the claim: from the configuration, never from the token.

@@ -80,6 +80,8 @@ fn refusals() -> Vec<Refusal> {
         TokenFault::Audience,
         TokenFault::Lifetime,
         TokenFault::Claim { pointer: String::new() },
+        TokenFault::BindingKind,
+        TokenFault::Binding,
     ];
     all.extend(faults.map(Refusal::TokenInvalid));
     all

@@ -54,6 +54,7 @@ fn read(section: &mut Section<'_>) -> Issuer {
         ),
         leeway: section.duration("leeway", Duration::from_secs(30), Duration::ZERO..=Duration::from_mins(5)),
         max_token_bytes: section.size("max_token_bytes", 8 << 10, 256..=64 << 10),
+        bound_tokens_only: section.flag("bound_tokens_only", false),
         claims: section.section("claims", |inner| Claims {
             subject: pointer(inner, "subject", "/sub"),
             teams: pointer(inner, "teams", "/team"),

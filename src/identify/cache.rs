@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use crate::caller::Caller;
+use crate::caller::{Caller, Thumbprint};
 
 /// Shards, so that 50,000 look-ups a second on many cores don't wait for one lock.
 const SHARDS: usize = 16;
@@ -72,10 +72,19 @@ struct Shard {
 pub(super) struct Entry {
     /// Whose it is.
     pub(super) caller: Arc<Caller>,
+    /// The certificate that it is good with, where it is bound to one.
+    pub(super) bound: Option<Thumbprint>,
     /// When it ends, in microseconds since 1970, leeway included.
     pub(super) ends: i64,
     /// Under which keys and revocations it was verified.
     pub(super) age: Age,
+}
+
+impl Entry {
+    /// Whether it is good in the hands of who has this certificate.
+    fn serves(&self, by: Option<Thumbprint>) -> bool {
+        self.bound.is_none() || self.bound == by
+    }
 }
 
 impl Cache {
@@ -83,8 +92,14 @@ impl Cache {
         Self { shards: std::array::from_fn(|_| Mutex::default()) }
     }
 
-    /// The caller of a token that is still good at `now`, at this age.
-    pub(super) fn find(&self, name: &Name, now: i64, age: Age) -> Option<Arc<Caller>> {
+    /// The caller of a token that is still good at `now`, at this age, in the hands of who has this certificate.
+    pub(super) fn find(
+        &self,
+        name: &Name,
+        now: i64,
+        age: Age,
+        by: Option<Thumbprint>,
+    ) -> Option<Arc<Caller>> {
         let mut shard = self.shard(name)?;
         let (entry, promote) = match shard.young.get(name) {
             Some(entry) => (entry, false),
@@ -94,7 +109,7 @@ impl Cache {
             shard.forget(name);
             return None;
         }
-        if age != entry.age {
+        if age != entry.age || !entry.serves(by) {
             return None;
         }
         let caller = Arc::clone(&entry.caller);
@@ -104,11 +119,11 @@ impl Cache {
         Some(caller)
     }
 
-    /// Whether a token was verified at any age, and is not over at `now`.
-    pub(super) fn knows(&self, name: &Name, now: i64) -> bool {
+    /// Whether a token was verified at any age, and is not over at `now`, nor bound to another certificate than this.
+    pub(super) fn knows(&self, name: &Name, now: i64, by: Option<Thumbprint>) -> bool {
         let shard = self.shard(name);
         let entry = shard.as_ref().and_then(|shard| shard.young.get(name).or_else(|| shard.old.get(name)));
-        entry.is_some_and(|entry| now < entry.ends)
+        entry.is_some_and(|entry| now < entry.ends && entry.serves(by))
     }
 
     /// Forgets a token that is not good any more.
@@ -187,7 +202,7 @@ mod tests {
             key_id: None,
             expires: jiff::Timestamp::MAX,
         };
-        Entry { caller: Arc::new(caller), ends: 100, age: (1, 1) }
+        Entry { caller: Arc::new(caller), bound: None, ends: 100, age: (1, 1) }
     }
 
     #[test]
@@ -195,16 +210,27 @@ mod tests {
         let cache = Cache::new();
         let name = name("token");
         cache.keep(name, entry("alice"));
-        assert!(cache.find(&name, 99, (1, 1)).is_some());
-        assert!(cache.find(&name, 100, (1, 1)).is_none());
+        assert!(cache.find(&name, 99, (1, 1), None).is_some());
+        assert!(cache.find(&name, 100, (1, 1), None).is_none());
         assert_eq!(cache.len(), 0, "what is over is forgotten");
         cache.keep(name, entry("alice"));
-        assert!(cache.find(&name, 99, (1, 2)).is_none());
-        assert!(cache.find(&name, 99, (2, 1)).is_none());
-        assert!(cache.knows(&name, 99), "it was verified once");
-        assert!(!cache.knows(&name, 100) && !cache.knows(&super::name("other"), 0));
+        assert!(cache.find(&name, 99, (1, 2), None).is_none());
+        assert!(cache.find(&name, 99, (2, 1), None).is_none());
+        assert!(cache.knows(&name, 99, None), "it was verified once");
+        assert!(!cache.knows(&name, 100, None) && !cache.knows(&super::name("other"), 0, None));
         cache.forget(&name);
-        assert!(!cache.knows(&name, 99));
+        assert!(!cache.knows(&name, 99, None));
+    }
+
+    #[test]
+    fn a_bound_token_is_known_with_its_certificate_only() {
+        let (cache, name) = (Cache::new(), name("token"));
+        let [own, other] = [b"own", b"oth"].map(|der| Some(Thumbprint::of(der)));
+        cache.keep(name, Entry { bound: own, ..entry("alice") });
+        for (by, good) in [(own, true), (other, false), (None, false)] {
+            assert_eq!(cache.find(&name, 99, (1, 1), by).is_some(), good);
+            assert_eq!(cache.knows(&name, 99, by), good);
+        }
     }
 
     #[test]
@@ -228,7 +254,7 @@ mod tests {
         cache.keep(busy, entry("busy"));
         for i in 0..50_000 {
             cache.keep(name(&format!("{i}")), entry("alice"));
-            assert!(cache.find(&busy, 0, (1, 1)).is_some());
+            assert!(cache.find(&busy, 0, (1, 1), None).is_some());
         }
     }
 }

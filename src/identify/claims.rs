@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 
 use super::text::is_name;
-use crate::caller::Caller;
+use crate::caller::{Caller, Thumbprint};
 use crate::config::Issuer;
 use crate::json::Json;
 use crate::refusal::TokenFault;
@@ -39,6 +39,27 @@ pub(super) fn judge(
         key_id: key_id.map(ToOwned::to_owned),
         expires,
     })
+}
+
+/// The certificate that a token is bound to (RFC 7800 section 3.1, RFC 8705 section 3.1); `None` for one that is good in
+/// anybody's hands. Whoever bound a token relies on its being looked at, so what can't be held against a client is refused.
+pub(super) fn binding(claims: &Json, issuer: &Issuer) -> Result<Option<Thumbprint>, TokenFault> {
+    const KIND: &str = "x5t#S256";
+    let wrong = || fault("/cnf/x5t#S256");
+    match claims.get("cnf") {
+        None if issuer.bound_tokens_only => Err(wrong()),
+        None => Ok(None),
+        Some(Json::Object(ways)) => {
+            if ways.iter().any(|(way, _)| way != KIND) {
+                return Err(TokenFault::BindingKind);
+            }
+            let text = ways.get(KIND).and_then(Json::as_str).ok_or_else(wrong)?;
+            Thumbprint::parse(text).map(Some).ok_or_else(wrong)
+        }
+        Some(Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_)) => {
+            Err(fault("/cnf"))
+        }
+    }
 }
 
 /// The last moment, in microseconds since 1970, at which a token that ends at `expires` is taken.

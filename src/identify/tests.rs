@@ -1,6 +1,7 @@
 //! The attacks on identification, each with the very refusal that it gets.
 
 mod attacks;
+mod bound;
 mod changes;
 mod headers;
 mod remote;
@@ -44,6 +45,7 @@ pub(super) fn issuer(keys: KeySource) -> Issuer {
         max_lifetime: Duration::from_hours(12),
         leeway: Duration::from_secs(30),
         max_token_bytes: 8192,
+        bound_tokens_only: false,
         claims: Claims { subject: "/sub".into(), teams: "/team".into(), roles: "/role".into() },
     }
 }
@@ -134,6 +136,6 @@ impl Bench {
     }
 
     pub(super) async fn ask(&self, token: &str) -> Result<Arc<Caller>, Refusal> {
-        self.identifier.identify(&bearer(token)).await.map(|known| known.caller)
+        self.identifier.identify(&bearer(token), None).await.map(|known| known.caller)
     }
 }

@@ -1,13 +1,12 @@
 //! From an arrived request to a call that is identified, understood and within its quota.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderMap;
 
 use crate::audit::call::{Call, Named};
 use crate::audit::guard;
-use crate::caller::Caller;
+use crate::caller::{Caller, Origin};
 use crate::identify::Identified;
 use crate::json;
 use crate::limit::{AddressGate, Admitted, Refused};
@@ -47,7 +46,7 @@ impl Pipeline {
         let route =
             request::check(&target).and_then(|()| Ok(route(&method, &target.path, target.query.as_deref())?));
         call.route = route.as_ref().ok().copied();
-        let identified = self.identify(&rules, &self.gate, call.origin.address, &headers).await?;
+        let identified = self.identify(&rules, &self.gate, &call.origin, &headers).await?;
         let caller = Arc::clone(identified.caller());
         call.caller = Some(Arc::clone(&caller));
         call.passed(Stage::Identify);
@@ -121,19 +120,20 @@ impl Pipeline {
         &self,
         rules: &Rules,
         gate: &AddressGate,
-        address: IpAddr,
+        origin: &Origin,
         headers: &HeaderMap,
     ) -> Result<Identified, Refusal> {
-        if let Some(known) = rules.identifier.recall(headers) {
+        let (address, by) = (origin.address, origin.certificate);
+        if let Some(known) = rules.identifier.recall(headers, by) {
             return Ok(known);
         }
-        let _stranger = if rules.identifier.knew(headers) {
+        let _stranger = if rules.identifier.knew(headers, by) {
             None
         } else {
             gate.check(address)?;
             Some(gate.begin(address)?)
         };
-        let examined = rules.identifier.examine(headers).await;
+        let examined = rules.identifier.examine(headers, by).await;
         match &examined {
             Ok(_) => {}
             Err(Refusal::KeysUnavailable { .. }) => gate.excuse(address)?,

@@ -113,5 +113,7 @@ const fn token_code(fault: &TokenFault) -> u32 {
         TokenFault::Audience => 99220,
         TokenFault::Lifetime => 99221,
         TokenFault::Claim { .. } => 99222,
+        TokenFault::BindingKind => 99223,
+        TokenFault::Binding => 99224,
     }
 }

@@ -194,6 +194,14 @@ fn token_message(fault: &TokenFault) -> String {
         TokenFault::Lifetime => {
             "the token is valid for longer than is allowed here; ask for a shorter one".into()
         }
+        TokenFault::BindingKind => {
+            "the token is bound to its client in a way that is not served here: only `x5t#S256` in `cnf` is; ask its issuer for that"
+                .into()
+        }
+        TokenFault::Binding => {
+            "the token is bound to a client certificate (`cnf`) that this connection does not have; use it with that one"
+                .into()
+        }
         TokenFault::Claim { pointer } => {
             format!("the token's claim at `{pointer}` is missing or of the wrong type; ask its issuer to set it")
         }

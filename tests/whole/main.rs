@@ -12,6 +12,7 @@
 
 mod archive;
 mod blanking;
+mod bound;
 mod canary;
 mod check;
 mod collector;

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 
 use super::visible;
-use crate::caller::Caller;
+use crate::caller::{Caller, Thumbprint};
 use crate::cli::{Env, Exit, Stop};
 use crate::clock::rfc3339;
 use crate::config;
-use crate::identify::Identifier;
+use crate::identify::{self, Identifier};
 use crate::service::why;
 use crate::share::Shared;
 
@@ -32,13 +32,20 @@ pub(super) async fn judge(token: &str, file: &Path, env: &Env, out: &mut dyn Wri
     let mut bearer = HeaderValue::from_str(&format!("Bearer {token}")).map_err(Stop::failed)?;
     bearer.set_sensitive(true);
     headers.insert(AUTHORIZATION, bearer);
-    match identifier.identify(&headers).await {
+    // As if its own client sent it.
+    let bound = identify::show(token)
+        .ok()
+        .and_then(|shown| Thumbprint::parse(shown.claims.pointer("/cnf/x5t#S256")?.as_str()?));
+    match identifier.identify(&headers, bound).await {
         Ok(identified) => {
             let Caller { subject, teams, roles, issuer, expires, .. } = &**identified.caller();
             let list = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
             writeln!(out, "accepted: `{subject}` of {issuer}, until {}", rfc3339(*expires))?;
             writeln!(out, "  roles: {}", list(roles))?;
             writeln!(out, "  teams: {}", list(teams))?;
+            if let Some(bound) = bound {
+                writeln!(out, "  only with the client certificate of SHA-256 {bound}")?;
+            }
             Ok(Exit::Good)
         }
         Err(refusal) => {

@@ -326,7 +326,7 @@ async fn the_size_is_the_issuers_own() {
     let large = Issuer { issuer: "https://other.example".into(), ..issuer(KeySource::File(path)) };
     let identifier =
         Identifier::start(&[small, large.clone()], &Revocation { file: None }, clock()).await.unwrap();
-    let ask = async |claims: &Json| identifier.identify(&bearer(&sign(claims))).await.map(drop);
+    let ask = async |claims: &Json| identifier.identify(&bearer(&sign(claims)), None).await.map(drop);
     assert_eq!(ask(&claims().into()).await, invalid(TokenFault::TooLarge));
     assert_eq!(ask(&with("iss", Some("\"https://other.example\""))).await, Ok(()));
     let twice = Identifier::start(&[large.clone(), large], &Revocation { file: None }, clock()).await;
@@ -345,9 +345,9 @@ async fn one_issuers_key_does_not_vouch_for_another_issuer() {
     let b = Issuer { issuer: "https://b.example".into(), ..b };
     let identifier = Identifier::start(&[a, b], &Revocation { file: None }, clock()).await.unwrap();
     let forged = keys[1].sign(&claims().into(), &[]).unwrap();
-    assert_eq!(identifier.identify(&bearer(&forged)).await.map(drop), invalid(TokenFault::UnknownKey));
+    assert_eq!(identifier.identify(&bearer(&forged), None).await.map(drop), invalid(TokenFault::UnknownKey));
     let own = keys[1].sign(&with("iss", Some("\"https://b.example\"")), &[]).unwrap();
-    assert!(identifier.identify(&bearer(&own)).await.is_ok());
+    assert!(identifier.identify(&bearer(&own), None).await.is_ok());
 }
 
 #[test]

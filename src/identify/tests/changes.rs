@@ -46,9 +46,9 @@ async fn what_one_identifier_remembers_counts_for_no_other() {
     let new = bench.identifier.renewed(&bench.issuers).await.unwrap();
     // A call that began before the change examines its token after it.
     assert!(bench.ask(&old).await.is_ok());
-    assert!(new.recall(&bearer(&old)).is_none());
-    assert!(new.knew(&bearer(&old)), "it was verified once");
-    assert!(bench.identifier.recall(&bearer(&old)).is_some(), "the call goes on as it began");
+    assert!(new.recall(&bearer(&old), None).is_none());
+    assert!(new.knew(&bearer(&old), None), "it was verified once");
+    assert!(bench.identifier.recall(&bearer(&old), None).is_some(), "the call goes on as it began");
     bench.identifier = new;
     assert_eq!(bench.ask(&old).await, invalid(TokenFault::UnknownKey));
 }
@@ -104,12 +104,12 @@ async fn a_token_that_is_revoked_for_all_replicas_is_refused_where_it_was_known(
     let Bench { folder: _folder, identifier, revocation, .. } = Bench::new().await;
     let identifier = identifier.sharing(shared.as_ref()).await.unwrap();
     let token = key(Algorithm::Es256).sign(&claims().into(), &[]).unwrap();
-    assert_eq!(identifier.identify(&bearer(&token)).await.map(drop), Ok(()));
+    assert_eq!(identifier.identify(&bearer(&token), None).await.map(drop), Ok(()));
     // One that comes after it follows them, too, when the first is gone.
     std::fs::write(revocation.file.as_ref().unwrap(), "jti other\n").unwrap();
     let next = identifier.revoking(&Revocations::read(&revocation).unwrap()).unwrap();
     drop(identifier);
-    let ask = async || next.identify(&bearer(&token)).await.map(drop);
+    let ask = async || next.identify(&bearer(&token), None).await.map(drop);
     assert_eq!(ask().await, Ok(()));
     shared.unwrap().revoke("jti token-1", true).await.unwrap();
     for _ in 0..200 {
@@ -135,7 +135,7 @@ async fn revoking_also_takes_nobody_back() {
     let both = one.revoking_also(&read("jti token-2\n")).unwrap();
     for id in ["token-1", "token-2"] {
         let token = key(Algorithm::Es256).sign(&with("jti", Some(&format!("\"{id}\""))), &[]).unwrap();
-        assert_eq!(both.identify(&bearer(&token)).await.map(drop), Err(Refusal::TokenRevoked), "{id}");
+        assert_eq!(both.identify(&bearer(&token), None).await.map(drop), Err(Refusal::TokenRevoked), "{id}");
     }
 }
 
@@ -174,10 +174,10 @@ async fn keys_never_seen_are_our_fault_and_not_the_callers() {
     let identifier = Identifier::start(&issuers, &Revocation { file: None }, clock()).await.unwrap();
     let identifier = identifier.renewed(&issuers).await.expect("it keeps nothing else from being renewed");
     let token = key(Algorithm::Es256).sign(&claims().into(), &[]).unwrap();
-    let ask = async || identifier.identify(&bearer(&token)).await.map(drop);
+    let ask = async || identifier.identify(&bearer(&token), None).await.map(drop);
     assert_eq!(ask().await, Err(Refusal::KeysUnavailable { retry_after: Duration::from_secs(1) }));
     assert!(identifier.health()[0].contains("no keys"));
     std::fs::write(&path, jwks(&[key(Algorithm::Es256)])).unwrap();
     let renewed = identifier.renewed(&issuers).await.unwrap();
-    assert_eq!(renewed.identify(&bearer(&token)).await.map(drop), Ok(()));
+    assert_eq!(renewed.identify(&bearer(&token), None).await.map(drop), Ok(()));
 }

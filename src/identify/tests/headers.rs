@@ -52,6 +52,6 @@ async fn a_token_comes_in_exactly_one_bearer_header() {
         for (name, value) in &fields {
             headers.append(*name, http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        assert_eq!(bench.identifier.identify(&headers).await.map(drop), expected, "{fields:?}");
+        assert_eq!(bench.identifier.identify(&headers, None).await.map(drop), expected, "{fields:?}");
     }
 }

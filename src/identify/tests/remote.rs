@@ -117,7 +117,7 @@ fn unavailable(seconds: u64) -> Result<(), Refusal> {
 }
 
 async fn ask(identifier: &Identifier, algorithm: Algorithm) -> Result<(), Refusal> {
-    identifier.identify(&token(algorithm)).await.map(drop)
+    identifier.identify(&token(algorithm), None).await.map(drop)
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 
 use tunnelwarden::config::Algorithm;
 use tunnelwarden::identify::dev::DevKey;
-use tunnelwarden::json::Json;
+use tunnelwarden::json::{Json, Object};
 
 use crate::harness::{Answer, Wishes, World};
 
@@ -91,6 +91,12 @@ pub(super) const GROUP: Group = Group {
         Row::token("claim", 99222, |w| {
             Box::pin(async move { list(w, &[&with_claims(w, &[("sub", Json::Null)])]).await })
         }),
+        Row::token("binding_kind", 99223, |w| {
+            Box::pin(async move { list(w, &[&with_claims(w, &[("cnf", bound("jkt"))])]).await })
+        }),
+        Row::token("binding", 99224, |w| {
+            Box::pin(async move { list(w, &[&with_claims(w, &[("cnf", bound("x5t#S256"))])]).await })
+        }),
         Row::new("token_revoked", 401, 99203, |w| {
             Box::pin(async move {
                 let line = format!("sub {} {REVOKED}\n", crate::harness::ISSUER);
@@ -100,6 +106,11 @@ pub(super) const GROUP: Group = Group {
         }),
     ],
 };
+
+/// A claim `cnf` with one member.
+fn bound(how: &'static str) -> Json {
+    Object::from_iter([(how, "A".repeat(43))]).into()
+}
 
 /// The issuer's keys were never seen.
 pub(super) const KEYLESS: Group = Group {
