@@ -73,6 +73,7 @@ fn check(header: &str, claims: &str, subject: &str) {
     assert!(*audience == ours || audience.as_array().is_some_and(|several| several.contains(&ours)));
     let expires = claims.get("exp").and_then(Value::as_i64).expect("a whole number");
     assert!(expires > NOW - 3600, "{expires}");
+    assert!(claims.get("cnf").is_none(), "it came without a certificate");
     assert_eq!(claims.get("sub").and_then(Value::as_str), Some(subject));
     assert!(!subject.is_empty() && !subject.chars().any(char::is_control));
 }
@@ -83,7 +84,7 @@ fuzz_target!(|text: &str| {
     let Ok(token) = key.sign_texts(header, claims) else { return };
     let Ok(bearer) = HeaderValue::from_str(&format!("Bearer {token}")) else { return };
     let headers = HeaderMap::from_iter([(http::header::AUTHORIZATION, bearer)]);
-    if let Ok(known) = runtime.block_on(identifier.examine(&headers)) {
+    if let Ok(known) = runtime.block_on(identifier.examine(&headers, None)) {
         check(header, claims, &known.caller().subject);
     }
 });

@@ -20,6 +20,9 @@ pub(super) const SET_BYTES_MAX: usize = 1 << 20;
 /// Keys of one set that are used: an issuer in rotation has two or three.
 pub(super) const KEYS_MAX: usize = 100;
 
+/// Keys of one set that are looked at, usable or not: 1 MiB holds 6,000 points, and to check one takes 50 us.
+const LOOKED_AT_MAX: usize = 1000;
+
 /// Complaints about one set that are kept.
 const COMPLAINTS_MAX: usize = 8;
 
@@ -81,7 +84,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<KeySet, String> {
     let items = set.get("keys").and_then(Json::as_array).ok_or("it has no array `keys`")?;
     let mut found = KeySet::default();
     let mut more = 0_usize;
-    for (at, item) in items.iter().enumerate() {
+    for (at, item) in items.iter().enumerate().take(LOOKED_AT_MAX) {
         let complaint = match key(item) {
             Ok(_) if found.keys.len() >= KEYS_MAX => "only the first 100 usable keys are used",
             Ok(key) if found.keys.iter().any(|known| known.same_name(&key)) => {
@@ -103,6 +106,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<KeySet, String> {
         if found.keys.len() >= KEYS_MAX {
             break;
         }
+    }
+    if items.len() > LOOKED_AT_MAX && found.keys.len() < KEYS_MAX {
+        found.complaints.push(format!("only the first {LOOKED_AT_MAX} keys of the set are looked at"));
     }
     if more > 0 {
         found.complaints.push(format!("{more} more keys of the set are not used"));

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::cache::Generation;
@@ -172,12 +173,19 @@ impl Keys {
         tokio::spawn(async move {
             let Origin::Url(remote) = &landing.0.origin else { return };
             let is_good = match remote.fetcher.fetch().await {
-                Ok(body) => landing.0.take(&body),
+                Ok(body) => landing.0.read(body).await,
                 Err(why) => landing.0.fail(&why),
             };
             remote.flight.lock().unwrap_or_else(PoisonError::into_inner).is_good = is_good;
         });
         Ok((landed, true))
+    }
+
+    /// Takes them where they hold up no call: of what strangers send, reading takes milliseconds.
+    async fn read(self: &Arc<Self>, bytes: Bytes) -> bool {
+        let this = Arc::clone(self);
+        let read = tokio::task::spawn_blocking(move || this.take(&bytes)).await;
+        read.unwrap_or_else(|_| self.fail("reading them was broken off"))
     }
 
     /// Takes the bytes of a JWK Set, if they are one.
@@ -227,7 +235,7 @@ impl Keys {
         let path = path.clone();
         let read = tokio::task::spawn_blocking(move || file::read(&path, jwk::SET_BYTES_MAX)).await;
         match read.unwrap_or_else(|_| Err("reading it was broken off".to_owned())) {
-            Ok(Some(bytes)) => drop(self.take(&bytes)),
+            Ok(Some(bytes)) => drop(self.read(bytes.into()).await),
             Ok(None) => drop(self.fail("the file is missing")),
             Err(why) => drop(self.fail(&why)),
         }

@@ -10,7 +10,7 @@ use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -312,4 +312,49 @@ async fn a_renewed_identifier_fetches_no_known_keys_again_and_keeps_them_when_th
     let moved = renewed.renewed(&issuers).await.unwrap();
     assert_eq!(ask(&moved, Algorithm::EdDsa).await, Ok(()), "the last good keys stay");
     assert!(moved.health()[0].contains("stale"), "{:?}", moved.health());
+}
+
+#[tokio::test]
+async fn a_server_that_drips_its_answer_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/jwks", listener.local_addr().unwrap()).parse().unwrap();
+    let dripping = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500000\r\n\r\n";
+        stream.write_all(head).await.unwrap();
+        // Each byte comes long before anybody would call the connection idle.
+        while stream.write_all(b" ").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let source = KeySource::Url {
+        url,
+        ca_file: None,
+        refresh: Duration::from_secs(600),
+        min_interval: Duration::from_secs(30),
+    };
+    let (issuers, revocation) = ([issuer(source)], Revocation { file: None });
+    let start = Identifier::start(&issuers, &revocation, clock());
+    let identifier = tokio::time::timeout(Duration::from_secs(30), start).await.unwrap().unwrap();
+    assert!(identifier.health()[0].contains("within 5 s"), "{:?}", identifier.health());
+    dripping.await.unwrap();
+}
+
+/// Its one thread for such work is taken, so while it is, nothing can be read.
+#[test]
+fn a_set_is_not_read_where_calls_are_served() {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let taken = tokio::task::spawn_blocking(move || wait.recv());
+        let server = Server::new(&jwks(&[key(Algorithm::Es256)])).await;
+        let mut starting = Box::pin(server.identifier());
+        let early = tokio::time::timeout(Duration::from_millis(500), &mut starting).await;
+        assert!(early.is_err() && server.asked() == 1, "it was read by the thread that serves");
+        go.send(()).unwrap();
+        taken.await.unwrap().unwrap();
+        let (identifier, _) = starting.await;
+        assert_eq!(ask(&identifier, Algorithm::Es256).await, Ok(()));
+    });
 }

@@ -69,6 +69,24 @@ fn keys_are_used_only_for_what_they_are() {
 }
 
 #[test]
+fn an_rsa_modulus_is_odd() {
+    let even = data_encoding::BASE64URL_NOPAD.encode(&[&[0xff; 255][..], &[0xfe]].concat());
+    judged(Algorithm::Rs256, &[("n", &format!("\"{even}\""))], "even");
+}
+
+#[test]
+fn an_rsa_exponent_is_odd_however_large() {
+    // 65538.
+    judged(Algorithm::Rs256, &[("e", "\"AQAC\"")], "exponent");
+}
+
+#[test]
+fn an_rsa_exponent_has_four_bytes_at_most() {
+    // 2^32 + 1.
+    judged(Algorithm::Rs256, &[("e", "\"AQAAAAE\"")], "exponent");
+}
+
+#[test]
 fn a_text_that_is_no_set_is_an_error_and_an_empty_set_is_none() {
     for text in ["", "{", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[],"keys":[]}"#, r#"{"keys":[]} x"#] {
         assert!(jwk::read(text.as_bytes()).is_err(), "{text}");
@@ -93,7 +111,19 @@ fn hundreds_of_keys_are_bounded() {
     assert!(set.complaints[0].contains("100"));
     let poison = format!("{{\"keys\":[{}]}}", vec!["7"; 5000].join(","));
     let set = jwk::read(poison.as_bytes()).unwrap();
-    assert_eq!((set.complaints.len(), set.serves(&ALL)), (9, false));
+    assert_eq!((set.complaints.len(), set.serves(&ALL)), (10, false));
+}
+
+#[test]
+fn of_a_hundred_thousand_unusable_keys_a_thousand_are_looked_at() {
+    let good = Json::from(key(Algorithm::Es256).jwk());
+    for (before, used) in [(999, true), (1000, false)] {
+        let set = format!("{{\"keys\":[{}{good},{}]}}", "7,".repeat(before), vec!["7"; 100_000].join(","));
+        let set = jwk::read(set.as_bytes()).unwrap();
+        assert_eq!(set.serves(&ALL), used, "{before}");
+        let told = set.complaints.iter().filter(|told| told.contains("only the first 1000 keys")).count();
+        assert_eq!((told, set.complaints.len()), (1, 10), "{:?}", set.complaints);
+    }
 }
 
 #[tokio::test]
