@@ -4,6 +4,14 @@
 //! it ran in the same process namespace since the same boot, the system knows whether it still does. Taking a log from one that
 //! lives would be no harm to the record, as then nothing that it has under way comes true; it would only end its service.
 
+use std::path::Path;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
+
+/// Where the system tells of processes.
+const PROCESSES: &str = "/proc";
+
 /// A process's name among all that ever were: boot, process namespace, process id, when it began, and random bytes.
 #[derive(Debug)]
 pub(super) struct Holder(String);
@@ -18,7 +26,10 @@ impl Holder {
         Self(format!(
             "{} {id} {} {:016x}",
             world(),
-            began(id).unwrap_or_default(),
+            match seen(Path::new(PROCESSES), id) {
+                Seen::Began(at) => at,
+                Seen::Ended | Seen::Hidden => String::new(),
+            },
             u64::from_be_bytes(random)
         ))
     }
@@ -34,7 +45,11 @@ pub(super) fn is_gone(holder: &str) -> bool {
     let here = parts.next().is_some_and(|world_of| world_of == world() && !world_of.is_empty());
     let id = parts.next().and_then(|id| id.parse().ok());
     match (here, id, parts.next()) {
-        (true, Some(id), Some(then)) => began(id).as_deref() != Some(then),
+        (true, Some(id), Some(then)) => match seen(Path::new(PROCESSES), id) {
+            Seen::Began(at) => at != then,
+            Seen::Ended => true,
+            Seen::Hidden => false,
+        },
         _ => false,
     }
 }
@@ -49,17 +64,34 @@ fn world() -> String {
     }
 }
 
-/// When a process began, in ticks since the boot (proc(5), field 22 of `stat`); none where there is no such process.
-fn began(id: u32) -> Option<String> {
-    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+/// What can be seen of a process.
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    /// It lives, and began so many ticks after the boot (proc(5), field 22 of `stat`).
+    Began(String),
+    /// There is none of that number, or nobody has asked yet how it ended.
+    Ended,
+    /// It lives, and that is all that others are shown: another replica is not dumpable, so where processes are hidden
+    /// (proc(5), `hidepid`; systemd's `ProtectProc`) it is, even from its own user.
+    Hidden,
+}
+
+fn seen(processes: &Path, id: u32) -> Seen {
+    let Ok(stat) = std::fs::read_to_string(processes.join(format!("{id}/stat"))) else {
+        return if lives(id) { Seen::Hidden } else { Seen::Ended };
+    };
     // Its name may hold anything, so what follows begins behind the last parenthesis.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut rest = rest.split_whitespace();
-    // One that ended and that nobody has asked about yet.
-    if matches!(rest.next(), None | Some("Z" | "X")) {
-        return None;
+    let mut rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+    match rest.next() {
+        None | Some("Z" | "X") => Seen::Ended,
+        Some(_) => rest.nth(18).map_or(Seen::Ended, |began| Seen::Began(began.to_owned())),
     }
-    rest.nth(18).map(str::to_owned)
+}
+
+/// Whether there is a process of this number (kill(2), signal 0), whoever it belongs to.
+fn lives(id: u32) -> bool {
+    let id = i32::try_from(id).ok().and_then(Pid::from_raw);
+    id.is_some_and(|id| !matches!(test_kill_process(id), Err(Errno::SRCH)))
 }
 
 #[cfg(test)]
@@ -71,7 +103,8 @@ mod tests {
         let own = Holder::own();
         assert!(!is_gone(own.as_str()));
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let (id, then) = (child.id(), began(child.id()).unwrap());
+        let id = child.id();
+        let Seen::Began(then) = seen(Path::new(PROCESSES), id) else { panic!("it lives") };
         let of_child = |world: &str| format!("{world} {id} {then} 00");
         assert!(!is_gone(&of_child(&world())));
         child.kill().unwrap();
@@ -85,5 +118,16 @@ mod tests {
         for elsewhere in [of_child("another-boot/pid:[1]"), of_child(""), "".to_owned(), "a b c".to_owned()] {
             assert!(!is_gone(&elsewhere), "{elsewhere}");
         }
+    }
+
+    #[test]
+    fn a_process_that_is_hidden_is_not_gone() {
+        let nothing = tempfile::tempdir().unwrap();
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        assert_eq!(seen(nothing.path(), child.id()), Seen::Hidden);
+        assert_eq!(seen(nothing.path(), std::process::id()), Seen::Hidden);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(seen(nothing.path(), child.id()), Seen::Ended);
     }
 }
