@@ -7,6 +7,7 @@ pub mod emulator;
 pub mod healthcheck;
 pub mod keys;
 pub mod log;
+pub mod memory;
 pub mod migrate;
 pub mod policy;
 pub mod serve;
@@ -91,7 +92,6 @@ Examples:
 const MAX_NAME: usize = 64;
 
 /// What the outside gives to a command: the environment comes in here and nowhere else.
-#[derive(Debug)]
 pub struct Env {
     /// Environment variables.
     pub vars: BTreeMap<String, String>,
@@ -99,6 +99,14 @@ pub struct Env {
     pub clock: Arc<dyn Clock>,
     /// Where a person looks on.
     pub terminal: Terminal,
+}
+
+impl std::fmt::Debug for Env {
+    /// Of the variables their names only: one of them may be a token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names = self.vars.keys().collect::<Vec<_>>();
+        f.debug_struct("Env").field("vars", &names).field("terminal", &self.terminal).finish_non_exhaustive()
+    }
 }
 
 /// Which outputs are terminals.

@@ -1,17 +1,26 @@
 //! The `tunnelwarden` program.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use tunnelwarden::cli::{Cli, Env, Exit, Terminal, run};
+use tunnelwarden::cli::{Cli, Env, Exit, Terminal, log, memory, run};
 use tunnelwarden::clock::SystemClock;
 
 /// By how much a reader of the record is nicer than the proxy: it then gets a thirtieth of a core that both want.
 const GIVES_WAY: i32 = 15;
 
 fn main() -> ExitCode {
+    log::hide_panics();
+    // Before anything is read that is secret.
+    if !memory::is_open(std::env::var_os(memory::ALLOW_DUMPS).as_deref())
+        && let Err(what) = memory::close()
+    {
+        // Where even this can't be written, the exit code still tells.
+        let _ = writeln!(std::io::stderr(), "error: {what}");
+        return Exit::Failed.into();
+    }
     let cli = Cli::parse();
     let vars = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));

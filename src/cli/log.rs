@@ -7,6 +7,8 @@
 
 mod lines;
 
+use std::io::Write as _;
+
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt;
@@ -41,15 +43,30 @@ pub fn start(log: &Log, colors: bool) -> Result<Refilter, String> {
         let form = WithIds { lines: fmt::format().with_ansi(colors), json: false };
         log_builder.with(lines.event_format(form)).try_init()
     };
-    std::panic::set_hook(Box::new(|panic| {
-        tracing::error!(panic.place = panic.location().map(tracing::field::display), "a panic");
-    }));
     Ok(Box::new(move |filter| {
         let put = |filter| handle.reload(filter).map_err(|e| e.to_string());
         if let Err(error) = EnvFilter::try_new(filter).map_err(|e| e.to_string()).and_then(put) {
             tracing::warn!(error, "the log's filter stays as it was");
         }
     }))
+}
+
+/// From here on a panic is told by its place alone: in the log, or before there is one, in a line on standard error.
+pub fn hide_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location();
+        if tracing::dispatcher::has_been_set() {
+            tracing::error!(panic.place = place.map(tracing::field::display), "a panic");
+        } else {
+            // Where even this can't be written, the exit code still tells.
+            let _ = match place {
+                Some(place) => {
+                    writeln!(std::io::stderr(), "error: a fault of the program itself, at {place}")
+                }
+                None => writeln!(std::io::stderr(), "error: a fault of the program itself"),
+            };
+        }
+    }));
 }
 
 /// Whether it is ours, or within what libraries may tell.

@@ -1,12 +1,13 @@
 //! `tunnelwarden serve`: runs the proxy until SIGINT or SIGTERM, then lets the calls under way end. SIGHUP has it read its
 //! configuration again.
 
+use std::ffi::OsStr;
 use std::sync::Arc;
 
 use crate::config;
 use crate::service::{Running, Source};
 
-use super::{ConfigFile, Env, Exit, Stop, log, signals};
+use super::{ConfigFile, Env, Exit, Stop, log, memory, signals};
 
 /// Options of `serve`.
 #[derive(clap::Args, Debug)]
@@ -28,6 +29,9 @@ pub struct Args {
 pub async fn run(args: &Args, env: &Env) -> Result<Exit, Stop> {
     let config = config::load(&args.file.config, &env.vars).map_err(Stop::usage)?;
     let filter = log::start(&config.log, env.colors_at(env.terminal.errors)).map_err(Stop::usage)?;
+    if memory::is_open(env.vars.get(memory::ALLOW_DUMPS).map(OsStr::new)) {
+        tracing::warn!("{}", memory::OPEN);
+    }
     // From here on a SIGHUP ends nothing.
     let mut hangups = signals::Hangups::listen();
     let source = Source { file: args.file.config.clone(), variables: env.vars.clone(), filter };

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tunnelwarden::cli::log;
 use tunnelwarden::clock::{Clock, SystemClock};
 use tunnelwarden::config;
 use tunnelwarden::emulator::{Call, Fault};
@@ -37,6 +38,46 @@ async fn on_a_clock_that_breaks(world: &World) -> Answer {
     assert!(!clock.breaks.load(Ordering::SeqCst), "the clock was asked");
     running.stop().await;
     answer
+}
+
+/// Set in the process that is to panic.
+const TO_PANIC: &str = "TUNNELWARDEN_TEST_PANICS";
+
+/// What the text of the panic quotes.
+const CANARY: &str = "canary-0451-in-a-panic";
+
+/// A panic quotes what was worked on. Neither its text nor a backtrace is told, whatever the environment asks for.
+#[test]
+fn a_panic_in_a_call_shows_nothing_of_what_was_worked_on() {
+    let name = "refusals::internal::a_call_that_panics_in_a_process_of_its_own";
+    let ended = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(TO_PANIC, "1")
+        .env("RUST_BACKTRACE", "full")
+        .output()
+        .unwrap();
+    let told = [ended.stdout, ended.stderr].concat();
+    let told = String::from_utf8_lossy(&told);
+    assert!(ended.status.success() && told.contains("1 passed"), "{told}");
+    assert!(told.contains("a panic") && told.contains("internal.rs"), "its place is told: {told}");
+    assert!(!told.contains(CANARY), "{told}");
+    assert!(!told.contains("rust_begin_unwind"), "{told}");
+}
+
+#[tokio::test]
+async fn a_call_that_panics_in_a_process_of_its_own() {
+    if std::env::var_os(TO_PANIC).is_none() {
+        return;
+    }
+    log::hide_panics();
+    let world = World::prepared(Wishes::default()).await;
+    let config = config::load(Path::new(&world.config()), &BTreeMap::new()).unwrap();
+    let _refilter = log::start(&config.log, false).unwrap();
+    let answer = on_a_clock_that_breaks(&world).await;
+    assert_eq!((answer.status, answer.error_code()), (500, 99900), "{}", answer.text());
+    assert!(!answer.text().contains(CANARY), "{}", answer.text());
+    let entries = world.entries_of(&answer.header("x-request-id")).await;
+    assert!(entries.len() == 1 && !entries[0].raw.contains(CANARY), "{entries:?}");
 }
 
 /// The upstream has acted, and its answer is lost in a fault of ours: the intent has its outcome all the same.
@@ -128,7 +169,7 @@ struct Breaking {
 
 impl Clock for Breaking {
     fn now(&self) -> Timestamp {
-        assert!(!self.breaks.swap(false, Ordering::SeqCst), "as the test wants it");
+        assert!(!self.breaks.swap(false, Ordering::SeqCst), "as the test wants it: {CANARY}");
         self.clock.now()
     }
 
