@@ -134,6 +134,48 @@ fn modules_name_only_modules_above_them() {
     assert!(wrong.is_empty(), "against the order:\n{}", wrong.join("\n"));
 }
 
+/// Maps of texts that hold nothing secret: a configuration's are its keys' values without the secrets, and those of the
+/// comparison with the upstream's logs are times.
+const MAPS_OF_NO_SECRETS: [&str; 2] = ["Config", "Memory"];
+
+/// The types that print themselves and hold what a client or the environment gave, by name.
+fn that_print_what_was_given(code: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    for (at, _) in code.match_indices("#[derive(") {
+        let item = &code[at..];
+        let (Some(derived), Some(open)) = (item.split(')').next(), item.find(['{', ';'])) else { continue };
+        let head = &item[..open];
+        let name = ["struct ", "enum "].iter().find_map(|word| head.split_once(word));
+        let Some((_, name)) = name else { continue };
+        let name = name.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
+        // To the brace in its first column, or to the semicolon of a tuple.
+        let end = if item[open..].starts_with('{') { item.find("\n}").unwrap_or(item.len()) } else { open };
+        let body = &item[..end];
+        let given = body.contains("HeaderMap") || body.contains("BTreeMap<String, String>");
+        if derived.contains("Debug") && given && !MAPS_OF_NO_SECRETS.contains(&name) {
+            found.push(name);
+        }
+    }
+    found
+}
+
+#[test]
+fn no_type_that_holds_headers_or_the_environment_prints_itself() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        if module_of(&path) == "emulator" || path.file_stem().is_some_and(|name| name == "tests") {
+            continue;
+        }
+        for name in that_print_what_was_given(&code(&text)) {
+            wrong.push(format!("{}: `{name}`", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "write their `Debug` by hand:\n{}", wrong.join("\n"));
+    let derives = "#[derive(Clone, Debug)]\npub struct Sent {\n    headers: HeaderMap,\n}\n";
+    assert_eq!(that_print_what_was_given(derives), ["Sent"], "this check can fail");
+    assert_eq!(that_print_what_was_given("#[derive(Debug)]\nstruct Sent(HeaderMap);\n"), ["Sent"]);
+}
+
 #[test]
 fn files_stay_short() {
     let mut long = Vec::new();

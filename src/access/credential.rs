@@ -39,7 +39,9 @@ pub(super) fn find(
     let mut found = HeaderMap::new();
     if headers.contains_key(AUTHORIZATION) {
         headers.get_all(AUTHORIZATION).iter().for_each(|value| {
-            found.append(AUTHORIZATION, value.clone());
+            let mut value = value.clone();
+            value.set_sensitive(true);
+            found.append(AUTHORIZATION, value);
         });
         return Ok(found);
     }
@@ -78,7 +80,8 @@ fn is_foreign(door: Door, headers: &HeaderMap) -> bool {
 
 fn bearer(token: Option<&str>) -> Result<HeaderMap, Refusal> {
     let value = token.and_then(|token| HeaderValue::try_from(format!("Bearer {token}")).ok());
-    let value = value.ok_or(Refusal::TokenInvalid(TokenFault::Malformed))?;
+    let mut value = value.ok_or(Refusal::TokenInvalid(TokenFault::Malformed))?;
+    value.set_sensitive(true);
     Ok(HeaderMap::from_iter([(AUTHORIZATION, value)]))
 }
 

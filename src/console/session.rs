@@ -82,9 +82,10 @@ pub(super) async fn sign_in(
         let what = "A browser keeps no cookie of that size. Ask for a token with fewer claims.";
         return again(what, form.next, StatusCode::BAD_REQUEST);
     }
-    let Ok(bearer) = HeaderValue::try_from(format!("Bearer {token}")) else {
+    let Ok(mut bearer) = HeaderValue::try_from(format!("Bearer {token}")) else {
         return again("This is no token.", form.next, StatusCode::BAD_REQUEST);
     };
+    bearer.set_sensitive(true);
     let bearer = HeaderMap::from_iter([(AUTHORIZATION, bearer)]);
     match console.desk.enter(Door::Console, address.ip().to_canonical(), &bearer).await {
         Err(refusal) => again(&refusal.message(), form.next, refusal.terms().status),
@@ -94,9 +95,10 @@ pub(super) async fn sign_in(
             let cookie =
                 format!("{COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/console; Max-Age={left}{secure}");
             // INVARIANT: a token that was identified has no character that ends a cookie's value.
-            let Ok(cookie) = HeaderValue::try_from(cookie) else {
+            let Ok(mut cookie) = HeaderValue::try_from(cookie) else {
                 return again("This is no token.", form.next, StatusCode::BAD_REQUEST);
             };
+            cookie.set_sensitive(true);
             ([(SET_COOKIE, cookie)], Redirect::to(ours(&form.next))).into_response()
         }
     }

@@ -14,13 +14,17 @@ use crate::refusal::Refusal;
 
 /// A body that has not been read yet. Dropping it unread is allowed: the connection then closes after the
 /// answer, so that no byte of the body is taken for another request.
-#[derive(Debug)]
 pub struct Body(Source);
 
-#[derive(Debug)]
 enum Source {
     Whole(Bytes),
     Incoming { incoming: Incoming, limit: usize, timeout: Duration, line: Arc<Line> },
+}
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Body").finish_non_exhaustive()
+    }
 }
 
 impl Body {

@@ -48,12 +48,30 @@ impl Credential {
     }
 }
 
+/// What such a header is called, by our own word for it; nothing where it carries no credential.
+fn credential(name: &HeaderName) -> Option<&'static str> {
+    let word = |(word, _): &&(&str, &str)| name.as_str().contains(word);
+    if *name == AUTHORIZATION {
+        Some(TOKEN)
+    } else {
+        CREDENTIALS.iter().find(word).map(|(_, called)| *called)
+    }
+}
+
+/// Marks the credentials, so that no `Debug` shows them, ours or a library's.
+pub(super) fn mark(headers: &mut HeaderMap) {
+    for (name, value) in headers.iter_mut() {
+        if credential(name).is_some() {
+            value.set_sensitive(true);
+        }
+    }
+}
+
 /// The values that must never be stored, whatever becomes of the call.
 #[must_use]
 pub fn credentials(headers: &HeaderMap) -> Vec<Credential> {
     let found = |(name, value): (&HeaderName, &http::HeaderValue)| {
-        let word = |(word, _): &&(&str, &str)| name.as_str().contains(word);
-        let header = if *name == AUTHORIZATION { TOKEN } else { CREDENTIALS.iter().find(word)?.1 };
+        let header = credential(name)?;
         let text = std::str::from_utf8(value.as_bytes()).ok()?;
         let secret = match text.split_once(' ') {
             Some((scheme, rest)) if scheme.bytes().all(|b| b.is_ascii_alphabetic()) => rest.trim(),
@@ -172,6 +190,18 @@ mod tests {
             ("*assertion*", "fff"),
         ];
         assert_eq!(found, want);
+    }
+
+    #[test]
+    fn no_debug_shows_a_credential() {
+        let mut headers = HeaderMap::new();
+        for name in ["authorization", "x-auth-key", "cookie", "cf-access-jwt-assertion"] {
+            headers.append(name, "Bearer hunter2".parse().unwrap());
+        }
+        headers.append("accept", "text/plain".parse().unwrap());
+        mark(&mut headers);
+        let shown = format!("{headers:?}");
+        assert!(shown.contains("text/plain") && !shown.contains("hunter2"), "{shown}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::body::Body;
 use super::framing::MAX_FIELDS;
-use super::{Arrived, Form, Gone, Target};
+use super::{Arrived, Form, Gone, Target, headers};
 use crate::caller::{Origin, Thumbprint};
 use crate::refusal::Refusal;
 
@@ -75,7 +75,8 @@ fn size(head: &Parts) -> usize {
 /// The request as the pipeline takes it.
 pub(super) fn arrived(head: Parts, origin: Origin, body: Body, gone: Gone) -> Arrived {
     let target = target(&head.uri, head.version);
-    let Parts { method, version, headers, .. } = head;
+    let Parts { method, version, mut headers, .. } = head;
+    headers::mark(&mut headers);
     Arrived { method, target, headers, version, origin, body, gone, at: Instant::now() }
 }
 

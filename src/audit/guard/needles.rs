@@ -11,14 +11,20 @@ use std::ops::Range;
 
 /// The automaton. A state is a front of one or more secrets; they are numbered by length, then by text, so that
 /// the states which lengthen one state by a byte stand side by side.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Needles {
     states: Vec<State>,
     /// The last byte of each state.
     last: Vec<u8>,
 }
 
-#[derive(Debug)]
+impl std::fmt::Debug for Needles {
+    /// Without the bytes, which are those of the secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Needles").field("states", &self.states.len()).finish_non_exhaustive()
+    }
+}
+
 struct State {
     /// The states that are one byte longer.
     longer: Range<usize>,
