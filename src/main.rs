@@ -8,6 +8,11 @@ use clap::Parser as _;
 use tunnelwarden::cli::{Cli, Env, Exit, Terminal, log, memory, run};
 use tunnelwarden::clock::SystemClock;
 
+/// Wipes whatever is freed, whoever had it: buffers of HTTP, TLS and the database's client are not ours to wipe.
+#[global_allocator]
+static WIPING: zeroizing_alloc::ZeroAlloc<std::alloc::System> =
+    zeroizing_alloc::ZeroAlloc(std::alloc::System);
+
 /// By how much a reader of the record is nicer than the proxy: it then gets a thirtieth of a core that both want.
 const GIVES_WAY: i32 = 15;
 

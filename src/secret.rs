@@ -3,6 +3,7 @@
 //! A secret is a [`SecretString`] (no `Display`, a `Debug` that shows nothing, wiped when dropped).
 //! Not here: which fields are secret (`tunnel`), and finding secrets in text (`audit::guard`).
 
+use aws_lc_rs::digest::{Context, SHA256};
 use aws_lc_rs::hmac;
 pub use secrecy::{ExposeSecret, SecretString};
 
@@ -28,9 +29,11 @@ impl Fingerprinter {
     /// A fingerprinter with the given key, 32 bytes by convention.
     #[must_use]
     pub fn new(key: &[u8]) -> Self {
-        let id =
-            aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &[b"tunnelwarden key id\0", key].concat());
-        let key_id = hex(id.as_ref().get(..4).unwrap_or_default());
+        // In two parts: put together they would be another copy of the key.
+        let mut id = Context::new(&SHA256);
+        id.update(b"tunnelwarden key id\0");
+        id.update(key);
+        let key_id = hex(id.finish().as_ref().get(..4).unwrap_or_default());
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, key), key_id }
     }
 

@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use zeroize::Zeroize as _;
 
 use super::framing::{Framing, Step};
 use super::line::{Line, Phase};
@@ -89,6 +90,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
                 return Poll::Ready(Ok(Fill::End));
             }
             inbound.extend_from_slice(space.filled());
+            // It lies there until the thread reads again: a token, and a key where one was sent.
+            space.filled_mut().zeroize();
             Poll::Ready(Ok(Fill::Some))
         })
     }

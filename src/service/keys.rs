@@ -3,7 +3,7 @@
 //! The signing key is an Ed25519 key in the form of C2SP signed notes; the fingerprint key is 32 random bytes,
 //! base64. Both are files that only their owner may read. Not here: what they are used for (`seal`, `secret`).
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -160,9 +160,10 @@ fn read(path: &Path) -> Result<SecretString, String> {
     if open_to_others(about.mode(), about.uid()) {
         return Err(format!("`{shown}` can be read by others than its owner; use `chmod 600`"));
     }
-    let mut text = String::new();
-    std::io::Read::read_to_string(&mut std::io::Read::take(file, MAX_FILE), &mut text)
-        .map_err(|e| format!("`{shown}` can't be read: {e}"))?;
+    // Room for all of it at once: growing would leave copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_FILE).unwrap_or(0) + 1));
+    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(|e| format!("`{shown}` can't be read: {e}"))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| format!("`{shown}` is not text"))?;
     Ok(SecretString::from(text))
 }
 

@@ -29,6 +29,7 @@ mod hops;
 mod hostile;
 mod hung_up;
 mod measured;
+mod memory;
 mod once;
 mod policy;
 mod psk_age;
