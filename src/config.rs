@@ -72,6 +72,12 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether a key path is one of this configuration, and no text that somebody made up.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.resolved.contains_key(key)
+    }
+
     /// The paths of the keys that have another value in `other`, or are only in one of both.
     #[must_use]
     pub fn differences<'a>(&'a self, other: &'a Self) -> BTreeSet<&'a str> {

@@ -37,6 +37,7 @@
 //! | `read` | `audit_read` | `{door, what?, id?, filter?, depth?, covers_until?}`: by which way what was asked, how deep, and until when this entry tells of the same question |
 //! | `policy_digest`, `policy_digest_before` | `reloaded` | of the policy text from then on and before |
 //! | `config_digest`, `config_digest_before`, `parts` | `reloaded` | of the configuration from then on and before, and which parts changed: `policy`, `issuers`, `revocation`, `certificate`, `upstream_token`, `limits`, `log` |
+//! | `policy_digest`, `config_digest`, `problems` | `reload_refused` | of what stays in force, and what keeps the change out: array of `{of, what, keys?, found?, in_force?}`, `of` being `configuration` or `file`, `what` being `not_good`, `missing`, `unreadable` or `needs_restart`, and the last two digests of the file: `sha256:<hex>`, or keyed where it may hold a secret |
 //! | `expected` | intents | for each tunnel, what tells later whether the call came about: `{tunnel?, name?, before?, after?, key_before?, replaces_key}`, `before` and `after` as `ETag`s |
 //! | `old_key`, `new_key` | `key_rotated` | public keys: this entry is the last that the old one signs, the new one signs what follows |
 //! | `operator` | `key_rotated`, `archived` | `{uid, user?, sudo_user?}`: who ran the command, the names as their environment has them |
@@ -76,6 +77,8 @@ pub enum Kind {
     Stopped,
     /// Policy or configuration was replaced.
     Reloaded,
+    /// Policy or configuration was changed, and what was before stays in force.
+    ReloadRefused,
     /// The process is alive, whether anybody calls or not.
     Heartbeat,
     /// The record was compared with the upstream's own audit logs.
@@ -88,7 +91,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Intent,
         Self::Outcome,
         Self::Refusal,
@@ -97,6 +100,7 @@ impl Kind {
         Self::Started,
         Self::Stopped,
         Self::Reloaded,
+        Self::ReloadRefused,
         Self::Heartbeat,
         Self::Reconciled,
         Self::KeyRotated,
@@ -115,6 +119,7 @@ impl Kind {
             Self::Started => "started",
             Self::Stopped => "stopped",
             Self::Reloaded => "reloaded",
+            Self::ReloadRefused => "reload_refused",
             Self::Heartbeat => "heartbeat",
             Self::Reconciled => "reconciled",
             Self::KeyRotated => "key_rotated",

@@ -96,7 +96,7 @@ CREATE TABLE tunnelwarden.log_entries (
     CHECK (seq >= 0 AND seq % 128 = log),
     CHECK (coalesce((told).kind IN
         ('intent', 'outcome', 'refusal', 'resolved', 'audit_read', 'started', 'stopped', 'reloaded',
-        'heartbeat', 'reconciled', 'key_rotated', 'archived'), false)),
+        'reload_refused', 'heartbeat', 'reconciled', 'key_rotated', 'archived'), false)),
     CHECK (coalesce(length((told).id) = 36 AND length((told).request_id) = 36, false)),
     CHECK (coalesce((told).time ~ '^\d{4}-\d{2}-\d{2}T.*Z$' AND length((told).time) = 27, false))
 ) PARTITION BY RANGE (seq);

@@ -29,7 +29,7 @@ CREATE TABLE entries (
     entry      TEXT NOT NULL CHECK (length(CAST(entry AS BLOB)) <= 16777216),
     kind       TEXT AS (json_extract(entry, '$.kind')) VIRTUAL NOT NULL CHECK (kind IN
                    ('intent', 'outcome', 'refusal', 'resolved', 'audit_read', 'started', 'stopped', 'reloaded',
-                   'heartbeat', 'reconciled', 'key_rotated', 'archived')),
+                   'reload_refused', 'heartbeat', 'reconciled', 'key_rotated', 'archived')),
     id         TEXT AS (json_extract(entry, '$.id')) VIRTUAL NOT NULL CHECK (length(id) = 36),
     time       TEXT AS (json_extract(entry, '$.time')) VIRTUAL NOT NULL
                    CHECK (time GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T*Z' AND length(time) = 27),

@@ -47,6 +47,7 @@ const WHOLE: [&str; 56] = [
     "config_digest",
     "config_digest_before",
     "parts",
+    "problems",
     "ended_before",
     "heartbeat_s",
     "policy_digest_before",

@@ -152,6 +152,10 @@ fn message(entry: &Members<'_>, kind: &str, operation: Option<&str>) -> String {
             let found = items(entry, "findings").len();
             format!("tunnelwarden compared its record with the upstream's audit logs: {found} new findings")
         }
+        "reload_refused" => {
+            let problems = items(entry, "problems").len();
+            format!("tunnelwarden did not take a change of its files, for {problems} reasons")
+        }
         other => format!("tunnelwarden: {other}"),
     }
 }

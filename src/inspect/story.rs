@@ -89,8 +89,7 @@ impl Story<'_> {
     fn what(&mut self) {
         let Some(operation) = self.at("/operation").and_then(Json::as_str) else {
             let request = format!("{} {}", self.word("/method"), self.word("/path"));
-            let kind = self.word("/kind");
-            let what = if request.trim().is_empty() { kind } else { request };
+            let what = if request.trim().is_empty() { self.word("/kind") } else { request };
             return self.line("what", what.trim());
         };
         let tunnels = self.at("/tunnels").and_then(Json::as_array).unwrap_or_default();
@@ -163,9 +162,12 @@ impl Story<'_> {
     }
 
     fn findings(&mut self) {
-        for (label, pointer) in
-            [("findings", "/findings"), ("settled", "/settled"), ("compared", "/accounts")]
-        {
+        for (label, pointer) in [
+            ("findings", "/findings"),
+            ("settled", "/settled"),
+            ("compared", "/accounts"),
+            ("not taken", "/problems"),
+        ] {
             let some = |found: &&Json| found.as_array().is_some_and(|found| !found.is_empty());
             if let Some(found) = self.at(pointer).filter(some).cloned() {
                 self.block(label, &found);

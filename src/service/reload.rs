@@ -32,7 +32,7 @@ pub(super) use files::Files;
 use files::{State, jwks_file};
 use parts::{Changes, Part};
 use prepare::Next;
-use problem::Problem;
+use problem::{Problem, Seen};
 
 /// How often files are looked at; the one that revokes is looked at oftener ([`LOOK_FOR_REVOKED`]).
 const LOOK: Duration = Duration::from_secs(1);
@@ -88,6 +88,8 @@ pub(super) struct Looks {
     last: Option<(Found, Instant)>,
     /// The last one is known to be bad, and stays so. What could not be recorded is tried again.
     refused: bool,
+    /// What is wrong with the last one is in the record.
+    noted: bool,
     /// Somebody asked, and is to be told how it went.
     asked: bool,
     /// What keeps the last one from being in force.
@@ -132,6 +134,7 @@ impl Looks {
             _ => {
                 self.last = Some((found.clone(), now));
                 self.refused = false;
+                self.noted = false;
                 false
             }
         }
@@ -149,6 +152,7 @@ impl Follower {
                     tracing::info!("asked to reload");
                     self.looks.asked = true;
                     self.looks.refused = false;
+                    self.looks.noted = false;
                     Round::All
                 }
                 _ = stop.wait_for(|stop| *stop) => return,
@@ -187,7 +191,11 @@ impl Follower {
             None => return,
         }
         let (changed, whole) = (!next.parts.is_empty(), next.whole);
-        if changed && let Err(refusal) = self.record(&config, &next).await {
+        let mut recorded = if wrong.is_empty() { Ok(()) } else { self.note(&found, &wrong).await };
+        if changed && recorded.is_ok() {
+            recorded = self.record(&config, &next).await;
+        }
+        if let Err(refusal) = recorded {
             tracing::warn!(
                 refusal.name = refusal.name(),
                 "not reloaded: it can't be recorded; it is tried again"
@@ -348,6 +356,28 @@ impl Follower {
         members.set("parts", next.parts.iter().map(|part| part.name()).collect::<Vec<_>>());
         // One that ran out of time may be stored and not in force: then another one follows.
         self.pipeline.auditor.note(Kind::Reloaded, members).await.map(|_| ())
+    }
+
+    /// That this was not taken, once for each look that found it or somebody who asked.
+    async fn note(&mut self, found: &Found, wrong: &[Problem]) -> Result<(), Refusal> {
+        if self.looks.noted {
+            return Ok(());
+        }
+        let auditor = &self.pipeline.auditor;
+        let seen = Seen {
+            config: &self.config,
+            text: &found.text,
+            found: &found.files,
+            in_force: &self.files,
+            fingerprinter: auditor.fingerprinter(),
+        };
+        let mut members = Object::new();
+        members.set("config_digest", self.config.digest.as_str());
+        members.set("policy_digest", self.pipeline.rules().policy.digest());
+        members.set("problems", seen.problems(wrong));
+        auditor.note(Kind::ReloadRefused, members).await?;
+        self.looks.noted = true;
+        Ok(())
     }
 
     /// What is read is in force from here on. What is used when it is needed comes first, so that no call goes by the new

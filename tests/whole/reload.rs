@@ -52,6 +52,12 @@ impl World {
         entries.into_iter().filter(|entry| entry.text("/kind") == "reloaded").collect()
     }
 
+    /// The entries that tell of a change that was not taken.
+    async fn refused_reloads(&self) -> Vec<Stored> {
+        let entries = self.entries().await;
+        entries.into_iter().filter(|entry| entry.text("/kind") == "reload_refused").collect()
+    }
+
     /// Calls until the answer is as wanted.
     async fn until(&self, what: &str, token: &str, path: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
         let until = tokio::time::Instant::now() + PATIENCE;
@@ -98,6 +104,18 @@ fn parts(reloaded: &Stored) -> Vec<String> {
     parts.iter().map(|part| part.as_str().unwrap().to_owned()).collect()
 }
 
+/// The first thing that kept a change out: of what, what, and the first key.
+fn problem(refused: &Stored) -> (String, String, String) {
+    let text = |member: &str| refused.text(&format!("/problems/0/{member}"));
+    (text("of"), text("what"), text("keys/0"))
+}
+
+/// As `sha256sum` has it.
+fn sha256(text: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+    format!("sha256:{}", data_encoding::HEXLOWER.encode(digest.as_ref()))
+}
+
 #[tokio::test]
 async fn a_changed_policy_takes_effect_and_is_recorded_before_it_does() {
     let world = World::start().await;
@@ -139,6 +157,13 @@ async fn a_broken_or_missing_policy_changes_nothing_and_readiness_warns() {
         let answer = world.until("served", &viewer, "", |answer| answer.status == 200).await;
         let entries = world.entries_of(&answer.header("x-request-id")).await;
         assert_eq!(entries[0].text("/policy_digest"), digest, "{text}");
+        // Of the file the record has its digest, and nothing that stands in it.
+        let refused = world.refused_reloads().await.pop().unwrap();
+        assert_eq!(refused.text("/policy_digest"), digest);
+        assert_eq!(problem(&refused), ("file".into(), "not_good".into(), "policy.file".into()));
+        assert_eq!(refused.text("/problems/0/found"), sha256(text));
+        assert_eq!(refused.text("/problems/0/in_force"), sha256(&good));
+        assert!(!refused.raw.contains("hunter2"), "{}", refused.raw);
         // The same file again is good, and takes the warning away.
         world.write("policy.cedar", &good);
         world.warns(None).await;
@@ -149,6 +174,9 @@ async fn a_broken_or_missing_policy_changes_nothing_and_readiness_warns() {
     world.until("served", &viewer, "", |answer| answer.status == 200).await;
     world.write("policy.cedar", &good);
     world.warns(None).await;
+    let refused = world.refused_reloads().await;
+    assert_eq!(refused.len(), 4, "one for each text, however often it was looked at: {refused:#?}");
+    assert_eq!(problem(&refused[3]), ("file".into(), "missing".into(), "policy.file".into()));
     assert!(world.entries().await.iter().all(|entry| entry.text("/kind") != "reloaded"));
 }
 
@@ -194,6 +222,10 @@ async fn new_keys_are_taken_up_and_a_half_written_set_leaves_the_old_ones() {
     let new_set = new.jwks().to_string();
     std::fs::write(world.dir.path().join("jwks.json"), &new_set[..new_set.len() / 2]).unwrap();
     world.warns(Some("keys")).await;
+    let refused = world.refused_reloads().await;
+    let [refused] = &refused[..] else { panic!("one entry: {refused:?}") };
+    assert_eq!(problem(refused), ("file".into(), "not_good".into(), "issuer.0.jwks_file".into()));
+    assert_eq!(refused.text("/problems/0/found"), sha256(&new_set[..new_set.len() / 2]));
     // While the set can't be read, nobody knows that its key is not in it.
     assert_eq!((status(&old_token).await, status(&new_token).await), (200, 503));
     std::fs::write(world.dir.path().join("jwks.json"), &new_set).unwrap();

@@ -65,6 +65,7 @@ pub const PROTECTED: &[&str] = &[
     "config_digest",
     "config_digest_before",
     "parts",
+    "problems",
     "ended_before",
     "heartbeat_s",
 ];

@@ -10,7 +10,7 @@ use tunnelwarden::identify::dev::DevKey;
 use tunnelwarden::json::Json;
 use tunnelwarden::secret::ExposeSecret as _;
 
-use super::{LIST_ONLY, certificate, parts};
+use super::{LIST_ONLY, certificate, parts, problem};
 use crate::harness::{ISSUER, PATIENCE, Wishes, World, collection, tunnel_body};
 
 /// What the log says of a change that is refused.
@@ -120,6 +120,8 @@ async fn a_bad_configuration_changes_nothing_and_says_so() {
     world.write("list-only.cedar", LIST_ONLY);
     let other_policy = good.replace("policy.cedar", "list-only.cedar");
     let mut times = 0;
+    // As many entries as were made, each with the first thing that it tells.
+    let mut recorded = Vec::new();
     for (text, told, logged) in [
         (good[..good.len() / 2].to_owned(), "the changed configuration file is not good", "\"reload.file\""),
         (
@@ -127,7 +129,7 @@ async fn a_bad_configuration_changes_nothing_and_says_so() {
             "configuration file",
             "limits.subject.read",
         ),
-        (other_policy.replace("reserve", "reserved") + "[limitz]\n", "configuration file", "limits"),
+        (other_policy.replace("reserve", "reserved") + "[limitz]\n", "configuration file", "limitz"),
         (other_policy.replace("jwks.json", "half.json"), "issuer.0.jwks_file", "half.json"),
         (other_policy.replace("jwks.json", "none.json"), "issuer.0.jwks_file", "the file is missing"),
         (good.replace("policy.cedar", "half.cedar"), "policy.file", "half.cedar"),
@@ -147,12 +149,32 @@ async fn a_bad_configuration_changes_nothing_and_says_so() {
         assert!(last.contains(logged), "{last}");
         times = world.stderr().matches(REFUSED).count();
         assert_eq!(world.status(&viewer, "/0f").await, 404, "{told}: the policy before");
+        recorded = world.refused_reloads().await.iter().map(problem).collect();
         // The same again takes the warning away.
         world.write("tunnelwarden.toml", &good);
         world.warns(None).await;
     }
     assert!(world.reloads().await.is_empty());
     assert!(world.counted("refused").await >= 8);
+    // Which keys they are the record tells where they are keys and not what somebody wrote instead of one.
+    let told = |of: &str, what: &str, key: &str| (of.to_owned(), what.to_owned(), key.to_owned());
+    let expected = [
+        told("configuration", "not_good", ""),
+        told("configuration", "not_good", "limits.subject.read"),
+        told("configuration", "not_good", ""),
+        told("file", "not_good", "issuer.0.jwks_file"),
+        told("file", "missing", "issuer.0.jwks_file"),
+        told("file", "not_good", "policy.file"),
+        told("file", "missing", "upstream.token_file"),
+        told("file", "not_good", "revocation.file"),
+    ];
+    assert_eq!(recorded, expected);
+    let refused = world.refused_reloads().await;
+    assert!(
+        refused.iter().all(|entry| !entry.raw.contains("limitz") && !entry.raw.contains("a lot")),
+        "{refused:#?}"
+    );
+    assert!(refused[0].text("/problems/0/found").starts_with("hmac-sha256:"), "{}", refused[0].raw);
 }
 
 #[tokio::test]
