@@ -238,6 +238,30 @@ fn the_map_has_the_modules_in_their_order() {
     assert_eq!(modules(&groups), order);
 }
 
+/// The words in backticks that are sentences, as only tests are called.
+fn sentences(text: &str) -> Vec<&str> {
+    let is_name =
+        |word: &&str| word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    let words = text.split('`').skip(1).step_by(2).filter(is_name);
+    words.filter(|word| word.matches('_').count() >= 3).collect()
+}
+
+#[test]
+fn every_test_that_a_page_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tests: String = ["tests", "src"].iter().flat_map(|folder| all_text(&root.join(folder))).collect();
+    for (page, text, many) in [
+        ("SECURITY.md", include_str!("../SECURITY.md"), 80),
+        ("ARCHITECTURE.md", include_str!("../src/ARCHITECTURE.md"), 60),
+    ] {
+        let named = sentences(text);
+        assert!(named.len() > many, "{page} names {} tests", named.len());
+        for name in named {
+            assert!(tests.contains(&format!("fn {name}(")), "{page}: no test is called `{name}`");
+        }
+    }
+}
+
 fn all_text(folder: &Path) -> Vec<String> {
     let mut texts = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
