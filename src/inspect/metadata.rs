@@ -5,7 +5,7 @@
 use crate::json::{Json, Object};
 
 /// Members that stay as they are.
-const WHOLE: [&str; 56] = [
+const WHOLE: [&str; 57] = [
     "kind",
     "id",
     "time",
