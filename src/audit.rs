@@ -18,6 +18,7 @@ mod outcome;
 mod owed;
 pub mod redact;
 pub mod secrets;
+mod shed;
 mod short;
 mod unended;
 
@@ -59,6 +60,8 @@ pub struct Auditor {
     clock: Arc<dyn Clock>,
     bodies: Bodies,
     debts: Arc<Debts>,
+    /// Refusals that were answered before they were recorded.
+    late: Arc<Debts>,
     unended: Arc<Unended>,
     heartbeat: Duration,
     /// How long to wait for what is owed.
@@ -113,9 +116,11 @@ impl Auditor {
     ) -> Arc<Self> {
         let debts = Arc::new(Debts::default());
         let unended = Arc::new(Unended::new(Arc::clone(&store)));
-        let paying =
-            Arc::clone(&debts).pay(Arc::clone(&store), config.database.clone(), Arc::clone(&unended));
-        tokio::spawn(paying);
+        let late = Arc::new(Debts::default());
+        for owed in [&debts, &late] {
+            let (store, unended) = (Arc::clone(&store), Arc::clone(&unended));
+            tokio::spawn(Arc::clone(owed).pay(store, config.database.clone(), unended));
+        }
         Arc::new(Self {
             store,
             redactor: Redactor::new(fingerprinter.clone()),
@@ -125,6 +130,7 @@ impl Auditor {
             clock,
             bodies: config.bodies,
             debts,
+            late,
             unended,
             heartbeat: config.heartbeat,
             patience: config.append_timeout,
@@ -150,7 +156,7 @@ impl Auditor {
     /// How many ends of calls the store could not take yet.
     #[must_use]
     pub fn owed(&self) -> usize {
-        self.debts.count()
+        self.debts.count() + self.late.count()
     }
 
     /// Whether the newest checkpoint could not be written to one of its files. The record goes on.
@@ -182,9 +188,10 @@ impl Auditor {
         &self.fingerprinter
     }
 
-    /// Waits until no outcome is owed, at most `patience`. Answers whether that came about.
+    /// Waits until nothing is owed, at most `patience`. Answers whether that came about.
     pub async fn settled(&self, patience: Duration) -> bool {
-        self.debts.settled(patience).await
+        let (debts, late) = tokio::join!(self.debts.settled(patience), self.late.settled(patience));
+        debts && late
     }
 
     /// Records an entry that belongs to no call; its request id.
@@ -265,7 +272,11 @@ impl Auditor {
         members.set("status", refusal.terms().status.as_u16());
         members.set("refusal", self.refusal(refusal));
         call.time_members(&mut members);
-        self.append(&self.finish(Kind::Refusal, call, members)).await?;
+        let entry = self.finish(Kind::Refusal, call, members);
+        if self.is_shed(refusal) {
+            return self.record_late(call, entry);
+        }
+        self.append(&entry).await?;
         Ok(Recorded { request_id: call.request_id })
     }
 
@@ -276,7 +287,7 @@ impl Auditor {
             return self.unrecordable(call, refusal);
         }
         // The record first, as ever; but what may have happened is answered all the same.
-        self.settled(self.patience).await;
+        self.debts.settled(self.patience).await;
         Recorded { request_id: call.request_id }
     }
 

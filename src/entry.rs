@@ -27,7 +27,7 @@
 //! | `results` | bulk and set PSKs | array of `{tunnel, applied, reason?, psk?}`, `psk` being the fingerprint of the key that was asked for |
 //! | `client_gone` | outcomes | `true` where the client had hung up before its answer was ready |
 //! | `ambiguous` | outcomes of writes | `true` where the upstream may have acted without our knowing; a `resolved` entry follows |
-//! | `recorded_late` | intents, outcomes, resolutions | `true` where the store could not take it when it happened |
+//! | `recorded_late` | intents, outcomes, resolutions, refusals | `true` where the store could not take it when it happened |
 //! | `left_out` | entries of calls but intents | parts that are missing because the entry would have been too large, such as `response.body` |
 //! | `duration_us`, `stages_us` | outcomes, refusals | microseconds, in all and by stage |
 //! | `resolution`, `evidence` | resolutions | `applied`, `not applied` or `can't tell`, and what it rests on |

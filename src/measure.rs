@@ -286,14 +286,20 @@ fn begin() {
         metrics::counter!(SPANS_DROPPED, "reason" => reason).absolute(0);
     }
     let told_often_enough = Refusal::AddressLimited { retry_after: Duration::ZERO };
-    metrics::counter!(UNANSWERED, "refusal" => told_often_enough.name()).absolute(0);
+    let too_slow = Refusal::Overloaded { retry_after: Duration::ZERO };
+    for refusal in [told_often_enough, too_slow] {
+        metrics::counter!(UNANSWERED, "refusal" => refusal.name()).absolute(0);
+    }
 }
 
 fn describe() {
     use metrics::{describe_counter, describe_histogram};
     describe_counter!(REQUESTS, "Calls answered, by operation, decision and class of status");
     describe_counter!(REFUSALS, "Calls refused, by the refusal's name");
-    describe_counter!(UNANSWERED, "Requests without answer and record, from addresses that sent too many");
+    describe_counter!(
+        UNANSWERED,
+        "Requests without answer and record, from addresses that sent too many, or that the record is too slow for"
+    );
     describe_histogram!(STAGE_SECONDS, Unit::Seconds, "Time in a stage");
     describe_histogram!(APPEND_SECONDS, Unit::Seconds, "Time until an entry was durable");
     describe_counter!(APPEND_FAILURES, "Entries that could not be written");

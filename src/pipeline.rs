@@ -116,6 +116,10 @@ impl Pipeline {
                 self.metrics.unanswered(&refusal);
                 return None;
             }
+            Err(refusal @ Refusal::Overloaded { .. }) if !self.auditor.tells_of_overload() => {
+                self.metrics.unanswered(&refusal);
+                return None;
+            }
             Err(refusal) => {
                 let name = refusal.name();
                 (Box::pin(self.refused(&mut call, refusal, extras)).await, Some(name))
@@ -156,7 +160,6 @@ impl Pipeline {
         arrived: Arrived,
         extras: &mut Extras,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
-        self.auditor.admits()?;
         let known = self.admit(call, arrived, self.rules(), extras).await?;
         if known.route.operation.is_write() {
             // Apart, as it is far larger: whoever awaits a read need not carry it.

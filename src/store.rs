@@ -29,6 +29,7 @@ mod faults;
 mod filter;
 mod lock;
 mod order;
+mod pace;
 mod place;
 #[cfg(test)]
 mod plans;
@@ -71,6 +72,7 @@ pub use views::{Rows, View};
 
 use crate::clock::Clock;
 use crate::seal::{Hash, Signer};
+use pace::Pace;
 use writer::{Job, Message};
 
 /// Characters of an entry that are taken: bodies of 1 MiB on both sides with every character escaped are 12 MiB.
@@ -155,6 +157,8 @@ pub struct Store {
     health: watch::Receiver<Health>,
     newest: watch::Receiver<(u64, Hash)>,
     append_timeout: Duration,
+    pace: Arc<Pace>,
+    clock: Arc<dyn Clock>,
     closed: AtomicBool,
     done: watch::Receiver<bool>,
     observer: Observer,
@@ -219,6 +223,14 @@ impl Store {
     pub fn waiting(&self) -> (usize, usize) {
         let appends = self.queue.max_capacity().saturating_sub(self.queue.capacity());
         (appends, MAX_WAITING_BYTES.saturating_sub(self.room.available_permits()))
+    }
+
+    /// How long an append that is made soon may take, as far as can be told; its time limit is
+    /// [`Settings::append_timeout`].
+    #[must_use]
+    pub fn expected_wait(&self) -> Duration {
+        let (appends, bytes) = self.waiting();
+        self.pace.expected(self.clock.monotonic(), appends, bytes)
     }
 
     /// How many entries are stored.

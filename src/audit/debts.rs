@@ -77,7 +77,20 @@ impl Debts {
         self.more.notify_one();
     }
 
-    /// How many entries are owed.
+    /// Adds a finished entry to the newest debt, unless that is about to be paid, or has `most` entries: to be stored
+    /// with it at once, or not at all if one of them is unfit. For entries that nobody waits for.
+    pub(super) fn owe_with_others(&self, entry: Json, most: usize) {
+        let debt = Debt::of([entry], None);
+        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_being_paid = owed.len() == 1;
+        match owed.back_mut().filter(|last| !is_being_paid && last.entries.len() < most) {
+            Some(last) => last.entries.extend(debt.entries),
+            None => owed.push_back(debt),
+        }
+        self.more.notify_one();
+    }
+
+    /// How many debts there are.
     #[must_use]
     pub(super) fn count(&self) -> usize {
         self.owed.lock().unwrap_or_else(PoisonError::into_inner).len()
@@ -118,7 +131,7 @@ impl Debts {
                     tracing::warn!(
                         audit.owed = self.count(),
                         audit.error = error.why(),
-                        "an outcome is still owed"
+                        "an entry is still owed"
                     );
                     tokio::time::sleep(AGAIN).await;
                 }

@@ -3,7 +3,7 @@
 //! Not here: the intent (`Auditor::open`), entries that the store could not take (`debts`).
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::sync::Arc;
 

@@ -46,6 +46,13 @@ impl Pipeline {
         let route =
             request::check(&target).and_then(|()| Ok(route(&method, &target.path, target.query.as_deref())?));
         call.route = route.as_ref().ok().copied();
+        // Not before the entry of a refusal is safe from what the headers hold, and before all that costs anything.
+        self.auditor.admits()?;
+        self.auditor.keeps_up().inspect_err(|refusal| {
+            let known = rules.identifier.recall(&headers, call.origin.certificate);
+            call.caller = known.map(|known| Arc::clone(known.caller()));
+            route.iter().for_each(|route| self.note_unsent(call, route, refusal));
+        })?;
         let identified = self.identify(&rules, &self.gate, &call.origin, &headers).await?;
         let caller = Arc::clone(identified.caller());
         call.caller = Some(Arc::clone(&caller));

@@ -29,6 +29,7 @@ impl Pipeline {
     ) -> Result<Response<Full<Bytes>>, Refusal> {
         let allowed = self.permit(call, &known, extras).await?;
         call.enters(Stage::Forward);
+        self.auditor.keeps_up()?;
         let taken = known.rules.budget.take(&known.caller, Class::Read).await?;
         let answer = self.send_read(call, &allowed.permit, &known, &taken).await?;
         let digest = sent::digest(&answer, self.auditor.fingerprinter());

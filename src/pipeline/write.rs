@@ -72,7 +72,7 @@ impl Pipeline {
         Ok(respond::pass(&recorded, answer, route.operation, ambiguous || done, std::mem::take(extras)))
     }
 
-    /// Permitted, within the budget, with a turn that lasts, still awaited, and not revoked meanwhile.
+    /// Permitted, within the budget, with a turn that lasts, a record that keeps up, still awaited, and not revoked meanwhile.
     async fn ready(
         &self,
         call: &mut Call,
@@ -83,6 +83,7 @@ impl Pipeline {
         let taken = known.rules.budget.take(&known.caller, known.route.operation.class()).await?;
         // Last, as either may be over while something is waited for.
         allowed.turn.lasts().await?;
+        self.auditor.keeps_up()?;
         awaited(known)?;
         self.trusts(&known.rules, &known.caller)?;
         Ok((allowed, taken))

@@ -17,6 +17,7 @@ use super::backend::{Backend, CommitError, State};
 use super::checkpoint_file::{Follower, Problems};
 use super::database::Database;
 use super::lock::{Lock, make_private};
+use super::pace::Pace;
 use super::postgres::Postgres;
 use super::sqlite::Sqlite;
 use super::writer::Writer;
@@ -144,6 +145,7 @@ pub(super) fn start<B: Backend>(
     let mut followers = JoinSet::new();
     let problems = Arc::new(Problems::default());
     let observer = Observer::default();
+    let pace = Arc::new(Pace::default());
     for (place, path) in settings.checkpoint_files.into_iter().enumerate() {
         let (signer, problems) = (Arc::clone(&signer), Arc::clone(&problems));
         let to = Follower { path, place, signer, problems, observer: observer.clone() };
@@ -155,7 +157,8 @@ pub(super) fn start<B: Backend>(
         maybe: None,
         signer,
         verifier,
-        clock,
+        clock: Arc::clone(&clock),
+        pace: Arc::clone(&pace),
         last_checkpoint: None,
         queue: messages,
         closing: false,
@@ -176,6 +179,8 @@ pub(super) fn start<B: Backend>(
         health: watched,
         newest: stored,
         append_timeout: settings.append_timeout,
+        pace,
+        clock,
         closed: AtomicBool::new(false),
         done,
         observer,

@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::backend::{Backend, CommitError, State};
+use super::pace::Pace;
 use super::postgres::KEEP_EVERY;
 use super::{Did, Health, Observer, StoreError};
 use crate::clock::Clock;
@@ -25,10 +26,10 @@ pub(super) const PROBE_EVERY: Duration = Duration::from_millis(250);
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 
 /// Entries in one transaction: enough to share an fsync, few enough that the first does not wait long.
-const MAX_BATCH: usize = 512;
+pub(super) const MAX_BATCH: usize = 512;
 
 /// Bytes of entries in one transaction.
-const MAX_BATCH_BYTES: usize = 4 << 20;
+pub(super) const MAX_BATCH_BYTES: usize = 4 << 20;
 
 /// What comes through the queue.
 #[derive(Debug)]
@@ -63,6 +64,7 @@ pub(super) struct Writer<B> {
     pub(super) signer: Arc<Signer>,
     pub(super) verifier: Verifier,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) pace: Arc<Pace>,
     pub(super) last_checkpoint: Option<Duration>,
     pub(super) queue: mpsc::Receiver<Message>,
     pub(super) closing: bool,
@@ -176,6 +178,13 @@ impl<B: Backend> Writer<B> {
     }
 
     async fn commit(&mut self, entries: Vec<Arc<str>>, checkpoint: bool) -> Result<(), StoreError> {
+        self.pace.begins(self.clock.monotonic());
+        let result = self.commit_batch(entries, checkpoint).await;
+        self.pace.ends(self.clock.monotonic());
+        result
+    }
+
+    async fn commit_batch(&mut self, entries: Vec<Arc<str>>, checkpoint: bool) -> Result<(), StoreError> {
         let (began, count) = (self.clock.monotonic(), entries.len());
         let (batch, next) = self.state.next(entries, checkpoint, &self.signer)?;
         let result = {

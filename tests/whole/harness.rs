@@ -50,6 +50,8 @@ pub struct Wishes {
     pub unchecked: bool,
     /// Speak TLS, and so HTTP/2, with the upstream.
     pub upstream_tls: bool,
+    /// A command that runs the proxy and stays out of its way: the program and its arguments come behind it.
+    pub through: Vec<String>,
 }
 
 pub struct World {
@@ -60,6 +62,8 @@ pub struct World {
     pub clock: Arc<SystemClock>,
     record: Database,
     env: Vec<(String, String)>,
+    /// Runs the proxy from the next start on, see [`Wishes::through`].
+    pub through: Vec<String>,
     unchecked: bool,
     proxy: Option<Proxy>,
     client: Client<HttpConnector, Full<Bytes>>,
@@ -152,6 +156,7 @@ impl World {
             clock,
             record,
             env: wishes.env,
+            through: wishes.through,
             unchecked: wishes.unchecked,
             proxy: None,
             client: Client::builder(TokioExecutor::new()).build_http(),
@@ -181,7 +186,10 @@ impl World {
             std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap()
         };
         let before = self.stderr_of(end).len();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tunnelwarden"))
+        let program = env!("CARGO_BIN_EXE_tunnelwarden").to_owned();
+        let line = [&self.through[..], &[program]].concat();
+        let child = Command::new(&line[0])
+            .args(&line[1..])
             .args(["serve", "--config", config])
             .env_clear()
             .envs(self.env.iter().cloned())
@@ -190,13 +198,17 @@ impl World {
             .stderr(log("stderr"))
             .spawn()
             .unwrap();
+        // From here on it ends with this, also where nobody waits any more until it serves.
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut proxy = Proxy { child, api: nowhere, admin: nowhere };
         let until = tokio::time::Instant::now() + PATIENCE;
         loop {
             let told = self.stderr_of(end);
             if let Some((api, admin)) = addresses(&told[before..]) {
-                return Some(Proxy { child, api, admin });
+                (proxy.api, proxy.admin) = (api, admin);
+                return Some(proxy);
             }
-            if child.try_wait().unwrap().is_some() {
+            if proxy.child.try_wait().unwrap().is_some() {
                 return None;
             }
             assert!(tokio::time::Instant::now() < until, "the proxy neither serves nor ends:\n{told}");
@@ -258,11 +270,24 @@ impl World {
 
     /// SIGTERM, and waits for the end.
     pub async fn stop(&mut self) {
-        let mut proxy = self.proxy.take().expect("the proxy runs");
-        let pid = proxy.id().to_string();
+        self.terminate();
+        self.ended().await;
+    }
+
+    /// SIGTERM.
+    pub fn terminate(&self) {
+        let pid = self.proxy().id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+
+    /// Waits until the proxy has ended by itself.
+    pub async fn ended(&mut self) -> std::process::ExitStatus {
+        let mut proxy = self.proxy.take().expect("the proxy runs");
         let until = tokio::time::Instant::now() + PATIENCE;
-        while proxy.child.try_wait().unwrap().is_none() {
+        loop {
+            if let Some(status) = proxy.child.try_wait().unwrap() {
+                return status;
+            }
             assert!(tokio::time::Instant::now() < until, "the proxy does not stop:\n{}", self.stderr());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -31,6 +31,7 @@ mod hung_up;
 mod measured;
 mod memory;
 mod once;
+mod overload;
 mod policy;
 mod psk_age;
 mod questions;

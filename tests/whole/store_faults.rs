@@ -37,17 +37,17 @@ async fn create(world: &World, n: u8) -> crate::harness::Answer {
 }
 
 /// Holds the write lock until it is dropped.
-struct Held(SqliteConnection);
+pub(crate) struct Held(SqliteConnection);
 
 impl Held {
-    async fn take(database: &Path) -> Self {
+    pub(crate) async fn take(database: &Path) -> Self {
         let options = SqliteConnectOptions::new().filename(database).busy_timeout(PATIENCE);
         let mut connection = options.connect().await.unwrap();
         sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await.unwrap();
         Self(connection)
     }
 
-    async fn release(mut self) {
+    pub(crate) async fn release(mut self) {
         sqlx::query("ROLLBACK").execute(&mut self.0).await.unwrap();
         self.0.close().await.unwrap();
     }

@@ -39,18 +39,18 @@ fn heard<'a>(body: &'a str, json: &'a Json, digest: String) -> End<'a> {
 }
 
 /// An auditor with a record of its own.
-struct Bench {
-    auditor: Arc<Auditor>,
-    store: Arc<Store>,
+pub(in crate::audit) struct Bench {
+    pub(in crate::audit) auditor: Arc<Auditor>,
+    pub(in crate::audit) store: Arc<Store>,
     /// What is to go wrong with the store.
-    plan: double::Plan,
+    pub(in crate::audit) plan: double::Plan,
     clock: Arc<SystemClock>,
-    reader: Reader,
+    pub(in crate::audit) reader: Reader,
     _folder: tempfile::TempDir,
 }
 
 impl Bench {
-    async fn new(append_timeout: Duration) -> Self {
+    pub(in crate::audit) async fn new(append_timeout: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let database = folder.path().join("audit.db");
         let clock = SystemClock::new();
@@ -92,7 +92,7 @@ impl Bench {
         Self { auditor, store, plan, clock, reader, _folder: folder }
     }
 
-    fn call(&self, route: Route) -> Call {
+    pub(in crate::audit) fn call(&self, route: Route) -> Call {
         let origin = Origin {
             address: IpAddr::from([127, 0, 0, 1]),
             user_agent: None,
