@@ -17,7 +17,7 @@ use hyper_util::rt::TokioExecutor;
 use tunnelwarden::clock::Clock as _;
 use tunnelwarden::emulator::Fault;
 
-use crate::crash::callers::{Callers, Random};
+use crate::crash::callers::{ADMINS, Callers, Random};
 use crate::crash::truth::{Tally, check_round};
 use crate::crash::{WRITES, furnish};
 use crate::harness::{Proxy, Stored, Wishes, World, collection, on_this_server, postgres};
@@ -63,7 +63,7 @@ async fn whatever_is_killed_the_promises_hold_over_all_replicas() {
     }
     let at = Arc::new(Mutex::new(replicas.values().map(|proxy| proxy.api).collect::<Vec<_>>()));
     let goes_on = Arc::new(AtomicBool::new(true));
-    let callers = Callers::over(&world, &mut random, Arc::clone(&at), Some(Arc::clone(&goes_on)));
+    let callers = Callers::over(&world, &mut random, &ADMINS, Arc::clone(&at), Some(Arc::clone(&goes_on)));
     let floods =
         [0, 1].map(|_| tokio::spawn(flood(world.token("viewer"), Arc::clone(&at), Arc::clone(&goes_on))));
 
@@ -98,7 +98,7 @@ async fn whatever_is_killed_the_promises_hold_over_all_replicas() {
     dead.kill();
     pause(500).await;
     goes_on.store(false, Ordering::Relaxed);
-    let heard = callers.heard().await;
+    let heard = callers.end().await.heard;
     let (mut served, mut refused, mut took) = (0, 0, Duration::ZERO);
     for flood in floods {
         let (more, no, time) = flood.await.unwrap();

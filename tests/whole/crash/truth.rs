@@ -4,17 +4,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tunnelwarden::emulator::Effect;
-use tunnelwarden::json::Json;
+use tunnelwarden::emulator::{Call, Effect};
+use tunnelwarden::json::{self, Json, Object};
+use tunnelwarden::operation::Operation;
 
 use super::callers::Heard;
-use crate::harness::Stored;
+use crate::harness::{Stored, collection};
 
 /// What was seen over all rounds.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) effects: usize,
     pub(crate) answers: usize,
+    /// Writes that reached the upstream.
+    pub(crate) sent: usize,
+    /// Calls that got no answer, of which those that must not happen twice were tried again.
+    pub(crate) retried: usize,
     pub(crate) intents: usize,
     /// Intents that a crash left open.
     pub(crate) resolved: usize,
@@ -47,6 +52,7 @@ pub(crate) fn check_round(
         assert!(did.insert(id, effect).is_none(), "{label}: {id} had its effect twice");
         assert!(intents.contains_key(id), "{label}: no intent of {effect:?}");
     }
+    check_callers(label, effects);
     for intent in intents.values() {
         let endings = ends.get(&intent.text("/id")).cloned().unwrap_or_default();
         // Where nobody knew at first, a resolution follows.
@@ -71,6 +77,77 @@ pub(crate) fn check_round(
     }
     tally.effects += effects.len();
     tally.answers += heard.len();
+}
+
+/// Who may do nothing did nothing, and what must not happen twice did not, also where its caller tried again.
+#[track_caller]
+fn check_callers(label: &str, effects: &[Effect]) {
+    let mut once: BTreeSet<&str> = BTreeSet::new();
+    for effect in effects {
+        let Some(call) = effect.user_agent.split(' ').next().filter(|agent| agent.contains('/')) else {
+            continue;
+        };
+        let may = !call.starts_with("viewer-") && !call.starts_with("nobody-");
+        assert!(may, "{label}: an effect of a call that nobody may make: {effect:?}");
+        if effect.operation.is_one_shot() && call.starts_with("admin-") {
+            assert!(once.insert(call), "{label}: {call} had its effect twice: {effects:#?}");
+        }
+    }
+}
+
+/// What went upstream is what its intent says, which is in the record before.
+#[track_caller]
+pub(crate) fn check_sent(label: &str, entries: &[Stored], calls: &[Call]) -> usize {
+    let intents: BTreeMap<String, &Stored> = entries
+        .iter()
+        .filter(|entry| entry.text("/kind") == "intent")
+        .map(|entry| (entry.text("/request_id"), entry))
+        .collect();
+    let writes = calls.iter().filter(|call| call.operation.is_some_and(Operation::is_write));
+    let mut count = 0;
+    for call in writes {
+        count += 1;
+        let id = request_id(call.header("user-agent").unwrap());
+        let intent = intents.get(id).unwrap_or_else(|| panic!("{label}: no intent of {call:?}"));
+        let operation = call.operation.unwrap();
+        let told = format!("{label}: {call:?} is not what was authorized: {}", intent.raw);
+        assert_eq!(intent.text("/operation"), operation.name(), "{told}");
+        let tunnel = || intent.text("/tunnels/0/id");
+        let (method, path) = match operation {
+            Operation::Create => ("POST", String::new()),
+            Operation::Update => ("PUT", format!("/{}", tunnel())),
+            Operation::Delete => ("DELETE", format!("/{}", tunnel())),
+            Operation::BulkUpdate => ("PUT", String::new()),
+            Operation::GeneratePsk => ("POST", format!("/{}/psk_generate", tunnel())),
+            Operation::SetPsks => ("POST", "/psk".to_owned()),
+            Operation::List | Operation::Get => unreachable!("a write"),
+        };
+        let validates = intent.json.get("validate_only").and_then(Json::as_bool) == Some(true);
+        let query = if validates { "?validate_only=true" } else { "" };
+        let path = format!("{}{path}{query}", collection());
+        assert_eq!((call.method.as_str(), call.path.as_str()), (method, path.as_str()), "{told}");
+        // Where nothing is asked in a body, the upstream gets an empty one or none.
+        let nothing = Json::Object(Object::new());
+        let sent = json::read(&call.body, json::MAX_DEPTH).unwrap_or(nothing.clone());
+        let asked = intent.json.pointer("/request/body").cloned().unwrap_or(nothing);
+        assert!(is_same(&sent, &asked), "{told}: {sent}");
+    }
+    count
+}
+
+/// Whether a body is the one that is recorded, in which a key is its fingerprint.
+fn is_same(sent: &Json, recorded: &Json) -> bool {
+    match (sent, recorded) {
+        (Json::Object(sent), Json::Object(recorded)) => {
+            let same = |(name, value): (&str, &Json)| recorded.get(name).is_some_and(|r| is_same(value, r));
+            sent.iter().count() == recorded.iter().count() && sent.iter().all(same)
+        }
+        (Json::Array(sent), Json::Array(recorded)) => {
+            sent.len() == recorded.len() && sent.iter().zip(recorded).all(|(s, r)| is_same(s, r))
+        }
+        (Json::String(_), Json::String(print)) if print.starts_with("redacted:psk:") => true,
+        (sent, recorded) => sent == recorded,
+    }
 }
 
 /// Whether the end of an intent says what happened.
