@@ -43,6 +43,7 @@ mod replicas;
 mod rotation;
 mod shapes;
 mod shared;
+mod stopping;
 mod store_faults;
 mod strangers;
 mod tail;
