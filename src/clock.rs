@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rustix::time::{ClockId, clock_gettime};
 use uuid::Uuid;
 
@@ -60,24 +60,33 @@ fn since_boot() -> Duration {
 pub struct ManualClock {
     micros: AtomicI64,
     start: i64,
+    /// How far the time of day jumped, in microseconds.
+    jumped: AtomicI64,
 }
 
 impl ManualClock {
     /// A clock that stands at `start`.
     #[must_use]
     pub fn at(start: Timestamp) -> Arc<Self> {
-        Arc::new(Self { micros: AtomicI64::new(start.as_microsecond()), start: start.as_microsecond() })
+        let start = start.as_microsecond();
+        Arc::new(Self { micros: AtomicI64::new(start), start, jumped: AtomicI64::new(0) })
     }
 
     /// Moves the clock on.
     pub fn advance(&self, by: Duration) {
         self.micros.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
     }
+
+    /// Sets the time of day forth, or back, as an administrator does; no time passes.
+    pub fn jump(&self, by: SignedDuration) {
+        self.jumped.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
+    }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_microsecond(self.micros.load(Ordering::SeqCst)).unwrap_or(Timestamp::MAX)
+        let micros = self.micros.load(Ordering::SeqCst).saturating_add(self.jumped.load(Ordering::SeqCst));
+        Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX)
     }
 
     fn monotonic(&self) -> Duration {
@@ -134,6 +143,22 @@ mod tests {
             let next = ids.next();
             assert!(next > last);
             assert_eq!(next.get_version_num(), 7);
+            last = next;
+        }
+    }
+
+    #[test]
+    fn identifiers_increase_and_no_time_passes_while_the_time_of_day_jumps() {
+        let clock = ManualClock::at(Timestamp::from_second(1_790_000_000).unwrap());
+        let ids = Ids::new(clock.clone());
+        let mut last = ids.next();
+        for hours in [1, -1, 24 * 365 * 10, -24 * 365 * 20, 24 * 365 * 10] {
+            let before = clock.now();
+            clock.jump(SignedDuration::from_hours(hours));
+            assert_eq!(clock.now().duration_since(before), SignedDuration::from_hours(hours));
+            assert_eq!(clock.monotonic(), Duration::ZERO);
+            let next = ids.next();
+            assert!(next > last, "{hours}");
             last = next;
         }
     }

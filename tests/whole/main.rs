@@ -15,6 +15,7 @@ mod blanking;
 mod bound;
 mod canary;
 mod check;
+mod clock_jumps;
 mod collector;
 mod copy;
 mod crash;
