@@ -45,6 +45,8 @@ mod sql;
 mod sqlite;
 mod start;
 mod stubs;
+#[cfg(test)]
+mod torn;
 mod views;
 mod writer;
 

@@ -295,13 +295,16 @@ async fn whichever_checkpoint_file_knows_more_keeps_the_store_closed() {
     }
 }
 
-/// A file system of its own in memory; `None` where this process may not mount one.
+/// A file system of its own in memory; `None` where this process may not mount one, which fails where all is to be tried.
 struct Disk(tempfile::TempDir);
 
 impl Disk {
     fn small() -> Option<Self> {
         let at = tempfile::tempdir().unwrap();
-        mount(&["-t", "tmpfs", "-o", "size=2m", "tmpfs"], at.path()).then_some(Self(at))
+        let mounted = mount(&["-t", "tmpfs", "-o", "size=2m", "tmpfs"], at.path());
+        let all = std::env::var_os("CI").is_some();
+        assert!(mounted || !all, "not tried, and CI is set: no leave to mount a file system");
+        mounted.then_some(Self(at))
     }
 
     fn remount(&self, options: &str) {
