@@ -47,6 +47,7 @@ mod shared;
 mod stopping;
 mod store_faults;
 mod strangers;
+mod system_faults;
 mod tail;
 mod traces;
 mod unheard;
