@@ -18,6 +18,8 @@ mod budget;
 mod cut;
 mod fields;
 mod keyed;
+#[cfg(test)]
+mod properties;
 mod replicas;
 mod standing;
 

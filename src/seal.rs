@@ -12,6 +12,8 @@ mod edge;
 mod entry_proof;
 mod key;
 mod proof;
+#[cfg(test)]
+mod properties;
 mod succession;
 #[cfg(test)]
 mod tests;

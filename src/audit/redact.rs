@@ -6,6 +6,8 @@
 //! Not here: secrets that the upstream quotes in a plain text (`audit::guard`).
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 use crate::json::{Json, Object};
