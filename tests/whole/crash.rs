@@ -257,8 +257,8 @@ async fn settle(world: &World) {
 
 async fn resolved(world: &World) {
     let until = tokio::time::Instant::now() + PATIENCE;
-    while !world.open_intents().await.is_empty() {
-        assert!(tokio::time::Instant::now() < until, "intents stay open:\n{}", world.stderr());
+    while world.unresolved().await > 0 {
+        assert!(tokio::time::Instant::now() < until, "calls stay unresolved:\n{}", world.stderr());
         pause(20).await;
     }
 }

@@ -422,6 +422,14 @@ impl World {
         open.into_iter().map(|row| row.entry).collect()
     }
 
+    /// How many calls nobody knows the end of: without an outcome, or with one that does not know it either.
+    pub async fn unresolved(&self) -> usize {
+        let reader = Reader::open(&self.record).await.unwrap();
+        let ambiguous = reader.intents_ambiguous().await.unwrap();
+        reader.close().await;
+        self.open_intents().await.len() + ambiguous.len()
+    }
+
     /// The entries of one call.
     pub async fn entries_of(&self, request_id: &str) -> Vec<Stored> {
         let all = self.entries().await;
