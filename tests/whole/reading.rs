@@ -677,7 +677,8 @@ async fn half_requests_to_the_second_listener_end_and_hold_up_nothing_of_the_pro
     // Its descriptors are counted from outside.
     let env = vec![("TUNNELWARDEN_ALLOW_DUMPS".to_owned(), "1".to_owned())];
     let world = World::with(Wishes { env, ..Wishes::default() }).await;
-    let mut open = Vec::new();
+    let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", world.proxy().id())).unwrap().count();
+    let (before, mut open) = (descriptors(), Vec::new());
     for n in 0..200 {
         let mut stream = tokio::net::TcpStream::connect(world.proxy().admin).await.unwrap();
         let half: &[u8] = if n % 2 == 0 {
@@ -688,8 +689,9 @@ async fn half_requests_to_the_second_listener_end_and_hold_up_nothing_of_the_pro
         stream.write_all(half).await.unwrap();
         open.push(stream);
     }
-    let sockets = std::fs::read_dir(format!("/proc/{}/fd", world.proxy().id())).unwrap().count();
-    assert!(sockets < 150, "{sockets} descriptors");
+    // Its places, those for probes, and what it may open meanwhile for itself.
+    let more = descriptors() - before;
+    assert!(more <= 64 + 64 + 8, "{more} descriptors more");
     create(&world, "paris").await;
     // They end by themselves, and then others have their turn.
     for stream in &mut open {
