@@ -128,6 +128,8 @@ proptest! {
             other.remove(which);
             prop_assert!(check_consistency(&other, size, now, before, then).is_err());
         }
+        prop_assert!(check_consistency(&Vec::new(), size, now, size, now).is_ok());
+        prop_assert!(check_consistency(&Vec::new(), size, now, size, flipped(now, bit)).is_err());
         prop_assert!(prove_consistency(size, size + 1, &Stored).is_err());
     }
 }
