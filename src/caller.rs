@@ -2,12 +2,16 @@
 //!
 //! Not here: how a token becomes a caller (`identify`).
 
+mod tally;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::BASE64URL_NOPAD;
 use jiff::Timestamp;
+
+pub use tally::Tally;
 
 /// A caller whose token was verified. Only `identify` makes one for a real request; every text in it came out
 /// of a signed token and is bounded in length by `identify`.

@@ -16,7 +16,6 @@ mod state;
 mod token;
 mod verify;
 
-use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -46,19 +45,8 @@ pub enum ForwardError {
     #[error("upstream.base_url: {0}")]
     BaseUrl(&'static str),
     /// The roots to trust can't be used.
-    #[error("upstream.ca_file: can't use `{}`: {why}", path.display())]
-    CaFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The platform has no roots.
-    #[error("upstream.ca_file: this machine has no root certificates ({0}); install them or name a file")]
-    PlatformRoots(String),
-    /// TLS can't be set up.
-    #[error("the TLS client can't be set up")]
-    Tls(#[source] rustls::Error),
+    #[error("upstream.ca_file: {0}")]
+    Roots(String),
     /// A token can't be used.
     #[error("{key}: {why}")]
     Token {
@@ -104,7 +92,7 @@ impl NewTokens {
 #[must_use]
 pub fn check(config: &config::Upstream) -> Vec<ForwardError> {
     let mut wrong: Vec<_> = base(&config.base_url).err().into_iter().collect();
-    wrong.extend(dial::roots(config.ca_file.as_deref()).err());
+    wrong.extend(dial::trusting(config).err());
     wrong.extend(Tokens::load(config).err().into_iter().flatten());
     wrong
 }

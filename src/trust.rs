@@ -1,6 +1,6 @@
-//! Whom we speak to over TLS besides the upstream: whoever the given roots vouch for, or else the platform's.
+//! Whose certificates are taken: of whoever is called over TLS, and of clients that come with one.
 //!
-//! Not here: the upstream's client (`forward`), what is served over TLS (`listen`).
+//! Not here: what is served over TLS (`listen`), the database's own settings (`store`).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +22,9 @@ pub fn client(https: bool, ca_file: Option<&Path>) -> Result<ClientConfig, Strin
     let tls = match ca_file {
         Some(file) => tls.with_root_certificates(roots(file)?),
         None if https => {
-            tls.with_native_roots().map_err(|e| format!("the platform's root certificates: {e}"))?
+            let none =
+                |e| format!("this machine has no root certificates ({e}); install them or name a file");
+            tls.with_native_roots().map_err(none)?
         }
         None => tls.with_root_certificates(RootCertStore::empty()),
     };

@@ -6,7 +6,6 @@
 //! Not here: what is sent over it (`forward::exchange`).
 
 use std::io;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,14 +19,11 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
 use super::ForwardError;
-use crate::config;
+use crate::{config, trust};
 
 pub(super) type Client = hyper_util::client::legacy::Client<Dialer, Full<Bytes>>;
 
@@ -41,21 +37,12 @@ const MAX_HEADERS: usize = 100;
 
 /// The pooled client.
 pub(super) fn client(config: &config::Upstream) -> Result<Client, ForwardError> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(ForwardError::Tls)?
-        .with_root_certificates(roots(config.ca_file.as_deref())?)
-        .with_no_client_auth();
+    let tls = trusting(config)?;
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_nodelay(true);
     let builder = HttpsConnectorBuilder::new().with_tls_config(tls);
-    let builder = if config.base_url.scheme_str() == Some("http") {
-        builder.https_or_http()
-    } else {
-        builder.https_only()
-    };
+    let builder = if is_plain(config) { builder.https_or_http() } else { builder.https_only() };
     let inner = builder.enable_all_versions().wrap_connector(http);
     let head = u32::try_from(MAX_HEAD_BYTES).unwrap_or(u32::MAX);
     Ok(hyper_util::client::legacy::Client::builder(TokioExecutor::new())
@@ -71,29 +58,13 @@ pub(super) fn client(config: &config::Upstream) -> Result<Client, ForwardError> 
         .build(Dialer { inner, timeout: config.connect_timeout }))
 }
 
-/// The roots of that file, or the platform's.
-pub(super) fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, ForwardError> {
-    let mut roots = RootCertStore::empty();
-    let Some(path) = ca_file else {
-        let loaded = rustls_native_certs::load_native_certs();
-        // A platform's store often holds a certificate or two that nothing can read; the others count.
-        let (taken, _) = roots.add_parsable_certificates(loaded.certs);
-        if taken == 0 {
-            let why = loaded.errors.first().map_or_else(|| "none found".to_owned(), ToString::to_string);
-            return Err(ForwardError::PlatformRoots(why));
-        }
-        return Ok(roots);
-    };
-    let wrong = |why: String| ForwardError::CaFile { path: path.to_owned(), why };
-    let certificates = CertificateDer::pem_file_iter(path).map_err(|e| wrong(e.to_string()))?;
-    for certificate in certificates {
-        let certificate = certificate.map_err(|e| wrong(e.to_string()))?;
-        roots.add(certificate).map_err(|e| wrong(e.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(wrong("it holds no certificate in PEM form".into()));
-    }
-    Ok(roots)
+fn is_plain(config: &config::Upstream) -> bool {
+    config.base_url.scheme_str() == Some("http")
+}
+
+/// TLS that takes the upstream's certificate, and others' that the same roots vouch for.
+pub(super) fn trusting(config: &config::Upstream) -> Result<rustls::ClientConfig, ForwardError> {
+    trust::client(!is_plain(config), config.ca_file.as_deref()).map_err(ForwardError::Roots)
 }
 
 /// What is known of a connection beyond its bytes.

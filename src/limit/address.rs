@@ -16,12 +16,11 @@
 //! Not here: connections at once (`listen`), quotas of known callers (`limit`).
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::caller::Network;
+use crate::caller::{Network, Tally};
 use crate::clock::Clock;
 use crate::config::Rate;
 use crate::refusal::Refusal;
@@ -86,13 +85,7 @@ pub struct AddressGate {
     state: Mutex<State>,
     /// Calls of strangers that may be under way at once, of all addresses.
     most: usize,
-    under_way: Mutex<UnderWay>,
-}
-
-#[derive(Debug, Default)]
-struct UnderWay {
-    all: usize,
-    of: HashMap<Network, usize>,
+    under_way: Mutex<Tally>,
 }
 
 /// A call that is not identified yet; it is no more when this is dropped.
@@ -105,13 +98,7 @@ pub struct Stranger<'a> {
 impl Drop for Stranger<'_> {
     fn drop(&mut self) {
         let mut under_way = self.gate.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        under_way.all = under_way.all.saturating_sub(1);
-        if let Entry::Occupied(mut of_this) = under_way.of.entry(self.network) {
-            *of_this.get_mut() = of_this.get().saturating_sub(1);
-            if *of_this.get() == 0 {
-                of_this.remove();
-            }
-        }
+        under_way.give_back(Some(self.network));
     }
 }
 
@@ -163,14 +150,14 @@ impl AddressGate {
     pub fn begin(&self, address: IpAddr) -> Result<Stranger<'_>, Refusal> {
         let network = Network::of(address);
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        if under_way.of.get(&network).is_some_and(|of_this| *of_this >= AT_ONCE) {
+        if under_way.of(network) >= AT_ONCE {
             return Err(Refusal::AddressLimited { retry_after: SOON });
         }
-        if under_way.all >= self.most {
+        if under_way.all() >= self.most {
             return Err(Refusal::Overloaded { retry_after: SOON });
         }
-        under_way.all += 1;
-        *under_way.of.entry(network).or_default() += 1;
+        under_way.take();
+        under_way.assign(network);
         Ok(Stranger { gate: self, network })
     }
 
@@ -347,8 +334,8 @@ mod tests {
         let again = begin("2001:db8::2").unwrap();
         assert_eq!(begin("2001:db8::3").unwrap_err(), limited);
         drop((first, again));
-        assert_eq!(gate.under_way.lock().unwrap().all, 0);
-        assert!(gate.under_way.lock().unwrap().of.is_empty());
+        let under_way = gate.under_way.lock().unwrap();
+        assert_eq!((under_way.all(), under_way.networks()), (0, 0));
     }
 
     #[test]

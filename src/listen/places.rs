@@ -5,11 +5,9 @@
 //! as everywhere by [`Network`]; who commands many networks is not stopped by a bound on each. Not here: who is told what
 //! (`server`).
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::caller::Network;
+use crate::caller::{Network, Tally};
 
 /// While more than half of all places are taken, an address's share is divided by this: by default it is an eighth of
 /// all then, so that after one address has what it can, at least four more can have as much.
@@ -20,13 +18,7 @@ const SCARCE: usize = 4;
 pub(super) struct Places {
     max: usize,
     each: usize,
-    taken: Mutex<Taken>,
-}
-
-#[derive(Debug, Default)]
-struct Taken {
-    all: usize,
-    of: HashMap<Network, usize>,
+    taken: Mutex<Tally>,
 }
 
 /// A place that is taken; it is free again when this is dropped.
@@ -43,16 +35,16 @@ impl Places {
 
     /// How many are taken.
     pub(super) fn taken(&self) -> usize {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner).all
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).all()
     }
 
     /// A place that counts for no address yet, if one is free.
     pub(super) fn take(self: &Arc<Self>) -> Option<Place> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if taken.all >= self.max {
+        if taken.all() >= self.max {
             return None;
         }
-        taken.all += 1;
+        taken.take();
         Some(Place { places: Arc::clone(self), network: None })
     }
 }
@@ -62,12 +54,11 @@ impl Place {
     pub(super) fn is_for(&mut self, network: Network) -> bool {
         let Places { max, each, taken } = &*self.places;
         let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let share = if taken.all > *max / 2 { (*each / SCARCE).max(1) } else { *each };
-        let of_this = taken.of.get(&network).copied().unwrap_or(0);
-        if of_this >= share {
+        let share = if taken.all() > *max / 2 { (*each / SCARCE).max(1) } else { *each };
+        if taken.of(network) >= share {
             return false;
         }
-        taken.of.insert(network, of_this + 1);
+        taken.assign(network);
         self.network = Some(network);
         true
     }
@@ -76,15 +67,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.all = taken.all.saturating_sub(1);
-        if let Some(network) = self.network
-            && let Entry::Occupied(mut of_this) = taken.of.entry(network)
-        {
-            *of_this.get_mut() = of_this.get().saturating_sub(1);
-            if *of_this.get() == 0 {
-                of_this.remove();
-            }
-        }
+        taken.give_back(self.network);
     }
 }
 
@@ -121,7 +104,7 @@ mod tests {
         assert_eq!(all_for(&places, network(1)).len(), 0);
         drop(first);
         assert_eq!(places.taken(), 0);
-        assert!(places.taken.lock().unwrap().of.is_empty());
+        assert_eq!(places.taken.lock().unwrap().networks(), 0);
     }
 
     #[test]

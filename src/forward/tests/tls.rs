@@ -117,6 +117,11 @@ async fn an_upstream_under_another_authority_gets_nothing() {
 #[test]
 fn a_file_without_certificates_is_refused() {
     let empty = tempfile::NamedTempFile::new().unwrap();
-    let error = dial::roots(Some(empty.path())).unwrap_err().to_string();
-    assert!(error.ends_with("it holds no certificate in PEM form"), "{error}");
+    let mut config = config("https://api.example");
+    config.ca_file = Some(empty.path().into());
+    let error = dial::trusting(&config).unwrap_err().to_string();
+    assert!(
+        error.starts_with("upstream.ca_file: ") && error.ends_with(" has no certificate in it"),
+        "{error}"
+    );
 }
