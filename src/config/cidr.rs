@@ -13,8 +13,7 @@ pub struct Cidr {
 }
 
 /// How such a range is written.
-pub(super) const CIDR: &str =
-    "a range such as \"10.0.0.0/8\" or \"2001:db8::/32\", whose address is its first one";
+pub(super) const CIDR: &str = "an address such as \"10.0.0.7\", or a range such as \"10.0.0.0/8\" or \"2001:db8::/32\" that begins with its first address";
 
 impl Cidr {
     /// The range; none where the text is none, or where its address is not the first of the range: then nobody knows
@@ -38,6 +37,12 @@ impl Cidr {
         };
         let range = Self { first, bits };
         (bits <= most && range.start(first) == value(first)).then_some(range)
+    }
+
+    /// Whether all addresses of its family are within.
+    #[must_use]
+    pub const fn has_all(&self) -> bool {
+        self.bits == 0
     }
 
     /// Whether an address is within; one of the other family is not.

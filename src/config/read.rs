@@ -88,6 +88,12 @@ pub(super) fn resolve(text: &str, base: &Path, env: &BTreeMap<String, String>) -
     if config.listen.address == config.admin.address && config.admin.address.port() != 0 {
         root.problem("admin.address", "is the same as listen.address; give each its own port");
     }
+    if config.listen.tls.as_ref().is_none_or(|tls| tls.clients.is_none()) {
+        for (at, _) in config.issuers.iter().enumerate().filter(|(_, issuer)| issuer.bound_tokens_only) {
+            let what = "no client could show a certificate, and no token would be taken; set listen.client_certificate";
+            root.problem(&format!("issuer[{at}].bound_tokens_only"), what);
+        }
+    }
     root.finish();
     let problems = reader.problems.into_inner();
     if problems.is_empty() {
@@ -116,7 +122,7 @@ fn listen(section: &mut Section<'_>) -> Listen {
     let default = Rate { requests: units::per(60), per: Duration::from_mins(1) };
     let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
     let max_connections = section.count("max_connections", 4096, 1..=65_536);
-    let half = (max_connections / 2).max(1);
+    let (half, most) = ((max_connections / 2).max(1), max_connections.max(1));
     let unidentified_per_address = section.required_rate("unidentified_per_address", default);
     // Twenty flooders are told by name; of more than these each is heard less.
     let in_all = Rate {
@@ -129,7 +135,7 @@ fn listen(section: &mut Section<'_>) -> Listen {
         proxy_protocol: ranges(section, "proxy_protocol"),
         trusted_hops: ranges(section, "trusted_hops"),
         max_connections: count(max_connections),
-        connections_per_address: count(section.count("connections_per_address", half, 1..=65_536)),
+        connections_per_address: count(section.count("connections_per_address", half, 1..=most)),
         header_timeout: section.duration("header_timeout", Duration::from_secs(10), MILLIS_100..=MINUTES_10),
         body_timeout: section.duration("body_timeout", Duration::from_secs(30), MILLIS_100..=MINUTES_10),
         max_connection_age: section.duration(
@@ -155,12 +161,21 @@ const MAX_RANGES: usize = 64;
 
 fn ranges(section: &mut Section<'_>, key: &str) -> Vec<Cidr> {
     let texts = list_of_texts(section, key, MAX_RANGES).unwrap_or_default();
-    let ranges: Option<Vec<Cidr>> = texts.iter().map(|text| Cidr::parse(text)).collect();
-    if ranges.is_none() {
-        section.problem(key, &format!("wants a list, each {CIDR}"));
+    let mut ranges = Vec::with_capacity(texts.len());
+    for text in &texts {
+        match Cidr::parse(text) {
+            Some(range) if range.has_all() => {
+                section.problem(
+                    key,
+                    &format!("`{text}` is every address: then anybody could say whose request it is"),
+                );
+            }
+            Some(range) => ranges.push(range),
+            None => section.problem(key, &format!("`{text}` is not {CIDR}")),
+        }
     }
     section.resolved(key, texts.join("\n"));
-    ranges.unwrap_or_default()
+    ranges
 }
 
 fn address(section: &mut Section<'_>, port: u16) -> SocketAddr {

@@ -30,3 +30,45 @@ fn clients_are_asked_for_certificates_only_as_it_is_said() {
     let plain = read_with(&format!("{ca}{}", wish("required"))).map(drop);
     assert_eq!(plain, Err("listen.client_ca_file".to_owned()), "without TLS");
 }
+
+#[test]
+fn bound_tokens_need_clients_that_can_show_a_certificate() {
+    let bound = SMALL.replacen("[[issuer]]", "[[issuer]]\nbound_tokens_only = true", 1);
+    let key = |text: &str| read(text, &[]).map(drop).map_err(|problems| problems[0].key.clone());
+    assert_eq!(key(&bound), Err("issuer[0].bound_tokens_only".to_owned()));
+    let tls = "certificate_file = \"c\"\nprivate_key_file = \"k\"\nclient_ca_file = \"a\"\nclient_certificate = \"optional\"\n";
+    assert_eq!(key(&bound.replace("[audit]", &format!("[listen]\n{tls}\n[audit]"))), Ok(()));
+}
+
+#[test]
+fn a_range_that_is_wrong_is_named() {
+    let told = |ranges: &str| {
+        let text = SMALL.replace("[audit]", &format!("[listen]\ntrusted_hops = [{ranges}]\n[audit]"));
+        read(&text, &[]).map(drop).map_err(|problems| problems[0].what.clone())
+    };
+    assert_eq!(told("\"10.0.0.0/8\", \"192.0.2.7\", \"2001:db8::/32\""), Ok(()));
+    for (ranges, named) in [
+        ("\"10.0.0.0/8\", \"10.1.2.3/8\"", "`10.1.2.3/8` is not an address"),
+        ("\"balancer\"", "`balancer` is not an address"),
+        ("\"0.0.0.0/0\"", "`0.0.0.0/0` is every address"),
+        ("\"::/0\"", "`::/0` is every address"),
+    ] {
+        let what = told(ranges).unwrap_err();
+        assert!(what.starts_with(named), "{what}");
+    }
+}
+
+#[test]
+fn one_address_has_no_more_connections_than_there_are() {
+    let of = |each: u32| {
+        let text = SMALL.replace(
+            "[audit]",
+            &format!("[listen]\nmax_connections = 10\nconnections_per_address = {each}\n[audit]"),
+        );
+        read(&text, &[])
+            .map(|config| config.listen.connections_per_address)
+            .map_err(|problems| problems[0].key.clone())
+    };
+    assert_eq!(of(10), Ok(10));
+    assert_eq!(of(11), Err("listen.connections_per_address".to_owned()));
+}
