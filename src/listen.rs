@@ -9,6 +9,7 @@
 mod answer;
 mod body;
 mod client;
+mod failed;
 mod frames;
 mod framing;
 mod gate;
@@ -38,6 +39,7 @@ use crate::refusal::Refusal;
 
 pub use answer::unless_it_panics;
 pub use body::Body;
+pub use failed::Failed;
 #[cfg(any(test, fuzzing))]
 pub use framing::{Framed, framed};
 pub use server::{Connections, Drained, ListenError, Listener};

@@ -39,18 +39,24 @@ impl Trusted {
         self.is_proxy(address) || self.is_hop(address)
     }
 
-    /// Who a connection is from: of a balancer's, its header is read, and nothing beyond it. `None` where that header is
-    /// missing or is none that we take.
-    pub(super) async fn client(&self, tcp: &mut TcpStream, peer: IpAddr) -> Option<IpAddr> {
+    /// Who a connection is from: of a balancer's, its header is read, and nothing beyond it.
+    ///
+    /// # Errors
+    /// The header is missing or is none that we take: why, in our words. Nothing where the balancer went before it was whole.
+    pub(super) async fn client(
+        &self,
+        tcp: &mut TcpStream,
+        peer: IpAddr,
+    ) -> Result<IpAddr, Option<&'static str>> {
         if !self.is_proxy(peer) {
-            return Some(peer);
+            return Ok(peer);
         }
         let mut head = [0; proxied::HEAD];
-        tcp.read_exact(&mut head).await.ok()?;
-        let said = proxied::head(head)?;
+        tcp.read_exact(&mut head).await.map_err(|_| None)?;
+        let said = proxied::head(head).map_err(Some)?;
         let mut rest = vec![0; said.rest];
-        tcp.read_exact(&mut rest).await.ok()?;
-        Some(said.source(&rest).unwrap_or(peer))
+        tcp.read_exact(&mut rest).await.map_err(|_| None)?;
+        Ok(said.source(&rest).unwrap_or(peer))
     }
 
     /// Who a request on a connection from `address` is from. Each trusted hop added the address that it saw at the right, so

@@ -26,6 +26,10 @@ const PROXY: u8 = 0x21;
 const TCP4: u8 = 0x11;
 const TCP6: u8 = 0x21;
 
+/// What there is instead where a balancer says nothing.
+const NONE: &str =
+    "it did not begin with PROXY protocol, version 2, as listen.proxy_protocol wants it from this address";
+
 /// What the head says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Said {
@@ -40,11 +44,19 @@ enum Family {
     V6,
 }
 
-/// Reads the head; `None` is for what is not this protocol, or not for TCP, or too long.
-pub(super) fn head(head: [u8; HEAD]) -> Option<Said> {
-    let (signature, [command, family, high, low]) = head.split_last_chunk::<4>()?;
+/// Reads the head.
+///
+/// # Errors
+/// It is not this protocol, or not for TCP, or too long: in our words, with the remedy.
+pub(super) fn head(head: [u8; HEAD]) -> Result<Said, &'static str> {
+    if head.starts_with(b"PROXY ") {
+        return Err("this is version 1 of PROXY protocol, and version 2 is wanted (haproxy: send-proxy-v2)");
+    }
+    let Some((signature, [command, family, high, low])) = head.split_last_chunk::<4>() else {
+        return Err(NONE);
+    };
     if signature != SIGNATURE {
-        return None;
+        return Err(NONE);
     }
     let rest = usize::from(u16::from_be_bytes([*high, *low]));
     let family = match (*command, *family) {
@@ -52,9 +64,9 @@ pub(super) fn head(head: [u8; HEAD]) -> Option<Said> {
         (LOCAL, _) => None,
         (PROXY, TCP4) if rest >= 12 => Some(Family::V4),
         (PROXY, TCP6) if rest >= 36 => Some(Family::V6),
-        _ => return None,
+        _ => return Err("its header of PROXY protocol is none for TCP over IPv4 or IPv6"),
     };
-    (rest <= MOST).then_some(Said { rest, family })
+    if rest <= MOST { Ok(Said { rest, family }) } else { Err("its header of PROXY protocol is too long") }
 }
 
 impl Said {
@@ -129,7 +141,8 @@ mod tests {
             ("too much", bytes(PROXY, TCP4, 2049)),
             ("too much for itself", bytes(LOCAL, 0, u16::MAX)),
         ] {
-            assert_eq!(head(bytes), None, "{what}");
+            let why = head(bytes).unwrap_err();
+            assert_eq!(why.contains("send-proxy-v2"), what == "version 1", "{what}: {why}");
         }
     }
 }

@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::answer::{Alive, COME_BACK, Calls, Room, caught};
 use super::client::Trusted;
+use super::failed::{Failed, Failures};
 use super::line::Line;
 use super::places::{Place, Places};
 use super::stream::Stream;
@@ -73,10 +74,11 @@ pub enum Drained {
     Cut,
 }
 
-/// How many connections are open, for metrics.
+/// How many connections are open, and how many failed, for metrics.
 #[derive(Clone, Debug)]
 pub struct Connections {
     places: Arc<Places>,
+    failures: Arc<Failures>,
 }
 
 impl Connections {
@@ -84,6 +86,12 @@ impl Connections {
     #[must_use]
     pub fn open(&self) -> usize {
         self.places.taken()
+    }
+
+    /// Connections that ended so before anything was asked on them.
+    #[must_use]
+    pub fn failed(&self, failed: Failed) -> u64 {
+        self.failures.count(failed)
     }
 }
 
@@ -132,7 +140,10 @@ impl Listener {
                 proxies: config.proxy_protocol.clone(),
                 hops: config.trusted_hops.clone(),
             }),
-            connections: Connections { places: Places::new(max, config.connections_per_address) },
+            connections: Connections {
+                places: Places::new(max, config.connections_per_address),
+                failures: Arc::default(),
+            },
             calls: max,
             drain_timeout: config.drain_timeout,
         })
@@ -175,6 +186,7 @@ impl Listener {
             tls: self.tls,
             bounds: self.bounds,
             trusted: Arc::clone(&self.trusted),
+            failures: Arc::clone(&self.connections.failures),
             alive,
             room,
             turn_away: Arc::clone(&turn_away),
@@ -224,6 +236,7 @@ struct Door<S> {
     tls: Option<Arc<Certificate>>,
     bounds: Bounds,
     trusted: Arc<Trusted>,
+    failures: Arc<Failures>,
     alive: Alive,
     room: Room,
     turn_away: Arc<Semaphore>,
@@ -237,6 +250,7 @@ impl<S> Clone for Door<S> {
             tls: self.tls.clone(),
             bounds: self.bounds,
             trusted: Arc::clone(&self.trusted),
+            failures: Arc::clone(&self.failures),
             alive: self.alive.clone(),
             room: self.room.clone(),
             turn_away: Arc::clone(&self.turn_away),
@@ -263,14 +277,14 @@ impl<S: Service> Door<S> {
     async fn admit(mut self, mut tcp: TcpStream, peer: IpAddr, mut place: Place) {
         let mut stop = self.stop.clone();
         let opening = async {
-            let client = self.trusted.client(&mut tcp, peer).await?;
+            let client = self.client(&mut tcp, peer).await?;
             if client != peer && !self.trusted.is_shared(client) && !place.is_for(Network::of(client)) {
                 if let Ok(_slot) = Arc::clone(&self.turn_away).try_acquire_owned() {
                     let _ = tokio::time::timeout(TURN_AWAY, self.tell_full(tcp, client)).await;
                 }
                 return None;
             }
-            Some((client, self.open(tcp).await?))
+            Some((client, self.open(tcp, client).await?))
         };
         let opened = tokio::select! {
             opened = tokio::time::timeout(self.bounds.header_timeout, opening) => opened,
@@ -317,7 +331,7 @@ impl<S: Service> Door<S> {
 
     async fn turn_away(self, mut tcp: TcpStream, peer: IpAddr, _slot: OwnedSemaphorePermit) {
         let turn = async {
-            let Some(client) = self.trusted.client(&mut tcp, peer).await else { return };
+            let Some(client) = self.client(&mut tcp, peer).await else { return };
             self.tell_full(tcp, client).await;
         };
         let _ = tokio::time::timeout(TURN_AWAY, turn).await;
@@ -326,7 +340,7 @@ impl<S: Service> Door<S> {
     /// Says 503 before anything is asked. Those who speak HTTP/2 see the connection close, which their clients
     /// take for the same.
     async fn tell_full(&self, tcp: TcpStream, client: IpAddr) {
-        let Some(opened) = self.open(tcp).await else { return };
+        let Some(opened) = self.open(tcp, client).await else { return };
         let Opened { mut stream, protocol: Protocol::Http1, client: shown } = opened else { return };
         let certificate = shown.map(|(certificate, _)| certificate);
         let origin = request::origin(client, certificate, &http::HeaderMap::new());
@@ -336,8 +350,17 @@ impl<S: Service> Door<S> {
         http1::linger(&mut stream).await;
     }
 
+    /// Who a connection is from, where that can be known.
+    async fn client(&self, tcp: &mut TcpStream, peer: IpAddr) -> Option<IpAddr> {
+        let client = self.trusted.client(tcp, peer).await;
+        let note = |why: &Option<&str>| {
+            why.iter().for_each(|why| self.failures.note(Failed::ProxyProtocol, peer, why));
+        };
+        client.inspect_err(note).ok()
+    }
+
     /// The handshake, and which protocol it is. `None` for a client that never said.
-    async fn open(&self, mut tcp: TcpStream) -> Option<Opened> {
+    async fn open(&self, mut tcp: TcpStream, client: IpAddr) -> Option<Opened> {
         // Answers are written whole; waiting to fill a packet helps nobody.
         tcp.set_nodelay(true).ok()?;
         let Some(certificate) = &self.tls else {
@@ -346,15 +369,21 @@ impl<S: Service> Door<S> {
             return Some(Opened { stream, protocol, client: None });
         };
         let (settings, replaced) = certificate.current();
-        let tls = TlsAcceptor::from(settings).accept(tcp).await.ok()?;
+        let note = |error: &io::Error| {
+            // Who goes, or is cut off, has said nothing.
+            if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
+                self.failures.note(Failed::Tls, client, &error.to_string());
+            }
+        };
+        let tls = TlsAcceptor::from(settings).accept(tcp).await.inspect_err(note).ok()?;
         let connection = tls.get_ref().1;
         let protocol = match connection.alpn_protocol() {
             Some(b"h2") => Protocol::Http2,
             _ => Protocol::Http1,
         };
         let own = connection.peer_certificates().and_then(<[_]>::first);
-        let client = own.map(|own| (Thumbprint::of(own), replaced));
-        Some(Opened { stream: Stream::tls(tls, self.bounds.body_timeout), protocol, client })
+        let shown = own.map(|own| (Thumbprint::of(own), replaced));
+        Some(Opened { stream: Stream::tls(tls, self.bounds.body_timeout), protocol, client: shown })
     }
 }
 

@@ -4,12 +4,14 @@
 
 use std::time::Duration;
 
-use metrics::gauge;
+use metrics::{counter, gauge};
 
 /// Gauge, always 1, by `version`.
 pub const BUILD_INFO: &str = "tunnelwarden_build_info";
 /// Gauge: connections open on the API listener.
 pub const CONNECTIONS: &str = "tunnelwarden_connections";
+/// Counter by `reason`: connections of the API listener that ended before anything could be asked on them.
+pub const CONNECTIONS_FAILED: &str = "tunnelwarden_connections_failed_total";
 /// Gauge: appends that wait for the writer of the record.
 pub const QUEUE_APPENDS: &str = "tunnelwarden_audit_queue_appends";
 /// Gauge: bytes of entries that wait for the writer or are being written.
@@ -43,6 +45,8 @@ pub const JWKS_USABLE: &str = "tunnelwarden_jwks_usable";
 #[expect(missing_docs, reason = "each field is the gauge of its name, above")]
 pub struct States {
     pub connections: usize,
+    /// By reason.
+    pub connections_failed: Vec<(&'static str, u64)>,
     pub queue_appends: usize,
     pub queue_bytes: usize,
     pub record_entries: u64,
@@ -73,6 +77,9 @@ impl States {
     pub(super) fn set(&self) {
         gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         gauge!(CONNECTIONS).set(count(self.connections));
+        for (reason, failed) in &self.connections_failed {
+            counter!(CONNECTIONS_FAILED, "reason" => *reason).absolute(*failed);
+        }
         gauge!(QUEUE_APPENDS).set(count(self.queue_appends));
         gauge!(QUEUE_BYTES).set(count(self.queue_bytes));
         gauge!(RECORD_ENTRIES).set(count(usize::try_from(self.record_entries).unwrap_or(usize::MAX)));
@@ -104,9 +111,13 @@ fn yes(is: bool) -> f64 {
 }
 
 pub(super) fn describe() {
-    use metrics::{Unit, describe_gauge};
+    use metrics::{Unit, describe_counter, describe_gauge};
     describe_gauge!(BUILD_INFO, "Always 1; which version runs");
     describe_gauge!(CONNECTIONS, "Connections open on the API listener");
+    describe_counter!(
+        CONNECTIONS_FAILED,
+        "Connections of the API listener that ended before anything could be asked on them"
+    );
     describe_gauge!(QUEUE_APPENDS, "Appends that wait for the writer of the record");
     describe_gauge!(
         QUEUE_BYTES,

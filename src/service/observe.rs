@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::config;
-use crate::listen::Connections;
+use crate::listen::{Connections, Failed};
 use crate::measure::Metrics;
 use crate::measure::states::States;
 use crate::pipeline::Pipeline;
@@ -76,6 +76,7 @@ fn states(pipeline: &Pipeline, store: &Store, connections: &Connections, marks: 
     let age = |time| pipeline.clock.now().duration_since(time).try_into().unwrap_or_default();
     States {
         connections: connections.open(),
+        connections_failed: Failed::ALL.map(|failed| (failed.name(), connections.failed(failed))).to_vec(),
         queue_appends,
         queue_bytes,
         record_entries: store.size(),

@@ -6,6 +6,7 @@ use super::http2::pair;
 use super::limits::from;
 use super::*;
 use crate::config::Cidr;
+use crate::listen::Failed;
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
 
@@ -75,6 +76,8 @@ async fn what_comes_from_a_balancer_without_the_header_is_closed() {
         assert_eq!(rest(&mut stream).await, "", "{begins:?}");
     }
     assert_eq!(serving.double.asked(), []);
+    // Those that said something, and said it whole.
+    assert_eq!(serving.connections.failed(Failed::ProxyProtocol), 5);
 }
 
 #[tokio::test]

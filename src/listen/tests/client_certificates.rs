@@ -8,6 +8,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::*;
 use crate::caller::Thumbprint;
+use crate::listen::Failed;
 
 /// A certificate with its key, in DER.
 type Pair = (CertificateDer<'static>, PrivateKeyDer<'static>);
@@ -108,7 +109,9 @@ async fn a_client_is_let_in_with_a_good_certificate_and_told_of_by_it() {
         assert_eq!(ask(Some(&old)).await, None, "it has expired");
         assert_eq!(ask(Some(&strange)).await, None, "nobody here vouches for it");
         assert_eq!(ask(None).await, if required { None } else { Some(None) });
+        let connections = bench.serving.connections.clone();
         assert_eq!(bench.serving.stop().await, Drained::Whole);
+        assert_eq!(connections.failed(Failed::Tls), if required { 3 } else { 2 });
     }
 }
 
