@@ -19,9 +19,8 @@ const GIVES_WAY: i32 = 15;
 fn main() -> ExitCode {
     log::hide_panics();
     // Before anything is read that is secret.
-    if !memory::is_open(std::env::var_os(memory::ALLOW_DUMPS).as_deref())
-        && let Err(what) = memory::close()
-    {
+    let open = memory::is_open(std::env::var_os(memory::ALLOW_DUMPS).as_deref());
+    if let Err(what) = open.and_then(|open| if open { Ok(()) } else { memory::close() }) {
         // Where even this can't be written, the exit code still tells.
         let _ = writeln!(std::io::stderr(), "error: {what}");
         return Exit::Failed.into();

@@ -15,9 +15,16 @@ pub(super) const OPEN: &str =
     "TUNNELWARDEN_ALLOW_DUMPS is set: a core file of this process would hold its tokens and keys";
 
 /// Whether a value of [`ALLOW_DUMPS`] asks for it.
-#[must_use]
-pub fn is_open(value: Option<&OsStr>) -> bool {
-    value.is_some_and(|value| value == "1")
+///
+/// # Errors
+/// It is neither word for it: whoever wrote it meant something.
+pub fn is_open(value: Option<&OsStr>) -> Result<bool, String> {
+    match value {
+        None => Ok(false),
+        Some(value) if value == "1" => Ok(true),
+        Some(value) if value == "0" || value.is_empty() => Ok(false),
+        Some(_) => Err(format!("{ALLOW_DUMPS} is 1 or 0")),
+    }
 }
 
 /// From here on the kernel writes no core file of this process and gives none to a collector, and nobody but root reads its
@@ -42,10 +49,12 @@ mod tests {
 
     #[test]
     fn only_one_word_opens_the_memory() {
-        assert!(is_open(Some(OsStr::new("1"))));
-        for other in ["", "0", "true", "11"] {
-            assert!(!is_open(Some(OsStr::new(other))), "{other}");
+        assert_eq!(is_open(Some(OsStr::new("1"))), Ok(true));
+        for closed in [None, Some(OsStr::new("")), Some(OsStr::new("0"))] {
+            assert_eq!(is_open(closed), Ok(false), "{closed:?}");
         }
-        assert!(!is_open(None));
+        for neither in ["true", "yes", "11", " 1"] {
+            assert!(is_open(Some(OsStr::new(neither))).is_err(), "{neither}");
+        }
     }
 }

@@ -29,7 +29,7 @@ pub struct Args {
 pub async fn run(args: &Args, env: &Env) -> Result<Exit, Stop> {
     let config = config::load(&args.file.config, &env.vars).map_err(Stop::usage)?;
     let filter = log::start(&config.log, env.colors_at(env.terminal.errors)).map_err(Stop::usage)?;
-    if memory::is_open(env.vars.get(memory::ALLOW_DUMPS).map(OsStr::new)) {
+    if memory::is_open(env.vars.get(memory::ALLOW_DUMPS).map(OsStr::new)) == Ok(true) {
         tracing::warn!("{}", memory::OPEN);
     }
     // From here on a SIGHUP ends nothing.

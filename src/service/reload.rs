@@ -209,7 +209,9 @@ impl Follower {
         }
         if changed {
             self.pipeline.metrics.reload(true);
-        } else if wrong.is_empty() && std::mem::take(&mut self.looks.asked) {
+        } else if wrong.is_empty() && !self.looks.wrong.is_empty() {
+            tracing::info!("all files are good again, and as they are in force");
+        } else if wrong.is_empty() && self.looks.asked {
             tracing::info!("there is nothing to reload: all files are as they were");
         }
         self.looks.asked = false;

@@ -151,11 +151,20 @@ impl Problem {
             Of::Configuration | Of::Fixed => config.to_owned(),
             Of::File => files.0.get(&self.key).map_or_else(PathBuf::new, |named| named.path.clone()),
         };
-        tracing::warn!(
-            reload.key = self.key,
-            reload.file = %file.display(),
-            reload.problem = self.why,
-            "not reloaded, what was before stays in force: correct it; `tunnelwarden check` says all that is wrong"
-        );
+        let file = file.display();
+        match self.of {
+            Of::Fixed => tracing::warn!(
+                reload.key = self.key,
+                reload.file = %file,
+                reload.problem = self.why,
+                "not reloaded, what was before stays in force: restart for it, or take the change back; until then nothing of the file is taken up"
+            ),
+            Of::Configuration | Of::File => tracing::warn!(
+                reload.key = self.key,
+                reload.file = %file,
+                reload.problem = self.why,
+                "not reloaded, what was before stays in force: correct it; `tunnelwarden check` says all that is wrong"
+            ),
+        }
     }
 }
