@@ -34,6 +34,7 @@ pub const PROTECTED: &[&str] = &[
     "request.size",
     "request.digest",
     "request_key",
+    "token_used",
     "intent_id",
     "sent",
     "status",
@@ -122,7 +123,8 @@ const FREE_TEXT: &[&str] = &[
 
 /// Whether a member's name is our own word.
 pub(super) fn is_our_word(name: &str) -> bool {
-    OUR_NAMES.contains(&name) || PROTECTED.contains(&name) || is_name(name)
+    let is_path = name.contains(['.', '[']);
+    OUR_NAMES.contains(&name) || (!is_path && PROTECTED.contains(&name)) || is_name(name)
 }
 
 /// Where a value stands in the entry.

@@ -257,3 +257,15 @@ proptest! {
         prop_assert!(masked.is_char_boundary(masked.len()));
     }
 }
+
+#[test]
+fn a_members_name_that_is_a_path_of_ours_is_no_word_of_ours() {
+    for secret in ["response.digest", "tunnels[].id", "results[].tunnel"] {
+        assert!(PROTECTED.contains(&secret), "{secret}");
+        let mut entry =
+            crate::json::read(format!(r#"{{"response":{{"body":{{"{secret}":1}}}}}}"#).as_bytes(), 8)
+                .unwrap();
+        assert!(Guard::new([secret]).mask(&mut entry));
+        assert!(!entry.to_string().contains(secret), "{entry}");
+    }
+}
