@@ -21,6 +21,7 @@ pub mod secrets;
 mod shed;
 mod short;
 mod unended;
+mod used;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +46,7 @@ use guard::Guard;
 use one_shot::{Fate, OneShots};
 use redact::Redactor;
 use unended::Unended;
+use used::UsedTokens;
 
 pub use claim::Elsewhere;
 pub use outcome::{End, Heard, Sent};
@@ -67,6 +69,7 @@ pub struct Auditor {
     /// How long to wait for what is owed.
     patience: Duration,
     one_shots: OneShots,
+    used_tokens: UsedTokens,
     elsewhere: Option<Elsewhere>,
     metrics: Metrics,
 }
@@ -127,6 +130,7 @@ impl Auditor {
             fingerprinter,
             ids,
             one_shots: OneShots::new(Arc::clone(&clock), config.one_shot_window),
+            used_tokens: UsedTokens::default(),
             clock,
             bodies: config.bodies,
             debts,
@@ -338,7 +342,8 @@ impl Auditor {
     /// Records what a write is about to do. From here on an outcome is owed.
     ///
     /// # Errors
-    /// [`Refusal::Repeat`], [`Refusal::AuditUnavailable`]: nothing may be sent.
+    /// [`Refusal::Repeat`], [`TokenFault::Used`](crate::refusal::TokenFault::Used), [`Refusal::AuditUnavailable`]: nothing may
+    /// be sent.
     pub async fn open(
         self: &Arc<Self>,
         call: &mut Call,
@@ -349,12 +354,18 @@ impl Auditor {
         call.policies = permit.policies().to_vec();
         let claim = self.claim(call, &plan.asked).await?;
         let key = claim.as_ref().map(|claim| claim.key.clone());
+        let used = self.use_up(call, plan.token_until).await.inspect_err(|_| {
+            key.iter().for_each(|key| self.one_shots.settle(key, call.request_id, Fate::Nothing));
+        })?;
+        let name = used.as_ref().map(|used| used.name.clone());
         let mut members = call.members();
         decision(&mut members, call, None);
         if let Some(request) = &call.request {
             members.set("request", request.clone());
         }
-        call::optional(&mut members, "request_key", key.clone());
+        // By this alone a start finds it again.
+        call::optional(&mut members, "request_key", key.clone().or_else(|| name.clone()));
+        call::optional(&mut members, "token_used", name);
         if !plan.before.is_empty() {
             let before = plan.before.iter().map(|tunnel| self.redactor.state(tunnel)).collect();
             members.set("state_before", Json::Array(before));
@@ -372,6 +383,9 @@ impl Auditor {
             if let Some(key) = &key {
                 self.one_shots.settle(key, call.request_id, Fate::Nothing);
             }
+            if let Some(used) = &used {
+                self.give_back(used).await;
+            }
             // An append that ran out of time may have come true, or not: either way the record is to hold the intent
             // and that nothing was sent.
             let outcome = owed::bare_outcome(self, &intent, &refusal, Sent::No).into_json();
@@ -381,7 +395,7 @@ impl Auditor {
             return Err(refusal);
         }
         call.passed(Stage::Intent);
-        Ok(Owed { auditor: Arc::clone(self), plan, route, intent_id, intent, key, closed: false })
+        Ok(Owed { auditor: Arc::clone(self), plan, route, intent_id, intent, key, used, closed: false })
     }
 
     /// The member `request` of a call with a body.

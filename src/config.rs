@@ -203,6 +203,8 @@ pub struct Issuer {
     pub max_token_bytes: usize,
     /// Whether each token must be bound to its client's certificate.
     pub bound_tokens_only: bool,
+    /// Whether each token is good for one secret only: for one call that makes or sets a key.
+    pub one_use_for_secrets: bool,
     /// Where a token says who it speaks for.
     pub claims: Claims,
 }

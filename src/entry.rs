@@ -14,7 +14,8 @@
 //! | `decision`, `policies`, `policy_digest` | calls | `allow` or `deny`, the deciding policies' ids, and of which policy text |
 //! | `changed`, `weakened` | writes | names of the fields that the call would change, and of those that weaken security |
 //! | `request` | calls | `{size, digest, body?}`, the body redacted |
-//! | `request_key` | one-shot intents | keyed digest by which a repeat is recognized |
+//! | `request_key` | one-shot intents, and others that use up a token | keyed digest by which a repeat is recognized |
+//! | `token_used` | intents | keyed digest of the token's issuer and `jti`, where this call used the token up: it is good for no other secret |
 //! | `state_before` | intents | array of redacted tunnels as read before the change |
 //! | `intent_id` | outcomes and resolutions of writes | the `id` of the intent |
 //! | `sent` | outcomes | `yes`, `no`, `unknown`: whether the call may have reached the upstream |

@@ -20,6 +20,7 @@ mod file;
 mod jwk;
 mod keys;
 mod revoked;
+mod standing;
 mod text;
 mod token;
 
@@ -362,32 +363,6 @@ impl Identifier {
         let ends = claims::end(caller.expires, &trusted.rules);
         self.cache.keep(name, Entry { caller: Arc::clone(&caller), bound, ends, age });
         Ok(Identified { caller })
-    }
-
-    /// Whether a caller that this one identified may still be acted for: its token is not over by now.
-    ///
-    /// # Errors
-    /// [`TokenFault::Expired`]
-    pub fn lasts(&self, caller: &Caller) -> Result<(), Refusal> {
-        let own = self.issuers.iter().find(|trusted| trusted.rules.issuer == caller.issuer);
-        let ends = own.map(|trusted| claims::end(caller.expires, &trusted.rules));
-        if ends.is_some_and(|ends| self.clock.now().as_microsecond() < ends) {
-            Ok(())
-        } else {
-            Err(Refusal::TokenInvalid(TokenFault::Expired))
-        }
-    }
-
-    /// Whether a caller, whoever identified it, is revoked by none of what is revoked here.
-    ///
-    /// # Errors
-    /// [`Refusal::TokenRevoked`]
-    pub fn spares(&self, caller: &Caller) -> Result<(), Refusal> {
-        let everywhere = self.everywhere.as_ref().map(|(everywhere, _)| everywhere);
-        if self.revoked.names(caller) || everywhere.is_some_and(|everywhere| everywhere.names(caller)) {
-            return Err(Refusal::TokenRevoked);
-        }
-        Ok(())
     }
 
     /// The configured issuer that a token claims to be from.

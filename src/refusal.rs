@@ -196,6 +196,11 @@ pub enum TokenFault {
     BindingKind,
     /// Bound to another certificate than the client's, or the client has none.
     Binding,
+    /// Good for one secret, and used up by another call.
+    Used {
+        /// That call's request id.
+        first: Uuid,
+    },
     /// A claim is missing or of the wrong type.
     Claim {
         /// JSON pointer to the claim: from the configuration, never from the token.

@@ -171,7 +171,8 @@ impl Running {
             config.audit.resolve_after,
             shared.clone().map(|shared| Elsewhere::new(reader.clone(), shared)),
         );
-        resume(&reader, &auditor, &resolver, clock.as_ref(), config.audit.one_shot_window).await?;
+        let window = (config.audit.one_shot_window, identifier.used_tokens_last());
+        resume(&reader, &auditor, &resolver, clock.as_ref(), window).await?;
         let mut started = Object::new();
         started.set("version", env!("CARGO_PKG_VERSION"));
         started.set("config_digest", config.digest.as_str());
@@ -298,16 +299,21 @@ async fn resume(
     auditor: &Auditor,
     resolver: &Arc<Resolver>,
     clock: &dyn Clock,
-    window: Duration,
+    (window, used_tokens_last): (Duration, Duration),
 ) -> Result<(), StartError> {
     let read = |text: &String| crate::inspect::read_entry(text.as_bytes()).ok();
     let now = clock.now();
     // A call is remembered for a window after it was looked into, however long that took.
-    let since = now.checked_sub(window.saturating_add(resolver.patience())).unwrap_or(now);
+    let since = window.saturating_add(resolver.patience()).max(used_tokens_last);
+    let since = now.checked_sub(since).unwrap_or(now);
     let recent = reader.one_shot_since(since).await.map_err(failed("reading the audit store"))?;
     for (intent, ending) in &recent {
         let Some(intent) = read(intent) else { continue };
-        auditor.remember(&intent, ending.as_ref().and_then(read).as_ref(), now);
+        let ending = ending.as_ref().and_then(read);
+        auditor.remember(&intent, ending.as_ref(), now);
+        if !used_tokens_last.is_zero() {
+            auditor.remember_token(&intent, ending.as_ref(), used_tokens_last);
+        }
     }
     let ended = reader.ended_before().await.map_err(failed("reading the audit store"))?;
     let open = reader.intents_without_outcome(ended).await.map_err(failed("reading the audit store"))?;

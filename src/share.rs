@@ -12,6 +12,7 @@ mod resolving;
 pub mod revocations;
 mod sweep;
 pub mod turns;
+mod used;
 
 use std::sync::Arc;
 use std::time::Duration;

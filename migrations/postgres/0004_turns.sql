@@ -1,4 +1,4 @@
--- Turns at tunnels, claims of one-shot calls and revocations, for all replicas: see the file of migration 2 for what holds
+-- Turns at tunnels, claims of one-shot calls, used tokens and revocations, for all replicas: see the file of migration 2 for what holds
 -- for all of these tables. The database's clock alone decides what is over.
 
 -- Who is at a tunnel or a name. A place is a SHA-256, so no name stands here, however long it is. A turn that nobody gives
@@ -99,6 +99,15 @@ CREATE TABLE tunnelwarden_shared.claims (
     intent_by   timestamptz NOT NULL
 );
 CREATE INDEX claims_at ON tunnelwarden_shared.claims (at);
+
+-- Tokens that are good for one secret and were used up, by the name that the intent has for it in the record. A row is of
+-- no use once the token has ended.
+CREATE TABLE tunnelwarden_shared.used_tokens (
+    token      text COLLATE "C" PRIMARY KEY CHECK (length(token) BETWEEN 1 AND 128),
+    request_id uuid NOT NULL,
+    until      timestamptz NOT NULL
+);
+CREATE INDEX used_tokens_until ON tunnelwarden_shared.used_tokens (until);
 
 -- Tokens and subjects that are revoked, each line as in a revocation file. What is taken back stays, as not in force, so
 -- that everybody hears of it. `id` grows with each change: one row counts them, and who changes it makes the next one wait

@@ -4,7 +4,7 @@
 //! Not here: the book of them (`one_shot`), who claimed last (`share::claims`).
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::time::Duration;
 
@@ -58,6 +58,11 @@ impl Elsewhere {
     pub fn new(shared: &Shared, append_timeout: Duration) -> Self {
         let send_within = append_timeout + MARGIN;
         Self { claims: Claims::new(shared, send_within + MARGIN), send_within }
+    }
+
+    /// The database that they share.
+    pub(super) const fn shared(&self) -> &Shared {
+        self.claims.shared()
     }
 
     /// What the record tells of a call: its fate and, where that is final, when it was told.

@@ -7,6 +7,7 @@ pub(super) mod tests;
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::entry::{Entry, Kind};
@@ -20,6 +21,7 @@ use super::call::Call;
 use super::debts::Debt;
 use super::effects;
 use super::outcome::{self, End, Heard, Sent};
+use super::used::Used;
 use super::{Auditor, Cleared, Recorded, decision};
 
 /// What a write is about: what is asked, of which state, and how to tell later whether it came about.
@@ -30,16 +32,19 @@ pub struct Plan {
     pub before: Vec<Object>,
     /// The member `expected`: what the tunnels will look like if it happens.
     pub expected: Vec<Object>,
+    /// Where the call uses up its token: until when that could come again.
+    pub token_until: Option<Timestamp>,
 }
 
 impl std::fmt::Debug for Plan {
     /// Without the states, which may hold an `md5_key`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { asked, before, expected } = self;
+        let Self { asked, before, expected, token_until } = self;
         f.debug_struct("Plan")
             .field("asked", asked)
             .field("before", &before.len())
             .field("expected", &expected.len())
+            .field("token_until", token_until)
             .finish()
     }
 }
@@ -56,6 +61,8 @@ pub struct Owed {
     pub(super) intent: Json,
     /// By which a repeated one-shot call is recognized.
     pub(super) key: Option<String>,
+    /// The token that it used up.
+    pub(super) used: Option<Used>,
     pub(super) closed: bool,
 }
 
@@ -118,6 +125,9 @@ impl Owed {
         self.closed = true;
         if let Some(key) = &self.key {
             auditor.one_shots.settle(key, call.request_id, end.fate().if_gone(client_gone));
+        }
+        if let (Some(used), End::Failed { sent: Sent::No, .. }) = (&self.used, end) {
+            auditor.give_back(used).await;
         }
         Recorded { request_id: call.request_id }
     }

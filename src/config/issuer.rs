@@ -41,7 +41,21 @@ pub(super) fn read_all(root: &mut Section<'_>) -> Vec<Issuer> {
     issuers
 }
 
+/// How long a token may live that is remembered until it ends once it was used.
+const ONE_USE_LIFETIME: Duration = Duration::from_hours(24);
+
 fn read(section: &mut Section<'_>) -> Issuer {
+    let issuer = read_each(section);
+    if issuer.one_use_for_secrets && issuer.max_lifetime > ONE_USE_LIFETIME {
+        section.problem(
+            "one_use_for_secrets",
+            "wants a max_lifetime of 24h at most: used tokens are remembered so long",
+        );
+    }
+    issuer
+}
+
+fn read_each(section: &mut Section<'_>) -> Issuer {
     Issuer {
         issuer: name(section, "issuer", "write the tokens' claim iss, exactly"),
         audience: name(section, "audience", "write what the tokens' claim aud must name"),
@@ -55,6 +69,7 @@ fn read(section: &mut Section<'_>) -> Issuer {
         leeway: section.duration("leeway", Duration::from_secs(30), Duration::ZERO..=Duration::from_mins(5)),
         max_token_bytes: section.size("max_token_bytes", 8 << 10, 256..=64 << 10),
         bound_tokens_only: section.flag("bound_tokens_only", false),
+        one_use_for_secrets: section.flag("one_use_for_secrets", false),
         claims: section.section("claims", |inner| Claims {
             subject: pointer(inner, "subject", "/sub"),
             teams: pointer(inner, "teams", "/team"),

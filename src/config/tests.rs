@@ -162,7 +162,12 @@ fn numbers_and_times_have_bounds() {
             "listen.unidentified_per_address",
             "a rate such as",
         ),
-        ("listen", "proxy_protocol = [\"10.0.0.1/8\"]", "listen.proxy_protocol", "begins with its first address"),
+        (
+            "listen",
+            "proxy_protocol = [\"10.0.0.1/8\"]",
+            "listen.proxy_protocol",
+            "begins with its first address",
+        ),
         ("listen", "trusted_hops = \"10.0.0.0/8\"", "listen.trusted_hops", "wants a list"),
         ("listen", "address = \"localhost:80\"", "listen.address", "not a name"),
         ("listen", "certificate_file = \"\"", "listen.certificate_file", "1 to 4096 bytes"),

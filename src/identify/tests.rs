@@ -4,6 +4,7 @@ mod attacks;
 mod bound;
 mod changes;
 mod headers;
+mod one_use;
 mod remote;
 mod sets;
 
@@ -46,6 +47,7 @@ pub(super) fn issuer(keys: KeySource) -> Issuer {
         leeway: Duration::from_secs(30),
         max_token_bytes: 8192,
         bound_tokens_only: false,
+        one_use_for_secrets: false,
         claims: Claims { subject: "/sub".into(), teams: "/team".into(), roles: "/role".into() },
     }
 }

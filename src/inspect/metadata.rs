@@ -5,7 +5,7 @@
 use crate::json::{Json, Object};
 
 /// Members that stay as they are.
-const WHOLE: [&str; 57] = [
+const WHOLE: [&str; 58] = [
     "kind",
     "id",
     "time",
@@ -31,6 +31,7 @@ const WHOLE: [&str; 57] = [
     "policy_digest",
     "changed",
     "weakened",
+    "token_used",
     "intent_id",
     "sent",
     "status",

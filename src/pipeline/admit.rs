@@ -95,9 +95,7 @@ impl Pipeline {
         }
         call.secrets.apart_from(&asked, call.origin.user_agent.as_deref())?;
         // A key in a body mints as much as the operations that are named for it.
-        if route.operation.class() == Class::Write
-            && asked.elements().iter().any(|element| element.psk().is_some())
-        {
+        if route.operation.class() == Class::Write && asked.mints() {
             let charged = within(extras, rules.limiter.charge(&caller, Class::Secret).await);
             charged.inspect_err(|refusal| self.auditor.unsent(call, &asked, refusal))?;
         }

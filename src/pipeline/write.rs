@@ -35,7 +35,10 @@ impl Pipeline {
         let Within { rules, caller, route, asked, new_hc_target, gone, .. } = known;
         call.secrets.extend(self.upstream.secrets());
         let expected = self.expected(call, &asked, &before);
-        let owed = self.auditor.open(call, &permit, Plan { asked, before, expected }).await?;
+        let mints = !route.validate_only && asked.mints();
+        let token_until = if mints { rules.identifier.one_use(&caller)? } else { None };
+        let plan = Plan { asked, before, expected, token_until };
+        let owed = self.auditor.open(call, &permit, plan).await?;
         self.resolver.touched(owed.intent());
         let outgoing = Outgoing {
             route: owed.route(),

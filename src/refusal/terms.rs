@@ -115,5 +115,6 @@ const fn token_code(fault: &TokenFault) -> u32 {
         TokenFault::Claim { .. } => 99222,
         TokenFault::BindingKind => 99223,
         TokenFault::Binding => 99224,
+        TokenFault::Used { .. } => 99226,
     }
 }

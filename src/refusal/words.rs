@@ -149,7 +149,7 @@ impl Refusal {
         }
     }
 
-    /// The member `refusal` of an entry: `name`, `code`, `message`, and for one-shot repeats `first`. The pointer
+    /// The member `refusal` of an entry: `name`, `code`, `message`, and for repeats `first`. The pointer
     /// is left to `audit`, which knows the names that may be stored.
     #[must_use]
     pub fn record(&self) -> Object {
@@ -160,7 +160,7 @@ impl Refusal {
             record.set("fault", <&'static str>::from(fault));
         }
         record.set("message", self.message());
-        if let Self::Repeat { first } = self {
+        if let Self::Repeat { first } | Self::TokenInvalid(TokenFault::Used { first }) = self {
             record.set("first", first.to_string());
         }
         record
@@ -202,6 +202,10 @@ fn token_message(fault: &TokenFault) -> String {
             "the token is bound to a client certificate (`cnf`) that this connection does not have; use it with that one"
                 .into()
         }
+        TokenFault::Used { first } => format!(
+            "the token was used up by request {first}, and is good for one secret only; get a new one, and if that request \
+             was not yours, tell those who run this proxy"
+        ),
         TokenFault::Claim { pointer } => {
             format!("the token's claim at `{pointer}` is missing or of the wrong type; ask its issuer to set it")
         }

@@ -27,6 +27,11 @@ const CLAIMS: &str = "DELETE FROM tunnelwarden_shared.claims WHERE request_key I
                 AND ending.time < to_char(clock_timestamp() AT TIME ZONE 'UTC' - interval '25 h', 'YYYY-MM-DD\"T\"HH24:MI:SS')))
     ORDER BY c.at LIMIT 1000 FOR UPDATE SKIP LOCKED)";
 
+/// Tokens that have ended.
+const TOKENS: &str = "DELETE FROM tunnelwarden_shared.used_tokens WHERE token IN (
+    SELECT token FROM tunnelwarden_shared.used_tokens WHERE until < clock_timestamp()
+    ORDER BY until LIMIT 1000 FOR UPDATE SKIP LOCKED)";
+
 impl Shared {
     /// Does so for as long as the process lives.
     pub async fn sweep(self) {
@@ -37,7 +42,9 @@ impl Shared {
     }
 
     async fn sweep_once(&self) {
-        for (doing, sweep) in [("sweeping turns", TURNS), ("sweeping claims", CLAIMS)] {
+        for (doing, sweep) in
+            [("sweeping turns", TURNS), ("sweeping claims", CLAIMS), ("sweeping used tokens", TOKENS)]
+        {
             let _ = self.hear(doing, sqlx::query(sweep).execute(self.pool())).await;
         }
     }

@@ -13,7 +13,7 @@ mod tests;
 use std::collections::HashSet;
 
 use crate::json::{Json, Object};
-use crate::operation::{Operation, TunnelId};
+use crate::operation::{Class, Operation, TunnelId};
 use crate::refusal::Refusal;
 
 use super::fields::{PSK_ENTRY, TUNNEL};
@@ -174,6 +174,12 @@ impl Asked {
     #[must_use]
     pub fn elements(&self) -> &[Element] {
         &self.elements
+    }
+
+    /// Whether it makes or sets a key: by the operations that are named for it, or by a key in the body of another.
+    #[must_use]
+    pub fn mints(&self) -> bool {
+        self.operation.class() == Class::Secret || self.elements.iter().any(|element| element.psk().is_some())
     }
 
     /// The body that goes upstream, written from the elements; `None` where there is none to be sent.

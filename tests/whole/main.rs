@@ -32,6 +32,7 @@ mod hung_up;
 mod measured;
 mod memory;
 mod once;
+mod one_use;
 mod overload;
 mod policy;
 mod psk_age;

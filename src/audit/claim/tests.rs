@@ -23,9 +23,9 @@ const LONG: Duration = Duration::from_secs(60);
 const WINDOW: Duration = Duration::from_secs(600);
 
 /// A replica, as far as one-shot calls need it.
-struct Replica {
-    auditor: Arc<Auditor>,
-    clock: Arc<dyn Clock>,
+pub(in crate::audit) struct Replica {
+    pub(in crate::audit) auditor: Arc<Auditor>,
+    pub(in crate::audit) clock: Arc<dyn Clock>,
 }
 
 /// Of one record, at the server or in a file.
@@ -37,7 +37,7 @@ fn named(database: &Database, name: &str) -> Database {
 }
 
 impl Replica {
-    async fn new(database: &Database, name: &str, clock: Arc<dyn Clock>) -> Self {
+    pub(in crate::audit) async fn new(database: &Database, name: &str, clock: Arc<dyn Clock>) -> Self {
         let database = named(database, name);
         let shared = Shared::open(&database).unwrap();
         let elsewhere = shared.map(|shared| Elsewhere::new(&shared, LONG));
@@ -75,7 +75,7 @@ impl Replica {
     }
 
     /// Alice generates a key for the tunnel of this number.
-    fn call(&self, tunnel: usize, retry_count: u32) -> Call {
+    pub(in crate::audit) fn call(&self, tunnel: usize, retry_count: u32) -> Call {
         let origin = Origin {
             address: IpAddr::from([127, 0, 0, 1]),
             user_agent: None,
@@ -89,7 +89,7 @@ impl Replica {
     }
 
     async fn open(&self, call: &mut Call) -> Result<Owed, Refusal> {
-        let plan = Plan { asked: asked(), before: Vec::new(), expected: Vec::new() };
+        let plan = Plan { asked: asked(), before: Vec::new(), expected: Vec::new(), token_until: None };
         self.auditor.open(call, &permit(), plan).await
     }
 
@@ -156,7 +156,7 @@ fn asked() -> Asked {
     Asked::read(Operation::GeneratePsk, route(1).tunnel, None).unwrap()
 }
 
-fn permit() -> Permit {
+pub(in crate::audit) fn permit() -> Permit {
     let (caller, route) = (alice(), route(1));
     let elements = [Element { tunnel: route.tunnel, ..Element::default() }];
     let question = Question {
@@ -174,7 +174,7 @@ fn permit() -> Permit {
     }
 }
 
-fn clock() -> Arc<ManualClock> {
+pub(in crate::audit) fn clock() -> Arc<ManualClock> {
     ManualClock::at(Timestamp::from_second(1_790_000_000).unwrap())
 }
 

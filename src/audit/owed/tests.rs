@@ -110,9 +110,18 @@ impl Bench {
         let intent = self.auditor.finish(Kind::Intent, call, members);
         self.auditor.append(&intent).await.unwrap();
         let intent_id = intent.get("id").and_then(|id| id.as_str()?.parse().ok()).unwrap();
-        let plan = Plan { asked, before: Vec::new(), expected: Vec::new() };
+        let plan = Plan { asked, before: Vec::new(), expected: Vec::new(), token_until: None };
         let route = call.route.unwrap();
-        Owed { auditor: Arc::clone(&self.auditor), plan, route, intent_id, intent, key: None, closed: false }
+        Owed {
+            auditor: Arc::clone(&self.auditor),
+            plan,
+            route,
+            intent_id,
+            intent,
+            key: None,
+            used: None,
+            closed: false,
+        }
     }
 
     /// The entries of one kind, when nothing is owed any more.
@@ -200,6 +209,7 @@ fn nothing_shows_a_body_or_a_state() {
             .unwrap(),
         before: vec![object(&format!(r#"{{"bgp":{{"md5_key":"{CANARY}"}}}}"#))],
         expected: vec![object(&format!(r#"{{"name":"{CANARY}"}}"#))],
+        token_until: None,
     };
     let shown = format!("{:?} {plan:?}", heard(&body, &json, String::new()));
     let in_digits = format!("{:?}", CANARY.as_bytes());

@@ -20,6 +20,7 @@ pub(super) const GROUP: Group = Group {
         config: vec![
             ("listen.unidentified_per_address", "\"100000/m\"".to_owned()),
             ("revocation.file", "\"revoked.txt\"".to_owned()),
+            ("issuer.one_use_for_secrets", "true".to_owned()),
         ],
         ..Wishes::default()
     },
@@ -96,6 +97,15 @@ pub(super) const GROUP: Group = Group {
         }),
         Row::token("binding", 99224, |w| {
             Box::pin(async move { list(w, &[&with_claims(w, &[("cnf", bound("x5t#S256"))])]).await })
+        }),
+        Row::token("used", 99226, |w| {
+            Box::pin(async move {
+                let once = with_claims(w, &[("role", "admin".into()), ("jti", "once".into())]);
+                let generate = format!("/{}/psk_generate", "0".repeat(32));
+                // The first one goes to Cloudflare, which knows no such tunnel.
+                ask_with(w, &line("POST", &generate), &[&once], None).await;
+                ask_with(w, &line("POST", &generate), &[&once], None).await
+            })
         }),
         Row::new("token_revoked", 401, 99203, |w| {
             Box::pin(async move {
