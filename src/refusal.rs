@@ -196,6 +196,8 @@ pub enum TokenFault {
     BindingKind,
     /// Bound to another certificate than the client's, or the client has none.
     Binding,
+    /// Bound to nothing, where its issuer's tokens must be bound to their client's certificate.
+    Unbound,
     /// Good for one secret, and used up by another call.
     Used {
         /// That call's request id.

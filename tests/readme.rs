@@ -82,6 +82,7 @@ fn refusals() -> Vec<Refusal> {
         TokenFault::Claim { pointer: String::new() },
         TokenFault::BindingKind,
         TokenFault::Binding,
+        TokenFault::Unbound,
         TokenFault::Used { first: uuid::Uuid::nil() },
     ];
     all.extend(faults.map(Refusal::TokenInvalid));

@@ -47,7 +47,7 @@ pub(super) fn binding(claims: &Json, issuer: &Issuer) -> Result<Option<Thumbprin
     const KIND: &str = "x5t#S256";
     let wrong = || fault("/cnf/x5t#S256");
     match claims.get("cnf") {
-        None if issuer.bound_tokens_only => Err(wrong()),
+        None if issuer.bound_tokens_only => Err(TokenFault::Unbound),
         None => Ok(None),
         Some(Json::Object(ways)) => {
             if ways.iter().any(|(way, _)| way != KIND) {

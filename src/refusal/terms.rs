@@ -115,6 +115,7 @@ const fn token_code(fault: &TokenFault) -> u32 {
         TokenFault::Claim { .. } => 99222,
         TokenFault::BindingKind => 99223,
         TokenFault::Binding => 99224,
+        TokenFault::Unbound => 99225,
         TokenFault::Used { .. } => 99226,
     }
 }

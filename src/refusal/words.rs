@@ -202,6 +202,11 @@ fn token_message(fault: &TokenFault) -> String {
             "the token is bound to a client certificate (`cnf`) that this connection does not have; use it with that one"
                 .into()
         }
+        TokenFault::Unbound => {
+            "the token is not bound to a certificate, and this issuer's must be (`cnf`); ask its issuer for one that is \
+             bound to yours"
+                .into()
+        }
         TokenFault::Used { first } => format!(
             "the token was used up by request {first}, and is good for one secret only; get a new one, and if that request \
              was not yours, tell those who run this proxy"

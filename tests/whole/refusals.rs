@@ -41,6 +41,7 @@ groups! {
     a_body_that_does_not_come_is_refused => request::SLOW,
     one_connection_too_many_is_told_so => request::CROWDED,
     tokens_that_are_not_accepted_are_refused => identity::GROUP,
+    tokens_that_must_be_bound_and_are_not_are_refused => identity::BOUND,
     keys_that_were_never_seen_are_not_the_callers_fault => identity::KEYLESS,
     what_is_spent_is_refused_until_it_comes_back => limits::GROUP,
     policy_and_state_refuse_before_anything_is_sent => state::GROUP,

@@ -117,6 +117,21 @@ pub(super) const GROUP: Group = Group {
     ],
 };
 
+/// An issuer all of whose tokens must be bound.
+pub(super) const BOUND: Group = Group {
+    apart: false,
+    wishes: || Wishes {
+        config: vec![("issuer.bound_tokens_only", "true".to_owned())],
+        ..Wishes::default()
+    },
+    rows: &[Row::token("unbound", 99225, |w| {
+        Box::pin(async move {
+            let good = bearer(w, "viewer");
+            list(w, &[&good]).await
+        })
+    })],
+};
+
 /// A claim `cnf` with one member.
 fn bound(how: &'static str) -> Json {
     Object::from_iter([(how, "A".repeat(43))]).into()
