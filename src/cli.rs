@@ -64,7 +64,7 @@ enum Command {
     /// Check, tabulate and explain the policy
     #[command(subcommand)]
     Policy(policy::Command),
-    /// Issue tokens for development, and look into tokens
+    /// Issue tokens for development, look into tokens, and revoke them
     #[command(subcommand)]
     Token(token::Command),
     /// Make the keys that a configuration names, and replace the one that signs the record
@@ -238,7 +238,7 @@ pub async fn run(cli: Cli, env: &Env, out: &mut (dyn Write + Send), errors: &mut
         Command::Demo(args) => demo::run(args, env, out).await,
         Command::Emulator(args) => emulator::run(args, env, out).await,
         Command::Policy(command) => policy::run(&command, env, out),
-        Command::Token(command) => token::run(command, env, out).await,
+        Command::Token(command) => token::run(command, env, out, errors).await,
         Command::Keys(command) => keys::run(&command, env, out).await,
         Command::Migrate(args) => migrate::run(&args, env, out).await,
         Command::Audit(args) => audit::run(&args, env, out, errors).await,

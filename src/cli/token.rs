@@ -16,8 +16,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rustls::server::ParsedCertificate;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 
 use super::{Env, Exit, Stop};
+use crate::caller::Thumbprint;
 use crate::clock::{Ids, rfc3339};
 use crate::config::{self, Algorithm};
 use crate::identify::dev::DevKey;
@@ -28,7 +32,7 @@ use crate::secret::ExposeSecret;
 /// Bytes of a token, key or JWK Set that are read.
 const INPUT_MAX: u64 = 1 << 20;
 
-/// Tokens for development.
+/// Issue tokens for development, look into tokens, and revoke them.
 #[derive(clap::Subcommand, Debug)]
 pub enum Command {
     /// Sign a token with a private key of your own.
@@ -37,7 +41,8 @@ Examples:
   tunnelwarden token issue --new-key dev.pem --jwks jwks.json
   tunnelwarden token issue --config tunnelwarden.toml --key dev.pem --subject alice --role operator
   tunnelwarden token issue --key dev.pem --issuer https://idp.example --audience tunnelwarden \\
-      --subject alice --team net --role operator --lifetime 1h")]
+      --subject alice --team net --role operator --lifetime 1h
+  tunnelwarden token issue --config tunnelwarden.toml --key dev.pem --subject robot --certificate robot.crt")]
     Issue(Box<Issue>),
     /// Show what a token says, without its signature.
     #[command(after_help = "\
@@ -93,6 +98,9 @@ pub struct Issue {
     /// An item of the claim `role`; may be repeated.
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<String>,
+    /// Bind it to this client certificate, PEM, the first in the file: the claim `cnf.x5t#S256` of RFC 8705.
+    #[arg(long, value_name = "FILE", requires = "subject")]
+    certificate: Option<PathBuf>,
     /// How long it is valid.
     #[arg(long, default_value = "1h", value_name = "TIME", value_parser = lifetime)]
     lifetime: Duration,
@@ -120,19 +128,33 @@ pub struct Inspect {
 ///
 /// # Errors
 /// What can't be read, made or used.
-pub async fn run(command: Command, env: &Env, out: &mut dyn Write) -> Result<Exit, Stop> {
+pub async fn run(
+    command: Command,
+    env: &Env,
+    out: &mut dyn Write,
+    errors: &mut dyn Write,
+) -> Result<Exit, Stop> {
     match command {
-        Command::Issue(issue) => run_issue(&issue, env, out),
+        Command::Issue(issue) => run_issue(&issue, env, out, errors),
         Command::Inspect(inspect) => run_inspect(&inspect, env, out).await,
         Command::Revoke(args) => revoke::run(&args, env, out).await,
     }
 }
 
-fn run_issue(issue: &Issue, env: &Env, out: &mut dyn Write) -> Result<Exit, Stop> {
+fn run_issue(
+    issue: &Issue,
+    env: &Env,
+    out: &mut dyn Write,
+    errors: &mut dyn Write,
+) -> Result<Exit, Stop> {
     let path = issue.new_key.as_deref().or(issue.key.as_deref());
     let path = path.ok_or_else(|| Stop::usage("one of --key and --new-key is needed"))?;
     if let (Some(path), Some(jwks)) = (&issue.new_key, &issue.jwks) {
-        make(path, jwks, issue.kid.as_deref())?;
+        let made = make(path, jwks, issue.kid.as_deref())?;
+        // Standard output is the token's.
+        for (is_new, path) in made {
+            writeln!(errors, "{}   {}", if is_new { "made" } else { "kept" }, path.display())?;
+        }
     }
     let Some(subject) = &issue.subject else { return Ok(Exit::Good) };
     let (issuer, audience) = parties(issue, env)?;
@@ -159,8 +181,26 @@ fn run_issue(issue: &Issue, env: &Env, out: &mut dyn Write) -> Result<Exit, Stop
             claims.set(name, values.clone());
         }
     }
+    if let Some(file) = &issue.certificate {
+        claims.set("cnf", Object::from_iter([("x5t#S256", thumbprint(file)?.to_string())]));
+    }
     writeln!(out, "{}", key.sign(&claims.into(), &[]).map_err(Stop::failed)?)?;
     Ok(Exit::Good)
+}
+
+/// Of the first certificate in a PEM file, if it is one that a client can come with.
+fn thumbprint(file: &Path) -> Result<Thumbprint, Stop> {
+    let wrong = |what: &str| Stop::failed(format_args!("`{}` {what}", file.display()));
+    let bytes = read(file)?;
+    let certificate = match CertificateDer::pem_slice_iter(&bytes).next() {
+        Some(Ok(certificate)) => certificate,
+        Some(Err(_)) => return Err(wrong("is not PEM; give the client's certificate in PEM")),
+        None => return Err(wrong("has no certificate in it; give the client's certificate in PEM")),
+    };
+    // Whoever came with another one would not get past the handshake.
+    ParsedCertificate::try_from(&certificate)
+        .map_err(|_| wrong("has no X.509 certificate of version 3, and no other is taken; make one with extensions"))?;
+    Ok(Thumbprint::of(&certificate))
 }
 
 /// Issuer and audience: as given, else as configured.
@@ -192,8 +232,9 @@ fn parties(issue: &Issue, env: &Env) -> Result<(String, String), Stop> {
     }
 }
 
-/// Makes a key and its JWK Set, each unless it exists: a key that somebody uses is never replaced.
-fn make(path: &Path, jwks: &Path, kid: Option<&str>) -> Result<(), Stop> {
+/// Makes a key and its JWK Set, each unless it exists: a key that somebody uses is never replaced. Which of them are new.
+fn make<'a>(path: &'a Path, jwks: &'a Path, kid: Option<&str>) -> Result<[(bool, &'a Path); 2], Stop> {
+    let made = [path, jwks].map(|path| (!path.exists(), path));
     if !path.exists() {
         let key = DevKey::generate(Algorithm::Es256).map_err(Stop::failed)?;
         // Nobody else may read it, not even for the moment between making and changing its mode.
@@ -206,7 +247,7 @@ fn make(path: &Path, jwks: &Path, kid: Option<&str>) -> Result<(), Stop> {
         }
         create(jwks, &format!("{}\n", key.jwks()), 0o644)?;
     }
-    Ok(())
+    Ok(made)
 }
 
 fn create(path: &Path, text: &str, mode: u32) -> Result<(), Stop> {

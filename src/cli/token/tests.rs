@@ -6,6 +6,17 @@ use clap::Parser;
 use super::*;
 use crate::clock::ManualClock;
 
+/// A certificate of version 1, as `openssl x509 -req` makes where no extensions are asked for.
+const V1: &str = "\
+-----BEGIN CERTIFICATE-----\n\
+MIIBEjCBuQIUJj3SAViS/Xe+r5BkKq5K32J6nfwwCgYIKoZIzj0EAwIwDDEKMAgG\n\
+A1UEAwwBYzAeFw0yNjExMjgwMjMwNThaFw0zNjExMjUwMjMwNThaMAwxCjAIBgNV\n\
+BAMMAWMwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAT+TGo4bWzoQOMoiSh7CPlE\n\
+gNrBWo/3jzi+NLyk0VBiCMSjezs+xeMjG/dMAOR+Ot8DHxUoux0PaqkLNgkyhwUR\n\
+MAoGCCqGSM49BAMCA0gAMEUCIQDGkFenDh2F3Afpjx1uSEkpHoEcGMQ441AL1VoR\n\
+8BNi8QIgbgcO3vDl0+nxnMgXJ2BUz5LrP4o/FGBk8wQZ5xM5AaM=\n\
+-----END CERTIFICATE-----\n";
+
 #[derive(Parser)]
 struct Line {
     #[command(subcommand)]
@@ -13,16 +24,26 @@ struct Line {
 }
 
 fn ask(line: &[&str]) -> (String, Exit) {
+    let (out, _, exit) = told(line);
+    (out, exit)
+}
+
+/// What is said on both outputs, the reason for a stop among the errors.
+fn told(line: &[&str]) -> (String, String, Exit) {
     let env = Env {
         vars: BTreeMap::new(),
         clock: ManualClock::at(Timestamp::from_second(1_790_000_000).unwrap()),
         terminal: Default::default(),
     };
     let line = Line::try_parse_from([&["token"], line].concat()).unwrap();
-    let mut out = Vec::new();
+    let (mut out, mut errors) = (Vec::new(), Vec::new());
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let exit = runtime.block_on(run(line.command, &env, &mut out)).unwrap_or_else(|stop| stop.exit);
-    (String::from_utf8(out).unwrap(), exit)
+    let ended = runtime.block_on(run(line.command, &env, &mut out, &mut errors));
+    let exit = ended.unwrap_or_else(|stop| {
+        errors.extend(stop.what.into_bytes());
+        stop.exit
+    });
+    (String::from_utf8(out).unwrap(), String::from_utf8(errors).unwrap(), exit)
 }
 
 #[test]
@@ -31,10 +52,11 @@ fn a_new_key_is_made_once_and_its_tokens_verify() {
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (key, jwks) = (path("dev.pem"), path("jwks.json"));
     let new = ["issue", "--new-key", &key, "--jwks", &jwks];
-    assert_eq!(ask(&new), (String::new(), Exit::Good));
+    let said = |what: &str| format!("{what}   {key}\n{what}   {jwks}\n");
+    assert_eq!(told(&new), (String::new(), said("made"), Exit::Good));
     assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
     let first = std::fs::read(&key).unwrap();
-    assert_eq!(ask(&new), (String::new(), Exit::Good));
+    assert_eq!(told(&new), (String::new(), said("kept"), Exit::Good));
     assert_eq!(std::fs::read(&key).unwrap(), first, "an existing key stays");
 
     let sign = ["issue", "--key", &key, "--issuer", "https://idp.example", "--audience", "us"];
@@ -63,6 +85,45 @@ fn a_new_key_is_made_once_and_its_tokens_verify() {
     assert_eq!(exit, Exit::Good);
     let (shown, exit) = ask(&["inspect", &path("token"), "--jwks", &other]);
     assert!(exit == Exit::Failed && shown.contains("not good"), "{shown}");
+}
+
+#[test]
+fn a_token_is_bound_to_the_first_certificate_of_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (key, file) = (path("dev.pem"), path("client.crt"));
+    ask(&["issue", "--new-key", &key, "--jwks", &path("jwks.json")]);
+    let sign = |file: &str| {
+        let line = ["issue", "--key", &key, "--issuer", "i", "--audience", "a", "--subject", "s"];
+        told(&[&line[..], &["--certificate", file]].concat())
+    };
+    let certificate = || {
+        let own = rcgen::KeyPair::generate().unwrap();
+        rcgen::CertificateParams::new(vec!["robot".to_owned()]).unwrap().self_signed(&own).unwrap()
+    };
+    let [own, other] = [certificate(), certificate()];
+    std::fs::write(&file, format!("a client's\n{}{}", own.pem(), other.pem())).unwrap();
+    let (token, _, exit) = sign(&file);
+    assert_eq!(exit, Exit::Good);
+    std::fs::write(path("token"), token).unwrap();
+    let (shown, _) = ask(&["inspect", &path("token")]);
+    let bound = Thumbprint::of(own.der());
+    assert!(shown.contains(&format!("cnf: {{\"x5t#S256\":\"{bound}\"}}")), "{shown}");
+
+    for (text, why) in [
+        (std::fs::read_to_string(&key).unwrap(), "has no certificate in it"),
+        ("".to_owned(), "has no certificate in it"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n".to_owned(), "is not PEM"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(), "of version 3"),
+        (V1.to_owned(), "of version 3"),
+    ] {
+        std::fs::write(&file, &text).unwrap();
+        let (token, why_not, exit) = sign(&file);
+        assert_eq!((token.as_str(), exit), ("", Exit::Failed), "{text}");
+        assert!(why_not.contains(&format!("`{file}` ")) && why_not.contains(why), "{why_not}");
+    }
+    let (_, why, exit) = sign(&path("none"));
+    assert!(exit == Exit::Failed && why.contains("can't be read"), "{why}");
 }
 
 #[test]
