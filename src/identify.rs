@@ -41,7 +41,8 @@ use crate::measure::states::IssuerKeys;
 use crate::refusal::{Refusal, TokenFault};
 use crate::share::{Away, Shared};
 
-pub use text::{is_plain, is_unseen};
+pub use revoked::{revoking_line, without_line};
+pub use text::is_unseen;
 
 use cache::{Age, Cache, Entry, Generation};
 use everywhere::{Everywhere, Follower};

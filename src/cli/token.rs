@@ -141,12 +141,7 @@ pub async fn run(
     }
 }
 
-fn run_issue(
-    issue: &Issue,
-    env: &Env,
-    out: &mut dyn Write,
-    errors: &mut dyn Write,
-) -> Result<Exit, Stop> {
+fn run_issue(issue: &Issue, env: &Env, out: &mut dyn Write, errors: &mut dyn Write) -> Result<Exit, Stop> {
     let path = issue.new_key.as_deref().or(issue.key.as_deref());
     let path = path.ok_or_else(|| Stop::usage("one of --key and --new-key is needed"))?;
     if let (Some(path), Some(jwks)) = (&issue.new_key, &issue.jwks) {
@@ -198,8 +193,9 @@ fn thumbprint(file: &Path) -> Result<Thumbprint, Stop> {
         None => return Err(wrong("has no certificate in it; give the client's certificate in PEM")),
     };
     // Whoever came with another one would not get past the handshake.
-    ParsedCertificate::try_from(&certificate)
-        .map_err(|_| wrong("has no X.509 certificate of version 3, and no other is taken; make one with extensions"))?;
+    ParsedCertificate::try_from(&certificate).map_err(|_| {
+        wrong("has no X.509 certificate of version 3, and no other is taken; make one with extensions")
+    })?;
     Ok(Thumbprint::of(&certificate))
 }
 

@@ -12,7 +12,7 @@ use crate::json::Json;
 use crate::refusal::TokenFault;
 
 /// Bytes of a subject or a `jti`: an e-mail address has at most 254, a UUID 36.
-const NAME_MAX: usize = 256;
+pub(super) const NAME_MAX: usize = 256;
 
 /// Bytes of a team or role.
 const GROUP_MAX: usize = 128;

@@ -9,7 +9,9 @@ use std::path::Path;
 
 use unicode_normalization::{UnicodeNormalization as _, is_nfc};
 
+use super::claims::NAME_MAX;
 use super::file;
+use super::text::{is_name, is_plain};
 use crate::caller::Caller;
 
 /// Bytes of a revocation file: about 80,000 revocations of a UUID each.
@@ -53,34 +55,28 @@ impl List {
 
     /// Takes a line back.
     pub(super) fn remove(&mut self, line: &str) -> Option<()> {
-        let (kind, rest) = word(line)?;
-        match kind {
-            "jti" => {
-                self.ids.remove(&*composed(rest));
+        match named(line)? {
+            (None, id) => {
+                self.ids.remove(&*id);
             }
-            "sub" => {
-                let (issuer, subject) = word(rest)?;
+            (Some(issuer), subject) => {
                 if let Some(subjects) = self.subjects.get_mut(issuer) {
-                    subjects.remove(&*composed(subject));
+                    subjects.remove(&*subject);
                 }
             }
-            _ => return None,
         }
         Some(())
     }
 
     /// Takes a line in.
     pub(super) fn add(&mut self, line: &str) -> Option<()> {
-        let (kind, rest) = word(line)?;
-        match kind {
-            "jti" => {
-                self.ids.insert(composed(rest).into());
+        match named(line)? {
+            (None, id) => {
+                self.ids.insert(id.into());
             }
-            "sub" => {
-                let (issuer, subject) = word(rest)?;
-                self.subjects.entry(issuer.into()).or_default().insert(composed(subject).into());
+            (Some(issuer), subject) => {
+                self.subjects.entry(issuer.into()).or_default().insert(subject.into());
             }
-            _ => return None,
         }
         Some(())
     }
@@ -102,6 +98,43 @@ impl List {
             both.subjects.entry(issuer.clone()).or_default().extend(subjects.iter().cloned());
         }
         both
+    }
+}
+
+/// The line that revokes the token of this id or, where there is an issuer, all tokens of its subject of this name; `None`
+/// where no token is taken that has such a name, or no line can hold it.
+#[must_use]
+pub fn revoking_line(issuer: Option<&str>, name: &str) -> Option<String> {
+    let name = composed(name);
+    let line = issuer.map_or_else(|| format!("jti {name}"), |issuer| format!("sub {issuer} {name}"));
+    let is_held = is_name(&name, NAME_MAX) && is_plain(&line) && named(&line) == Some((issuer, name));
+    is_held.then_some(line)
+}
+
+/// A revocation file's text without the lines that say what this line does, however they are spelled; `None` where there are
+/// none.
+#[must_use]
+pub fn without_line(text: &[u8], line: &str) -> Option<Vec<u8>> {
+    let said = named(line);
+    let says = |one: &&[u8]| {
+        let one = std::str::from_utf8(one).ok();
+        said.is_some() && one.and_then(|one| named(one.trim())) == said
+    };
+    let left =
+        text.split_inclusive(|byte| *byte == b'\n').filter(|one| !says(one)).collect::<Vec<_>>().concat();
+    (left.len() < text.len()).then_some(left)
+}
+
+/// What a line names: a token's id, or an issuer and its subject.
+fn named(line: &str) -> Option<(Option<&str>, Cow<'_, str>)> {
+    let (kind, rest) = word(line)?;
+    match kind {
+        "jti" => Some((None, composed(rest))),
+        "sub" => {
+            let (issuer, subject) = word(rest)?;
+            Some((Some(issuer), composed(subject)))
+        }
+        _ => None,
     }
 }
 
@@ -188,6 +221,38 @@ pub(super) mod tests {
         none.remove("jti Zoe\u{308}").unwrap();
         none.remove("sub https://idp.example Zoe\u{308}").unwrap();
         assert!(!none.names(&caller("Zo\u{eb}", Some("Zo\u{eb}"))));
+    }
+
+    #[test]
+    fn a_line_is_made_only_of_what_it_reads_back_to() {
+        let issuer = "https://idp.example";
+        assert_eq!(revoking_line(None, "a b").as_deref(), Some("jti a b"));
+        assert_eq!(revoking_line(None, "Zoe\u{308}").as_deref(), Some("jti Zo\u{eb}"));
+        assert_eq!(revoking_line(Some(issuer), "#1 b").as_deref(), Some("sub https://idp.example #1 b"));
+        for name in ["", " ", " a", "a ", "a  b", "a\tb", "7\njti 9", "a\u{200b}b", &"x".repeat(257)] {
+            assert_eq!(revoking_line(None, name), None, "{name:?}");
+            assert_eq!(revoking_line(Some(issuer), name), None, "{name:?}");
+        }
+        for issuer in ["two words", "", "\u{3000}", "a\n"] {
+            assert_eq!(revoking_line(Some(issuer), "a"), None, "{issuer:?}");
+        }
+    }
+
+    #[test]
+    fn lines_are_found_however_they_are_spelled_and_nothing_else_is_taken_out() {
+        let text = "# jti 7\n  jti \t7 \r\njti 70\nsub a 7\njti Zoe\u{308}\nwhat\njti 7";
+        let left = "# jti 7\njti 70\nsub a 7\njti Zoe\u{308}\nwhat\n";
+        assert_eq!(without_line(text.as_bytes(), "jti 7").unwrap(), left.as_bytes());
+        let left = text.replace("jti Zoe\u{308}\n", "");
+        assert_eq!(without_line(text.as_bytes(), "jti Zo\u{eb}").unwrap(), left.as_bytes());
+        assert_eq!(
+            without_line(text.as_bytes(), "sub a 7").unwrap(),
+            text.replace("sub a 7\n", "").as_bytes()
+        );
+        for none in ["jti 8", "sub b 7", "what", "# jti 7", ""] {
+            assert_eq!(without_line(text.as_bytes(), none), None, "{none}");
+        }
+        assert_eq!(without_line(b"jti 7 \xff\n", "jti 7 \u{fffd}"), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use unicode_normalization::is_nfc;
 /// white space but single blanks (U+0020) between other characters; and spelled in the one way of those that look the
 /// same (Unicode Standard Annex 15, form C).
 #[must_use]
-pub fn is_plain(text: &str) -> bool {
+pub(super) fn is_plain(text: &str) -> bool {
     let is_trimmed = !text.starts_with(' ') && !text.ends_with(' ') && !text.contains("  ");
     is_trimmed && !text.chars().any(is_unseen) && is_nfc(text)
 }

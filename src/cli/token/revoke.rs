@@ -1,30 +1,32 @@
 //! `tunnelwarden token revoke`: a token, or all tokens of a subject, are not taken any more.
 //!
 //! Where the record is on a PostgreSQL server, all replicas hear of it from there; where it is in a file, the revocation file
-//! gets a line. Not here: what a revocation does (`identify::revoked`).
+//! gets a line, or loses it. Not here: what a revocation does, and what a line is (`identify::revoked`).
+
+#[cfg(test)]
+mod tests;
 
 use std::fs::{File, Metadata};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 
-use unicode_normalization::UnicodeNormalization as _;
-
 use crate::cli::{Env, Exit, Stop};
-use crate::config;
-use crate::identify::{Revocations, is_plain};
+use crate::config::{self, Config};
+use crate::identify::{Revocations, revoking_line, without_line};
 use crate::share::Shared;
 
 use super::{at, visible};
 
 /// What to revoke.
 #[derive(clap::Args, Debug)]
+#[command(group(clap::ArgGroup::new("what").args(["ids", "subjects"]).required(true).multiple(true)))]
 pub struct Args {
     /// The configuration of the proxy.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// The claim `jti` of a token; may be repeated.
-    #[arg(long = "jti", value_name = "ID", required_unless_present = "subjects")]
+    #[arg(long = "jti", value_name = "ID")]
     ids: Vec<String>,
     /// The claim `sub`: all tokens of this subject; may be repeated.
     #[arg(long = "subject", value_name = "SUBJECT")]
@@ -40,71 +42,128 @@ pub struct Args {
 /// Bytes of a line that the server takes.
 const LINE_MAX: usize = 2000;
 
-/// Revokes it.
+/// Revokes it, or takes that back.
 ///
 /// # Errors
 /// What can't be revoked, and why.
 pub(super) async fn run(args: &Args, env: &Env, out: &mut dyn Write) -> Result<Exit, Stop> {
     let config = config::load(&args.config, &env.vars).map_err(Stop::usage)?;
-    let mut lines: Vec<String> = args.ids.iter().map(|id| format!("jti {}", id.nfc())).collect();
-    if !args.subjects.is_empty() {
-        let names: Vec<&str> = config.issuers.iter().map(|issuer| issuer.issuer.as_str()).collect();
-        let issuer = match (&args.issuer, names.as_slice()) {
-            (Some(issuer), names) if names.contains(&issuer.as_str()) => issuer,
-            (None, [issuer]) => *issuer,
-            (Some(_) | None, _) => {
-                let names = names.join(", ");
-                return Err(Stop::usage(format_args!(
-                    "give --issuer, one of those that are configured: {names}"
-                )));
-            }
-        };
-        lines.extend(args.subjects.iter().map(|subject| format!("sub {issuer} {}", subject.nfc())));
-    }
-    for line in &lines {
-        if !is_plain(line) || line.len() > LINE_MAX {
-            return Err(Stop::usage(format_args!(
-                "`{}` can't be revoked: it is no id or subject",
-                visible(line)
-            )));
-        }
-    }
+    let lines = lines(args, &config)?;
+    let (done, nothing) = if args.take_back {
+        ("no longer revoked", "nothing is taken back")
+    } else {
+        ("revoked", "nothing is revoked")
+    };
     let shared = Shared::open(&config.audit.database).map_err(Stop::failed)?;
-    let place = match (&shared, &config.revocation.file) {
-        (Some(shared), _) => {
+    match (&shared, &config.revocation.file) {
+        (Some(shared), file) => {
             for line in &lines {
                 shared.revoke(line, !args.take_back).await.map_err(|error| {
                     Stop::failed(format_args!(
                         "the database that replicas share does not take `{line}`: {error}"
                     ))
                 })?;
+                writeln!(out, "{done} at all replicas: {line}")?;
             }
-            "at all replicas".to_owned()
-        }
-        (None, Some(file)) if args.take_back => {
-            return Err(Stop::usage(format_args!("take the line out of `{}` by hand", file.display())));
+            match file {
+                Some(file) if args.take_back => still_in(file, &lines),
+                Some(_) | None => Ok(Exit::Good),
+            }
         }
         (None, Some(file)) => {
-            add(file, &lines)?;
-            format!("in `{}`", file.display())
+            let changed = change(file, &lines, args.take_back, nothing)?;
+            for line in &lines {
+                // Of what is taken back, all was there.
+                let done = if args.take_back || changed.contains(line) { done } else { "already revoked" };
+                writeln!(out, "{done} in `{}`: {line}", file.display())?;
+            }
+            Ok(Exit::Good)
         }
-        (None, None) => return Err(Stop::usage("the configuration names no [revocation] file")),
-    };
-    let done = if args.take_back { "no longer revoked" } else { "revoked" };
-    for line in &lines {
-        writeln!(out, "{done} {place}: {line}")?;
+        (None, None) => Err(Stop::usage(format_args!(
+            "{nothing}: `{}` names no list of revocations; write `file = \"revoked.txt\"` below `[revocation]` there, \
+             which a running proxy takes up by itself, then call again",
+            args.config.display()
+        ))),
     }
-    Ok(Exit::Good)
 }
 
-/// Adds the lines to the file, if the proxy will read all of it. Who reads it meanwhile sees all of them or none.
-fn add(file: &Path, lines: &[String]) -> Result<(), Stop> {
+/// A line for each token and subject, each once.
+fn lines(args: &Args, config: &Config) -> Result<Vec<String>, Stop> {
+    let unheld = |what: &str, name: &str| {
+        let name = visible(name);
+        Stop::usage(format_args!(
+            "`{name}` is no {what} of a token that is taken, so no line of the list can hold it; give it as the claim has \
+             it: 1 to 256 bytes, all of them seen, with single blanks and only between others"
+        ))
+    };
+    let mut lines = Vec::new();
+    for id in &args.ids {
+        lines.push(revoking_line(None, id).ok_or_else(|| unheld("id", id))?);
+    }
+    if !args.subjects.is_empty() {
+        let issuer = issuer(args, config)?;
+        for subject in &args.subjects {
+            let line = revoking_line(Some(issuer), subject).filter(|line| line.len() <= LINE_MAX);
+            lines.push(line.ok_or_else(|| unheld("subject", subject))?);
+        }
+    }
+    let mut each = Vec::with_capacity(lines.len());
+    for line in lines {
+        if !each.contains(&line) {
+            each.push(line);
+        }
+    }
+    Ok(each)
+}
+
+/// Whose subjects are meant.
+fn issuer<'a>(args: &'a Args, config: &'a Config) -> Result<&'a str, Stop> {
+    let names: Vec<&str> = config.issuers.iter().map(|issuer| issuer.issuer.as_str()).collect();
+    let issuer = match (&args.issuer, names.as_slice()) {
+        (Some(issuer), names) if names.contains(&issuer.as_str()) => issuer,
+        (None, [issuer]) => *issuer,
+        (Some(_) | None, _) => {
+            let names = names.join(", ");
+            return Err(Stop::usage(format_args!(
+                "give --issuer, one of those that are configured: {names}"
+            )));
+        }
+    };
+    if issuer.contains(char::is_whitespace) {
+        return Err(Stop::usage(format_args!(
+            "no line of the list can hold the issuer `{}`, as there is a blank in it; revoke its tokens by --jti",
+            visible(issuer)
+        )));
+    }
+    Ok(issuer)
+}
+
+/// Beside what is revoked at all replicas, the file counts for its own.
+fn still_in(file: &Path, lines: &[String]) -> Result<Exit, Stop> {
+    let text = match std::fs::read(file) {
+        Ok(text) => text,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Exit::Good),
+        Err(e) => return Err(at(file, "can't be read, and may still revoke the same; look into it", &e)),
+    };
+    match lines.iter().find(|line| without_line(&text, line).is_some()) {
+        None => Ok(Exit::Good),
+        Some(line) => Err(Stop::failed(format_args!(
+            "`{}` still says `{line}`, which counts for the replicas that have this file; take the line out of it",
+            file.display()
+        ))),
+    }
+}
+
+/// Adds the lines to the file, or takes them out, if the proxy will read all of it; which lines were not there. Who reads it
+/// meanwhile sees all of the change or nothing of it.
+fn change(file: &Path, lines: &[String], take_back: bool, nothing: &str) -> Result<Vec<String>, Stop> {
     // Where the name is a link's, the file that it leads to.
     let target = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let unread = |e| at(&target, "can't be read, so nothing is revoked", &e);
-    let unwritten = |e| at(&target, "can't be replaced, so nothing is revoked; add the lines by hand", &e);
-    // Of two who add to the same text, one would take out what the other added.
+    let unread = |e| at(&target, &format!("can't be read, so {nothing}"), &e);
+    let by_hand = format!("can't be replaced, so {nothing}; change it by hand");
+    let unwritten = |e| at(&target, &by_hand, &e);
+    // Of two who change the same text, one would undo what the other did.
     let turn = File::open(folder).map_err(unread)?;
     turn.lock().map_err(unwritten)?;
     let (mut text, present) = match std::fs::metadata(&target) {
@@ -112,15 +171,36 @@ fn add(file: &Path, lines: &[String]) -> Result<(), Stop> {
         Err(e) if e.kind() == ErrorKind::NotFound => (Vec::new(), None),
         Err(e) => return Err(unread(e)),
     };
-    if text.last().is_some_and(|last| *last != b'\n') {
-        text.push(b'\n');
+    let before = text.len();
+    let mut added = Vec::new();
+    for line in lines {
+        match (without_line(&text, line), take_back) {
+            (Some(left), true) => text = left,
+            (Some(_), false) => {}
+            (None, true) => {
+                return Err(Stop::failed(format_args!(
+                    "{nothing}: no line of `{}` is `{line}`; look it up there",
+                    target.display()
+                )));
+            }
+            (None, false) => {
+                if text.last().is_some_and(|last| *last != b'\n') {
+                    text.push(b'\n');
+                }
+                text.extend([line.as_bytes(), b"\n"].concat());
+                added.push(line.clone());
+            }
+        }
     }
-    text.extend(lines.iter().flat_map(|line| [line.as_bytes(), b"\n"].concat()));
+    // Of a list that is not good as a whole a start makes nothing, and a running proxy takes nobody off.
     if let Some(why) = Revocations::fault(&text) {
         return Err(Stop::failed(format_args!(
-            "nothing is revoked: the proxy would not read all of `{}`: {why}; correct it there, then call again",
+            "{nothing}: the proxy would not read all of `{}`: {why}; correct it there, then call again",
             target.display()
         )));
+    }
+    if text.len() == before {
+        return Ok(added);
     }
     let mut next = target.clone().into_os_string();
     next.push(".next");
@@ -129,7 +209,8 @@ fn add(file: &Path, lines: &[String]) -> Result<(), Stop> {
         let _ = std::fs::remove_file(&next);
         unwritten(error)
     })?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(unwritten)
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(unwritten)?;
+    Ok(added)
 }
 
 /// Puts a text in the place of a file, under the same owner and mode.
@@ -150,143 +231,4 @@ fn replace(next: &Path, target: &Path, text: &[u8], present: Option<&Metadata>) 
     file.write_all(text)?;
     file.sync_all()?;
     std::fs::rename(next, target)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::os::unix::fs::PermissionsExt as _;
-
-    use clap::Parser;
-
-    use super::*;
-    use crate::clock::ManualClock;
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        args: Args,
-    }
-
-    async fn ask(config: &Path, line: &[&str]) -> (String, Exit) {
-        let clock = ManualClock::at(jiff::Timestamp::UNIX_EPOCH);
-        let env = Env { vars: BTreeMap::new(), clock, terminal: Default::default() };
-        let config = ["revoke", "--config", config.to_str().unwrap()];
-        let args = Line::try_parse_from([&config[..], line].concat()).unwrap().args;
-        let mut out = Vec::new();
-        match run(&args, &env, &mut out).await {
-            Ok(exit) => (String::from_utf8(out).unwrap(), exit),
-            Err(stop) => (stop.what, stop.exit),
-        }
-    }
-
-    fn configuration(folder: &Path, database: &str) -> PathBuf {
-        let path = folder.join("tw.toml");
-        let text = format!(
-            r#"upstream.token_file = "token"
-policy.file = "policy.cedar"
-revocation.file = "revoked"
-[audit]
-database = "{database}"
-signing_key_file = "signing.key"
-fingerprint_key_file = "fingerprint.key"
-[[issuer]]
-issuer = "https://idp.example"
-audience = "us"
-jwks_file = "jwks.json"
-algorithms = ["ES256"]
-max_lifetime = "2h"
-"#
-        );
-        std::fs::write(&path, text).unwrap();
-        path
-    }
-
-    #[tokio::test]
-    async fn beside_a_file_the_revocation_file_gets_a_line() {
-        let folder = tempfile::tempdir().unwrap();
-        let config = configuration(folder.path(), "sqlite:audit.db");
-        let file = folder.path().join("revoked");
-        let said = |exit| move |(_, found): (String, Exit)| assert_eq!(found, exit);
-        said(Exit::Good)(ask(&config, &["--jti", "7"]).await);
-        std::fs::write(&file, "# by hand\njti 1").unwrap();
-        said(Exit::Good)(ask(&config, &["--subject", "Zoe\u{308} the builder", "--jti", "8"]).await);
-        let text = std::fs::read_to_string(&file).unwrap();
-        assert_eq!(text, "# by hand\njti 1\njti 8\nsub https://idp.example Zo\u{eb} the builder\n");
-        for line in [&["--jti", "7\njti 9"][..], &["--jti", ""], &["--jti", "7", "--take-back"]] {
-            said(Exit::Usage)(ask(&config, line).await);
-        }
-        said(Exit::Usage)(ask(&config, &["--subject", "a", "--issuer", "https://other.example"]).await);
-        assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
-    }
-
-    #[tokio::test]
-    async fn what_the_proxy_would_not_read_is_not_said_to_be_revoked() {
-        let folder = tempfile::tempdir().unwrap();
-        let config = configuration(folder.path(), "sqlite:audit.db");
-        let file = folder.path().join("revoked");
-        let full = format!("jti 1\n{}", "#".repeat(4 << 20));
-        for (text, place) in [
-            ("jti 1\nwhat\n", "line 2 "),
-            (full.as_str(), "more than 4194304 bytes"),
-            ("jti 1\njti", "line 2 "),
-        ] {
-            std::fs::write(&file, text).unwrap();
-            let (said, exit) = ask(&config, &["--jti", "7"]).await;
-            assert_eq!((exit, said.starts_with("nothing is revoked: ")), (Exit::Failed, true), "{said}");
-            assert!(said.contains(place) && said.contains("; correct it there"), "{said}");
-            assert_eq!(std::fs::read_to_string(&file).unwrap(), text, "it is as it was");
-        }
-        let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
-        assert_eq!(names.count(), 2, "nothing is left beside it");
-    }
-
-    #[tokio::test]
-    async fn many_who_revoke_at_once_keep_each_others_lines_and_the_files_mode() {
-        let folder = tempfile::tempdir().unwrap();
-        let config = configuration(folder.path(), "sqlite:audit.db");
-        let file = folder.path().join("elsewhere");
-        std::fs::write(&file, "").unwrap();
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
-        std::os::unix::fs::symlink("elsewhere", folder.path().join("revoked")).unwrap();
-        std::fs::write(folder.path().join("elsewhere.next"), "half a li").unwrap();
-        let threads: Vec<_> = (0..20)
-            .map(|n| {
-                let config = config.clone();
-                std::thread::spawn(move || {
-                    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-                    runtime.block_on(ask(&config, &["--jti", &n.to_string()])).1
-                })
-            })
-            .collect();
-        assert!(threads.into_iter().all(|thread| thread.join().unwrap() == Exit::Good));
-        let text = std::fs::read_to_string(&file).unwrap();
-        let mut lines: Vec<&str> = text.lines().collect();
-        lines.sort_unstable_by_key(|line| line[4..].parse::<u32>().unwrap());
-        assert_eq!(lines, (0..20).map(|n| format!("jti {n}")).collect::<Vec<_>>());
-        let kept = std::fs::symlink_metadata(&file).unwrap();
-        assert!(kept.is_file() && kept.permissions().mode() & 0o777 == 0o640);
-        assert!(folder.path().join("revoked").is_symlink());
-    }
-
-    #[tokio::test]
-    async fn beside_a_server_it_is_revoked_for_all_replicas() {
-        let Some(database) = crate::store::record::postgres("a").await else { return };
-        let folder = tempfile::tempdir().unwrap();
-        let config = configuration(folder.path(), &database.to_string());
-        let shared = Shared::open(&database).unwrap().unwrap();
-        let (said, exit) = ask(&config, &["--jti", "7", "--subject", "bob"]).await;
-        assert_eq!(
-            (said.as_str(), exit),
-            (
-                "revoked at all replicas: jti 7\nrevoked at all replicas: sub https://idp.example bob\n",
-                Exit::Good
-            )
-        );
-        assert_eq!(ask(&config, &["--jti", "7", "--take-back"]).await.1, Exit::Good);
-        let known = shared.revocations(0).await.unwrap();
-        let known: Vec<_> = known.iter().map(|one| (one.line.as_str(), one.in_force)).collect();
-        assert_eq!(known, [("sub https://idp.example bob", true), ("jti 7", false)]);
-        assert!(!folder.path().join("revoked").exists());
-    }
 }

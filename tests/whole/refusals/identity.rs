@@ -120,10 +120,7 @@ pub(super) const GROUP: Group = Group {
 /// An issuer all of whose tokens must be bound.
 pub(super) const BOUND: Group = Group {
     apart: false,
-    wishes: || Wishes {
-        config: vec![("issuer.bound_tokens_only", "true".to_owned())],
-        ..Wishes::default()
-    },
+    wishes: || Wishes { config: vec![("issuer.bound_tokens_only", "true".to_owned())], ..Wishes::default() },
     rows: &[Row::token("unbound", 99225, |w| {
         Box::pin(async move {
             let good = bearer(w, "viewer");
