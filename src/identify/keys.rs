@@ -24,6 +24,9 @@ use crate::measure::states::IssuerKeys;
 /// How often old keys are looked for, and how long it is until a file is looked at again.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// What is wrong with a file that is not there.
+const MISSING: &str = "the file is missing";
+
 /// The keys of one issuer.
 #[derive(Debug)]
 pub(super) struct Keys {
@@ -220,7 +223,11 @@ impl Keys {
 
     /// `false`, for whoever asks whether it went well.
     fn fail(&self, why: &str) -> bool {
-        tracing::warn!(issuer = %self.issuer, error = why, "the issuer's keys can't be had; the last good ones stay");
+        let told = match &self.source {
+            KeySource::File(path) => of_file(path, why),
+            KeySource::Url { .. } => why.to_owned(),
+        };
+        tracing::warn!(issuer = %self.issuer, error = told, "the issuer's keys can't be had; the last good ones stay");
         self.held.write().unwrap_or_else(PoisonError::into_inner).trouble = Some(why.to_owned());
         false
     }
@@ -232,14 +239,15 @@ impl Keys {
             let _ = self.look_again().await;
             return None;
         };
-        let path = path.clone();
-        let read = tokio::task::spawn_blocking(move || file::read(&path, jwk::SET_BYTES_MAX)).await;
+        let named = path.clone();
+        let read = tokio::task::spawn_blocking(move || file::read(&named, jwk::SET_BYTES_MAX)).await;
         match read.unwrap_or_else(|_| Err("reading it was broken off".to_owned())) {
             Ok(Some(bytes)) => drop(self.read(bytes.into()).await),
-            Ok(None) => drop(self.fail("the file is missing")),
+            Ok(None) => drop(self.fail(MISSING)),
             Err(why) => drop(self.fail(&why)),
         }
-        self.held.read().unwrap_or_else(PoisonError::into_inner).trouble.clone()
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        held.trouble.as_deref().map(|why| of_file(path, why))
     }
 
     /// Keeps what is fetched new, for ever.
@@ -312,11 +320,22 @@ pub(super) fn check_file(path: &Path, algorithms: &[Algorithm]) -> Vec<String> {
     match file::read(path, jwk::SET_BYTES_MAX) {
         Ok(Some(bytes)) => match jwk::read(&bytes) {
             Ok(set) => complaints(&set, algorithms).collect(),
-            Err(why) => vec![why],
+            Err(why) => vec![of_file(path, &why)],
         },
-        Ok(None) => vec!["the file is missing".to_owned()],
-        Err(why) => vec![why],
+        Ok(None) => vec![of_file(path, MISSING)],
+        Err(why) => vec![of_file(path, &why)],
     }
+}
+
+/// What is wrong with a file, for who may know its name: readiness, which anybody reads, does without.
+fn of_file(path: &Path, why: &str) -> String {
+    let path = path.display();
+    let wrong = if why == MISSING {
+        format!("`{path}` is missing")
+    } else {
+        format!("`{path}` can't be used: {why}")
+    };
+    format!("{wrong}; put the issuer's public keys there, as a JWK Set, or correct `jwks_file`")
 }
 
 /// What stands in a file of roots, to tell whether it is another one.

@@ -181,3 +181,31 @@ async fn keys_never_seen_are_our_fault_and_not_the_callers() {
     let renewed = identifier.renewed(&issuers).await.unwrap();
     assert_eq!(renewed.identify(&bearer(&token), None).await.map(drop), Ok(()));
 }
+
+#[tokio::test]
+async fn a_key_file_that_can_not_be_used_is_named_with_what_to_do_about_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jwks.json");
+    let issuers = [issuer(KeySource::File(path.clone()))];
+    let mut bench = Bench::new().await;
+    bench.issuers = issuers.to_vec();
+    for (text, why) in [(None, "is missing; put"), (Some("{}"), "can't be used: it has no array `keys`; put")]
+    {
+        text.iter().for_each(|text| std::fs::write(&path, text).unwrap());
+        let found = check(&issuers, &Revocation { file: None });
+        let [(key, told)] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!(key, "issuer[0].jwks_file");
+        assert_eq!(
+            *told,
+            format!(
+                "`{}` {why} the issuer's public keys there, as a JWK Set, or correct `jwks_file`",
+                path.display()
+            )
+        );
+        let refused = bench.renew().await.unwrap_err();
+        assert_eq!(refused, [("issuer.0.jwks_file".to_owned(), told.clone())]);
+        let started = Identifier::start(&issuers, &Revocation { file: None }, clock()).await.unwrap();
+        let health = started.health().concat();
+        assert!(!health.contains("jwks.json") && health.contains("no keys"), "anybody reads this: {health}");
+    }
+}

@@ -131,7 +131,11 @@ async fn a_bad_configuration_changes_nothing_and_says_so() {
         ),
         (other_policy.replace("reserve", "reserved") + "[limitz]\n", "configuration file", "limitz"),
         (other_policy.replace("jwks.json", "half.json"), "issuer.0.jwks_file", "half.json"),
-        (other_policy.replace("jwks.json", "none.json"), "issuer.0.jwks_file", "the file is missing"),
+        (
+            other_policy.replace("jwks.json", "none.json"),
+            "issuer.0.jwks_file",
+            "none.json` is missing; put the issuer's public keys there",
+        ),
         (good.replace("policy.cedar", "half.cedar"), "policy.file", "half.cedar"),
         (other_policy.replace("upstream-token", "none"), "upstream.token_file", "can't read"),
         (
