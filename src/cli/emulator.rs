@@ -31,7 +31,7 @@ pub struct Args {
     /// Tunnels to begin with, at most 1000.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1000))]
     pub seed_tunnels: u16,
-    /// The file with the token to accept. If there is none, a token is made and written there.
+    /// The file with the token to accept. If there is none, or nothing in it, a token is made and written there.
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// What goes wrong, as `NAME[=ARG][@OPERATION][:TIMES]`; may stand several times.
@@ -110,20 +110,24 @@ fn made() -> Result<SecretString, String> {
     new_token().map_err(|_| "the system gives no random bytes".to_owned())
 }
 
-/// Reads the token in `file`, or makes the file with a new one that only its owner can read.
+/// Reads the token in `file`, or puts a new one there, where only its owner can read it.
 fn token_from(file: &Path) -> Result<SecretString, String> {
-    use std::os::unix::fs::OpenOptionsExt as _;
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
     let shown = file.display();
     match std::fs::read_to_string(file) {
         Ok(text) if !text.trim().is_empty() => return Ok(SecretString::from(text.trim())),
-        Ok(_) => return Err(format!("`{shown}` is empty; put a token in it or remove it")),
+        // As a shell leaves it that was to put a variable there which is not set.
+        Ok(_) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(format!("can't read `{shown}`: {error}")),
     }
     let token = made()?;
-    let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+    let opened = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file);
     opened
-        .and_then(|mut opened| writeln!(opened, "{}", token.expose_secret()))
+        .and_then(|mut opened| {
+            opened.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+            writeln!(opened, "{}", token.expose_secret())
+        })
         .map_err(|error| format!("can't write `{shown}`: {error}"))?;
     Ok(token)
 }
@@ -195,6 +199,14 @@ mod tests {
         open(&args, &env(), &mut out).await.unwrap();
         assert_eq!(std::fs::read_to_string(&file).unwrap(), first);
         assert!(!String::from_utf8(out).unwrap().contains(first.trim()));
+        for empty in ["", "\n"] {
+            std::fs::write(&file, empty).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+            open(&args, &env(), &mut Vec::new()).await.unwrap();
+            let next = std::fs::read_to_string(&file).unwrap();
+            assert!(next.starts_with("cfut_") && next.lines().count() == 1, "an empty one is filled");
+            assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        }
     }
 
     #[test]
