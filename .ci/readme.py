@@ -3,7 +3,7 @@
 
 usage: readme.py test-command     print README's test command
        readme.py demo             run the demo command, paste what it prints, then every `sh demo` block
-       readme.py deploy           run every `sh deploy` block in a home of its own, before an emulated upstream
+       readme.py deploy           run every `sh deploy` block in a home of its own, before the upstream that the page emulates
        readme.py operations       run every `sh host` block of OPERATIONS.md on a host of its own (tests/deploy/host.py, whose
                                   Python this must run by), before an emulated upstream
 
@@ -24,7 +24,10 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 KINDS = {
-    "README.md": ["mermaid", "sh", "sh demo", "sh deploy", "sh deploy background", "sh deploy stopped", "text output"],
+    "README.md": [
+        *("mermaid", "sh", "sh demo", "text output"),
+        *("sh deploy", "sh deploy emulator", "sh deploy background", "sh deploy stopped"),
+    ],
     "OPERATIONS.md": ["sh host", "sh host postgres", "text output"],
 }
 
@@ -62,6 +65,18 @@ def marker(name):
     return f"echo; echo '@@ {name}'"
 
 
+def in_background(command, name, ready):
+    """Starts a command, which goes on, and waits until it says that it is ready. The shell's variable `name` has its id."""
+    return [
+        # Without braces: the job is the program, and the signal reaches it and no shell around it.
+        f"{command} >../{name}.log 2>&1 &",
+        f"{name}=$!",
+        f"until grep -q '{ready}' ../{name}.log; do",
+        f"  kill -0 ${name} || {{ cat ../{name}.log; exit 1; }}; sleep 0.1",
+        "done",
+    ]
+
+
 def script(place, page="README.md"):
     """The place's blocks as one script that says where it is, and what each must print."""
     lines, expected, last, moved = [], {}, None, False
@@ -78,18 +93,15 @@ def script(place, page="README.md"):
         if last != line:
             continue
         lines.append(marker(f"{page}:{line}"))
-        if kind.endswith("background"):
-            lines += [
-                # Without braces: the job is the program, and the signal reaches it and no shell around it.
-                f"{text} >../background.log 2>&1 &",
-                "until grep -q serving ../background.log; do",
-                "  kill -0 $! || { cat ../background.log; exit 1; }; sleep 0.1",
-                "done",
-                "trap 'kill -TERM %1; wait %1; cat ../background.log' EXIT",
-            ]
+        if kind.endswith("emulator"):
+            lines += in_background(f'{text} --address "127.0.0.1:$EMULATOR_PORT"', "emulator", "what happened")
+            lines += ["trap 'kill -TERM $emulator' EXIT"]
+        elif kind.endswith("background"):
+            lines += in_background(text, "serve", "serving")
+            lines += ["trap 'kill -TERM $serve; wait $serve; cat ../serve.log; kill -TERM $emulator' EXIT"]
         elif kind.endswith("stopped"):
             # It may have been stopped by a block before.
-            lines += ["trap - EXIT", "if kill -TERM %1 2>/dev/null; then wait %1; fi", text]
+            lines += ["trap 'kill -TERM $emulator' EXIT", "if kill -TERM $serve 2>/dev/null; then wait $serve; fi", text]
         else:
             lines.append(text)
     return "\n".join(lines), expected
@@ -232,23 +244,24 @@ def operations():
 
 
 def deploy():
-    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as free:
-        token = f"{folder}/emulator-token"
-        port = free.getsockname()[1]
-        free.close()
-        emulator = [f"{ROOT}/target/debug/tunnelwarden", "emulator", "--address", "127.0.0.1:0", "--token-file", token]
-        with started(emulator, r"http://\S+/client/v4") as told:
-            environment = {
-                **os.environ,
-                "HOME": folder,
-                **toolchain(),
-                # What a reader has and this machine has not: Cloudflare, a token for it, ports of one's own.
-                "CLOUDFLARE_API_TOKEN": pathlib.Path(token).read_text().strip(),
-                "TUNNELWARDEN__UPSTREAM__BASE_URL": re.search(r"http://\S+/client/v4", told)[0],
-                "TUNNELWARDEN__LISTEN__ADDRESS": "127.0.0.1:0",
-                "TUNNELWARDEN__ADMIN__ADDRESS": f"127.0.0.1:{port}",
-            }
-            run(*script("deploy"), cwd=ROOT, env=environment)
+    with tempfile.TemporaryDirectory() as folder:
+        free = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+        admin, emulator = (one.getsockname()[1] for one in free)
+        for one in free:
+            one.close()
+        environment = {
+            **os.environ,
+            "HOME": folder,
+            **toolchain(),
+            # What a reader has and this machine has not: a token, which the emulated Cloudflare takes as its own, and ports of
+            # one's own.
+            "CLOUDFLARE_API_TOKEN": f"cfut_{'emulated' * 5}",
+            "EMULATOR_PORT": str(emulator),
+            "TUNNELWARDEN__UPSTREAM__BASE_URL": f"http://127.0.0.1:{emulator}/client/v4",
+            "TUNNELWARDEN__LISTEN__ADDRESS": "127.0.0.1:0",
+            "TUNNELWARDEN__ADMIN__ADDRESS": f"127.0.0.1:{admin}",
+        }
+        run(*script("deploy"), cwd=ROOT, env=environment)
 
 
 if __name__ == "__main__":
