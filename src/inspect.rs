@@ -17,6 +17,7 @@ mod logs;
 mod metadata;
 mod notes;
 mod ocsf;
+mod problems;
 mod prove;
 mod report;
 mod scan;

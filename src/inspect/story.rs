@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use super::problems::problem_lines;
 use super::{plain, pretty};
 use crate::json::{Json, Object};
 
@@ -64,6 +65,10 @@ impl Story<'_> {
     /// The newest entry that has it counts.
     fn at(&self, pointer: &str) -> Option<&Json> {
         self.last.pointer(pointer).or_else(|| self.first.pointer(pointer))
+    }
+
+    fn list_at(&self, pointer: &str) -> &[Json] {
+        self.at(pointer).and_then(Json::as_array).unwrap_or_default()
     }
 
     fn word(&self, pointer: &str) -> String {
@@ -162,12 +167,12 @@ impl Story<'_> {
     }
 
     fn findings(&mut self) {
-        for (label, pointer) in [
-            ("findings", "/findings"),
-            ("settled", "/settled"),
-            ("compared", "/accounts"),
-            ("not taken", "/problems"),
-        ] {
+        for (at, line) in problem_lines(self.list_at("/problems")).iter().enumerate() {
+            self.line(if at == 0 { "not taken" } else { "" }, line);
+        }
+        for (label, pointer) in
+            [("findings", "/findings"), ("settled", "/settled"), ("compared", "/accounts")]
+        {
             let some = |found: &&Json| found.as_array().is_some_and(|found| !found.is_empty());
             if let Some(found) = self.at(pointer).filter(some).cloned() {
                 self.block(label, &found);

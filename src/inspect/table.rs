@@ -4,6 +4,7 @@
 //! too much, an entry takes two lines. What is cut, `audit show` and `--json` have whole. Not here: how wide the
 //! terminal is (`cli`).
 
+use super::problems::problems_in_short;
 use super::{plain, seconds};
 use crate::json::Json;
 
@@ -175,6 +176,12 @@ fn result(entry: &Json) -> String {
 }
 
 #[cfg(test)]
+    if let Some(problems) = entry.get("problems").and_then(Json::as_array) {
+        return problems_in_short(problems);
+    }
+    if let Some(parts) = entry.get("parts").and_then(Json::as_array) {
+        return parts.iter().filter_map(Json::as_str).collect::<Vec<_>>().join(", ");
+    }
 mod tests {
     use super::*;
 
