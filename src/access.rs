@@ -24,11 +24,12 @@ use http::{HeaderMap, HeaderName};
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
-use crate::audit::call::caller_members;
+use crate::audit::call::{caller_members, refused_token};
 use crate::authorize::{Depth, Ruling};
 use crate::caller::{Caller, Origin};
 use crate::clock::rfc3339;
 use crate::entry::Kind;
+use crate::identify::NotTaken;
 use crate::inspect::KeyAges;
 use crate::json::{Json, Object};
 use crate::limit::AddressGate;
@@ -131,6 +132,15 @@ pub struct Shown {
     pub text: String,
 }
 
+/// Who was not let in.
+#[derive(Clone, Copy)]
+enum Sender<'a> {
+    Identified(&'a Caller),
+    /// Of a token that is good and not taken all the same: it may be anybody.
+    WithTokenOf(&'a Caller),
+    Unknown,
+}
+
 impl Desk {
     /// A desk before this record. The gate is its own: whoever comes here without a token must not shut out callers.
     #[must_use]
@@ -177,22 +187,30 @@ impl Desk {
             }
             // They are sent to sign in, and told nothing.
             Err(nobody @ Refusal::TokenMissing { .. }) if door == Door::Console => return Err(nobody),
-            Err(refusal) => {
-                self.gate.check(address).and(Err(refusal)).inspect_err(|_| self.gate.failed(address))
-            }
+            Err(refusal) => self
+                .gate
+                .check(address)
+                .and(Err(refusal))
+                .inspect_err(|_| self.gate.failed(address))
+                .map_err(NotTaken::from),
         };
         let caller = match identified {
             Ok(identified) => Arc::clone(identified.caller()),
-            Err(refusal) => return Err(self.refused(door, address, None, &rules, refusal).await),
+            Err(NotTaken { refusal, owner }) => {
+                let sender = owner.as_deref().map_or(Sender::Unknown, Sender::WithTokenOf);
+                return Err(self.refused(door, address, sender, &rules, refusal).await);
+            }
         };
         if let Err(refused) = rules.limiter.admit(&caller, Class::Read).await {
-            return Err(self.refused(door, address, Some(&caller), &rules, refused.refusal).await);
+            let sender = Sender::Identified(&caller);
+            return Err(self.refused(door, address, sender, &rules, refused.refusal).await);
         }
         let ask = |depth| rules.policy.decide_audit(&caller, depth, address, self.now());
         let mut policies = match ask(Depth::Metadata) {
             Ruling::Permit(permit) => permit.policies().to_vec(),
             Ruling::Deny(refusal) => {
-                return Err(self.refused(door, address, Some(&caller), &rules, refusal).await);
+                let sender = Sender::Identified(&caller);
+                return Err(self.refused(door, address, sender, &rules, refusal).await);
             }
             Ruling::NeedsState => return Err(Refusal::Internal),
         };
@@ -213,19 +231,22 @@ impl Desk {
         &self,
         door: Door,
         address: IpAddr,
-        caller: Option<&Caller>,
+        sender: Sender<'_>,
         rules: &Rules,
         refusal: Refusal,
     ) -> Refusal {
         let often = matches!(refusal, Refusal::AddressLimited { .. } | Refusal::QuotaSpent { .. });
-        let unheard = (often && !self.gate.tells(address)) || (caller.is_none() && !self.gate.records());
+        let unheard = (often && !self.gate.tells(address))
+            || (!matches!(sender, Sender::Identified(_)) && !self.gate.records());
         if unheard {
             self.pipeline.metrics.unanswered(&refusal);
             return refusal;
         }
         let mut members = Object::new();
-        if let Some(caller) = caller {
-            caller_members(&mut members, caller);
+        match sender {
+            Sender::Identified(caller) => caller_members(&mut members, caller),
+            Sender::WithTokenOf(owner) => refused_token(&mut members, owner),
+            Sender::Unknown => {}
         }
         members.set("client_address", address.to_string());
         members.set("decision", "deny");
@@ -280,7 +301,10 @@ impl Desk {
         let ruling = rules.policy.decide_audit(caller, Depth::Bodies, *address, self.now());
         match ruling {
             Ruling::Permit(_) => Ok(()),
-            Ruling::Deny(refusal) => Err(self.refused(*door, *address, Some(caller), rules, refusal).await),
+            Ruling::Deny(refusal) => {
+                let sender = Sender::Identified(caller);
+                Err(self.refused(*door, *address, sender, rules, refusal).await)
+            }
             Ruling::NeedsState => Err(Refusal::Internal),
         }
     }

@@ -6,6 +6,7 @@
 //! | member | in | what |
 //! |---|---|---|
 //! | `subject`, `teams`, `roles`, `issuer`, `jti`, `key_id` | calls | the caller, once identified |
+//! | `refused_token` | refusals, refused reads | `{subject, issuer, jti?, key_id?}`: whose token came, where it is good but revoked or not in its owner's hands; who sent it may be anybody |
 //! | `client_address`, `user_agent`, `retry_count` | calls | where the call came from |
 //! | `client_certificate` | calls | SHA-256 of the certificate that the client proved to have, in base64url: the `x5t#S256` of RFC 8705 |
 //! | `operation`, `account`, `validate_only` | calls | what was asked, once the route is known |

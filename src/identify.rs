@@ -19,6 +19,7 @@ mod fetch;
 mod file;
 mod jwk;
 mod keys;
+mod not_taken;
 mod revoked;
 mod standing;
 mod text;
@@ -41,6 +42,7 @@ use crate::measure::states::IssuerKeys;
 use crate::refusal::{Refusal, TokenFault};
 use crate::share::{Away, Shared};
 
+pub use not_taken::NotTaken;
 pub use revoked::{revoking_line, without_line};
 pub use text::is_unseen;
 
@@ -294,7 +296,7 @@ impl Identifier {
     pub async fn identify(&self, headers: &HeaderMap, by: Option<Thumbprint>) -> Result<Identified, Refusal> {
         match self.recall(headers, by) {
             Some(known) => Ok(known),
-            None => self.examine(headers, by).await,
+            None => Ok(self.examine(headers, by).await?),
         }
     }
 
@@ -319,15 +321,15 @@ impl Identifier {
     /// Verifies the token, and remembers it if it is good. One that is bad now is forgotten, too.
     ///
     /// # Errors
-    /// As [`Identifier::identify`].
-    pub async fn examine(&self, headers: &HeaderMap, by: Option<Thumbprint>) -> Result<Identified, Refusal> {
+    /// As [`Identifier::identify`], with the owner of a token that is good and not taken all the same.
+    pub async fn examine(&self, headers: &HeaderMap, by: Option<Thumbprint>) -> Result<Identified, NotTaken> {
         let token = bearer::bearer(headers)?;
         if token.len() > self.longest {
-            return Err(Refusal::TokenInvalid(TokenFault::TooLarge));
+            return Err(Refusal::TokenInvalid(TokenFault::TooLarge).into());
         }
         let name = cache::name(token);
         let examined = self.examine_token(token, name, by).await;
-        examined.inspect_err(|refusal| {
+        examined.inspect_err(|NotTaken { refusal, .. }| {
             // Of a token that is good in other hands its owner is not to suffer.
             let is_good = matches!(refusal, Refusal::TokenInvalid(TokenFault::Binding));
             if !is_good && !matches!(refusal, Refusal::KeysUnavailable { .. }) {
@@ -341,26 +343,27 @@ impl Identifier {
         token: &str,
         name: cache::Name,
         by: Option<Thumbprint>,
-    ) -> Result<Identified, Refusal> {
+    ) -> Result<Identified, NotTaken> {
         let age = self.age();
         let unverified = token::read(token).map_err(Refusal::TokenInvalid)?;
         let trusted = self.issuer_of(&unverified.claims).map_err(Refusal::TokenInvalid)?;
         if token.len() > trusted.rules.max_token_bytes {
-            return Err(Refusal::TokenInvalid(TokenFault::TooLarge));
+            return Err(Refusal::TokenInvalid(TokenFault::TooLarge).into());
         }
         if !trusted.rules.algorithms.contains(&unverified.algorithm) {
-            return Err(Refusal::TokenInvalid(TokenFault::Algorithm));
+            return Err(Refusal::TokenInvalid(TokenFault::Algorithm).into());
         }
         // Read again: while keys were fetched, their generation moved on.
         let (key_id, age) = self.verify(trusted, &unverified, age).await?;
         let caller = claims::judge(&unverified.claims, &trusted.rules, key_id.as_deref(), self.clock.now())
             .map_err(Refusal::TokenInvalid)?;
-        self.spares(&caller)?;
-        let bound = claims::binding(&unverified.claims, &trusted.rules).map_err(Refusal::TokenInvalid)?;
-        if bound.is_some() && bound != by {
-            return Err(Refusal::TokenInvalid(TokenFault::Binding));
-        }
         let caller = Arc::new(caller);
+        let not_taken = |refusal| NotTaken { refusal, owner: Some(Arc::clone(&caller)) };
+        self.spares(&caller).map_err(not_taken)?;
+        let bound = claims::binding(&unverified.claims, &trusted.rules).and_then(|bound| {
+            if bound.is_some() && bound != by { Err(TokenFault::Binding) } else { Ok(bound) }
+        });
+        let bound = bound.map_err(|fault| not_taken(Refusal::TokenInvalid(fault)))?;
         let ends = claims::end(caller.expires, &trusted.rules);
         self.cache.keep(name, Entry { caller: Arc::clone(&caller), bound, ends, age });
         Ok(Identified { caller })

@@ -366,6 +366,7 @@ LEFT JOIN LATERAL (
 ) AS found ON true
 WHERE requests.operation IN ('generate_psk', 'set_psks') OR found.psk IS NOT NULL;
 
+-- Whose token it was: see the view of SQLite.
 CREATE VIEW tunnelwarden.refusals AS
 SELECT
     seq,
@@ -376,6 +377,9 @@ SELECT
     e ->> 'teams' AS teams,
     e ->> 'roles' AS roles,
     e ->> 'issuer' AS issuer,
+    e #>> '{refused_token,subject}' AS token_subject,
+    e #>> '{refused_token,issuer}' AS token_issuer,
+    e #>> '{refused_token,jti}' AS token_jti,
     e ->> 'client_address' AS client_address,
     operation,
     e ->> 'account' AS account,

@@ -198,6 +198,8 @@ LEFT JOIN json_each((
 )) AS found
 WHERE requests.operation IN ('generate_psk', 'set_psks') OR found.value IS NOT NULL;
 
+-- `token_subject` and what follows it: whose token came, where it is good but revoked or not in its owner's hands. Who sent it
+-- may be anybody, so `subject` is NULL then.
 CREATE VIEW refusals AS
 SELECT
     seq,
@@ -208,6 +210,9 @@ SELECT
     entry ->> '$.teams' AS teams,
     entry ->> '$.roles' AS roles,
     entry ->> '$.issuer' AS issuer,
+    entry ->> '$.refused_token.subject' AS token_subject,
+    entry ->> '$.refused_token.issuer' AS token_issuer,
+    entry ->> '$.refused_token.jti' AS token_jti,
     entry ->> '$.client_address' AS client_address,
     operation,
     entry ->> '$.account' AS account,

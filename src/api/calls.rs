@@ -115,6 +115,10 @@ pub(super) struct Refused {
     teams: Option<Vec<String>>,
     roles: Option<Vec<String>>,
     issuer: Option<String>,
+    /// Whose token came, where it is good but revoked or not in its owner's hands. Who sent it may be anybody.
+    token_subject: Option<String>,
+    token_issuer: Option<String>,
+    token_jti: Option<String>,
     client_address: Option<String>,
     operation: Option<String>,
     account: Option<String>,

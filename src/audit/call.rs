@@ -33,6 +33,9 @@ pub struct Call {
     pub origin: Origin,
     /// Who makes it, once identified.
     pub caller: Option<Arc<Caller>>,
+    /// Whose token came with it, where that is good and not taken all the same: who sent it may be anybody, so this is told
+    /// and counts for nothing else.
+    pub refused_token: Option<Arc<Caller>>,
     /// What it asks, once the route is known.
     pub route: Option<Route>,
     /// The tunnels it is about.
@@ -124,6 +127,7 @@ impl Call {
             arrived: clock.now(),
             origin,
             caller: None,
+            refused_token: None,
             route: None,
             tunnels: Vec::new(),
             policies: Vec::new(),
@@ -242,6 +246,8 @@ impl Call {
         let mut members = Object::with_capacity(MEMBERS);
         if let Some(caller) = &self.caller {
             caller_members(&mut members, caller);
+        } else if let Some(owner) = &self.refused_token {
+            refused_token(&mut members, owner);
         }
         members.set("client_address", self.origin.address.to_string());
         let certificate = self.origin.certificate.map(|certificate| certificate.to_string());
@@ -291,6 +297,17 @@ pub fn caller_members(members: &mut Object, caller: &Caller) {
     members.set("issuer", caller.issuer.as_str());
     optional(members, "jti", caller.jti.clone());
     optional(members, "key_id", caller.key_id.clone());
+}
+
+/// Sets the member that tells whose token was not taken. Apart from the members of a caller, so that nothing that asks for
+/// somebody's calls takes those of a thief for theirs.
+pub fn refused_token(members: &mut Object, owner: &Caller) {
+    let mut told = Object::new();
+    told.set("subject", owner.subject.as_str());
+    told.set("issuer", owner.issuer.as_str());
+    optional(&mut told, "jti", owner.jti.clone());
+    optional(&mut told, "key_id", owner.key_id.clone());
+    members.set("refused_token", told);
 }
 
 /// Sets a member that is left out where it is not known.

@@ -3,7 +3,7 @@
 //! Not here: what the rows mean (`store::View`), the tables' form (`templates/table.html`).
 
 use crate::access::MAX_TEXT;
-use crate::inspect::{plain, read_entry, seconds};
+use crate::inspect::{plain, read_entry, refused_token_of, seconds};
 use crate::json::{Json, Object};
 use crate::store::{Count, View};
 
@@ -119,7 +119,10 @@ fn id(row: &Object) -> String {
 fn who(row: &Object) -> Cell {
     match row.get("subject").and_then(Json::as_str) {
         Some(subject) => Cell::linked(subject, search(&[("what", "requests"), ("subject", subject)])),
-        None => Cell::of("-"),
+        None => {
+            let owner = row.get("token_subject").and_then(Json::as_str);
+            Cell::of(&owner.map_or_else(|| "-".to_owned(), refused_token_of))
+        }
     }
 }
 

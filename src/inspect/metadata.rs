@@ -16,6 +16,7 @@ const WHOLE: [&str; 58] = [
     "issuer",
     "jti",
     "key_id",
+    "refused_token",
     "client_address",
     "client_certificate",
     "user_agent",

@@ -137,6 +137,7 @@ impl Story<'_> {
             self.line("", &token);
         } else if self.at("/client_address").is_some() {
             self.line("who", "nobody was identified");
+            self.refused_token();
         }
         let mut from = self.word("/client_address");
         if let Some(agent) = self.at("/user_agent").and_then(Json::as_str) {
@@ -146,6 +147,22 @@ impl Story<'_> {
             from.push_str(&format!(", retry {count}"));
         }
         self.line("from", &from);
+        if let Some(certificate) = self.at("/client_certificate").and_then(Json::as_str) {
+            let certificate = format!("client certificate {certificate} (x5t#S256)");
+            self.line(if from.is_empty() { "from" } else { "" }, &certificate);
+        }
+    }
+
+    /// Whose token came, where it is known and was not taken.
+    fn refused_token(&mut self) {
+        let of = |member: &str| self.word(&format!("/refused_token/{member}"));
+        let or_none = |id: String| if id.is_empty() { "without an id".to_owned() } else { id };
+        let subject = of("subject");
+        if !subject.is_empty() {
+            let (jti, key) = (or_none(of("jti")), or_none(of("key_id")));
+            self.line("", &format!("by whoever has token {jti} of {subject}, {}, key {key}", of("issuer")));
+            self.line("", "which is well signed and was not taken: see the result");
+        }
     }
 
     fn decision(&mut self) {
@@ -430,6 +447,53 @@ from       192.0.2.1, a\u{202e}b, retry 2
 decision   denied
 result     404 unknown_route: no operation has this path
 entries    7 refusal"#,
+        );
+    }
+
+    #[test]
+    fn who_had_a_token_that_was_not_taken_is_told_as_no_caller() {
+        let entry = |token: &str| {
+            format!(
+                r#"{{"kind":"refusal","time":"x","request_id":"r","refused_token":{token},"client_address":"192.0.2.1",
+                    "client_certificate":"AAAA","operation":"list","account":"0a","status":401,
+                    "refusal":{{"name":"token_revoked","code":1,"message":"this token has been revoked"}}}}"#
+            )
+        };
+        let told = |owner: &str| {
+            format!(
+                r#"
+request    r
+what       list, account 0a
+when       x
+who        nobody was identified
+           by whoever has {owner}
+           which is well signed and was not taken: see the result
+from       192.0.2.1
+           client certificate AAAA (x5t#S256)
+result     401 token_revoked: this token has been revoked
+entries    7 refusal"#
+            )
+        };
+        let whole = r#"{"subject":"a\u001bnn","issuer":"https://idp","jti":"t","key_id":"k"}"#;
+        check(&[&entry(whole)], &told(r"token t of a\u{1b}nn, https://idp, key k"));
+        let bare = r#"{"subject":"ann","issuer":"https://idp"}"#;
+        check(&[&entry(bare)], &told("token without an id of ann, https://idp, key without an id"));
+    }
+
+    #[test]
+    fn a_change_that_was_not_taken_is_told_in_words() {
+        check(
+            &[r#"{"kind":"reload_refused","time":"x","request_id":"r","problems":[
+                    {"of":"file","what":"not_good","keys":["policy.file"],"found":"sha256:aa"},
+                    {"of":"configuration","what":"missing"}]}"#],
+            "
+request    r
+what       reload_refused
+when       x
+not taken  the file of policy.file is not good
+             sha256:aa, as it was found
+           the configuration is missing
+entries    7 reload_refused",
         );
     }
 

@@ -37,7 +37,7 @@ impl Line {
         let cells = [
             seconds(&text("/time")),
             text("/kind"),
-            text("/subject"),
+            who(entry),
             if dry { format!("{operation}?validate") } else { operation },
             tunnels(entry, name_of),
             result(entry),
@@ -135,6 +135,19 @@ fn shrink_from(widths: &mut [usize], width: usize, first: usize) -> bool {
     true
 }
 
+/// The caller; where only a token was known, and not taken, its owner in parentheses.
+fn who(entry: &Json) -> String {
+    let text = |pointer: &str| entry.pointer(pointer).and_then(Json::as_str);
+    let owner = || text("/refused_token/subject").map(refused_token_of);
+    text("/subject").map(str::to_owned).or_else(owner).unwrap_or_else(|| "-".to_owned())
+}
+
+/// The owner of a token that was not taken, told from a caller.
+#[must_use]
+pub fn refused_token_of(subject: &str) -> String {
+    format!("({subject})")
+}
+
 /// The tunnel's name, else its id; of several the first, and how many more.
 fn tunnels(entry: &Json, name_of: &dyn Fn(&str) -> Option<String>) -> String {
     let Some([first, rest @ ..]) = entry.get("tunnels").and_then(Json::as_array) else {
@@ -163,6 +176,12 @@ fn result(entry: &Json) -> String {
             more => format!("{more} findings"),
         };
     }
+    if let Some(problems) = entry.get("problems").and_then(Json::as_array) {
+        return problems_in_short(problems);
+    }
+    if let Some(parts) = entry.get("parts").and_then(Json::as_array) {
+        return parts.iter().filter_map(Json::as_str).collect::<Vec<_>>().join(", ");
+    }
     let status = entry.get("status").and_then(Json::as_i64).map(|status| status.to_string());
     let word = ["/refusal/name", "/resolution", "/decision"]
         .into_iter()
@@ -176,12 +195,6 @@ fn result(entry: &Json) -> String {
 }
 
 #[cfg(test)]
-    if let Some(problems) = entry.get("problems").and_then(Json::as_array) {
-        return problems_in_short(problems);
-    }
-    if let Some(parts) = entry.get("parts").and_then(Json::as_array) {
-        return parts.iter().filter_map(Json::as_str).collect::<Vec<_>>().join(", ");
-    }
 mod tests {
     use super::*;
 
@@ -213,6 +226,24 @@ mod tests {
             r"x|started|\u{1b}[2J|-|-|-|-|r",
         );
         check(r#"{"time":"x","tunnels":[{"id":"0f"}]}"#, "x|-|-|-|paris|-|-|-");
+        check(
+            r#"{"kind":"refusal","time":"x","request_id":"r","refused_token":{"subject":"ann"},"operation":"list",
+                "status":401,"refusal":{"name":"token_revoked"}}"#,
+            "x|refusal|(ann)|list|-|401 token_revoked|-|r",
+        );
+    }
+
+    #[test]
+    fn a_line_says_what_a_reload_took_and_what_kept_it_out() {
+        check(
+            r#"{"kind":"reloaded","time":"x","request_id":"r","parts":["policy","limits"]}"#,
+            "x|reloaded|-|-|-|policy, limits|-|r",
+        );
+        check(
+            r#"{"kind":"reload_refused","time":"x","request_id":"r","problems":[
+                {"of":"file","what":"missing","keys":["policy.file"]}]}"#,
+            "x|reload_refused|-|-|-|not taken: the file of policy.file is missing|-|r",
+        );
     }
 
     fn lines() -> Vec<Line> {

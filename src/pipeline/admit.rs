@@ -7,7 +7,7 @@ use http::HeaderMap;
 use crate::audit::call::{Call, Named};
 use crate::audit::guard;
 use crate::caller::{Caller, Origin};
-use crate::identify::Identified;
+use crate::identify::{Identified, NotTaken};
 use crate::json;
 use crate::limit::{AddressGate, Admitted, Refused};
 use crate::listen::{Arrived, Gone, headers as request};
@@ -53,7 +53,11 @@ impl Pipeline {
             call.caller = known.map(|known| Arc::clone(known.caller()));
             route.iter().for_each(|route| self.note_unsent(call, route, refusal));
         })?;
-        let identified = self.identify(&rules, &self.gate, &call.origin, &headers).await?;
+        let identified =
+            self.identify(&rules, &self.gate, &call.origin, &headers).await.map_err(|not_taken| {
+                call.refused_token = not_taken.owner;
+                not_taken.refusal
+            })?;
         let caller = Arc::clone(identified.caller());
         call.caller = Some(Arc::clone(&caller));
         call.passed(Stage::Identify);
@@ -127,7 +131,7 @@ impl Pipeline {
         gate: &AddressGate,
         origin: &Origin,
         headers: &HeaderMap,
-    ) -> Result<Identified, Refusal> {
+    ) -> Result<Identified, NotTaken> {
         let (address, by) = (origin.address, origin.certificate);
         if let Some(known) = rules.identifier.recall(headers, by) {
             return Ok(known);
@@ -141,7 +145,7 @@ impl Pipeline {
         let examined = rules.identifier.examine(headers, by).await;
         match &examined {
             Ok(_) => {}
-            Err(Refusal::KeysUnavailable { .. }) => gate.excuse(address)?,
+            Err(NotTaken { refusal: Refusal::KeysUnavailable { .. }, .. }) => gate.excuse(address)?,
             Err(_) => gate.failed(address),
         }
         examined

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tunnelwarden::caller::Thumbprint;
 use tunnelwarden::json::{Json, Object};
 
-use crate::harness::{PATIENCE, Stored, Wishes, World, collection};
+use crate::harness::{ISSUER, PATIENCE, Stored, Wishes, World, collection};
 
 /// A certificate with its key, in DER.
 type Pair = (CertificateDer<'static>, PrivateKeyDer<'static>);
@@ -108,6 +108,8 @@ async fn a_token_works_with_the_certificate_that_it_is_bound_to_until_nobody_vou
         let told = bench.last().await;
         assert_eq!((told.text("/refusal/fault"), told.text("/subject")), ("binding".into(), String::new()));
         assert_eq!(told.text("/client_certificate"), certificate, "{}", told.raw);
+        let owner = ["subject", "issuer", "key_id"].map(|of| told.text(&format!("/refused_token/{of}")));
+        assert_eq!(owner, ["viewer@test".to_owned(), ISSUER.to_owned(), bench.world.key.id().to_owned()]);
     }
 
     std::fs::write(bench.world.dir.path().join("clients.crt"), other.pem()).unwrap();

@@ -1,7 +1,7 @@
 //! Reading the record over HTTP: who may, that it is recorded, and that nothing a client or a reader sends does more.
 
 use http::Method;
-use tunnelwarden::json::Json;
+use tunnelwarden::json::{Json, Object};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,11 +85,21 @@ async fn nobody_reads_without_the_right_and_that_is_recorded_too() {
         world.ask(Method::GET, "/api/v1/entries", &[("authorization", &bearer)], "").await.status,
         401
     );
+    // No client is asked for a certificate here, so a bound token is in nobody's hands, and its owner is told.
+    let mut claims = world.claims("security");
+    claims.set("cnf", Object::from_iter([("x5t#S256", "A".repeat(43))]));
+    let bearer = format!("Bearer {}", world.key.sign(&Json::Object(claims), &[]).unwrap());
+    let bound = world.ask(Method::GET, "/api/v1/entries", &[("authorization", &bearer)], "").await;
+    assert_eq!(bound.status, 401);
     let entries = world.entries().await;
+    let last = entries.last().unwrap();
+    let told = ["/refusal/fault", "/refused_token/subject", "/subject"].map(|at| last.text(at));
+    assert_eq!(told, ["binding", "security@test", ""]);
     let told: Vec<_> =
         reads(&entries).iter().map(|read| (read.text("/decision"), read.text("/refusal/name"))).collect();
     let deny = |name: &str| ("deny".to_owned(), name.to_owned());
-    let expected = ["forbidden", "forbidden", "forbidden", "token_missing", "token_invalid"].map(deny);
+    let expected =
+        ["forbidden", "forbidden", "forbidden", "token_missing", "token_invalid", "token_invalid"].map(deny);
     assert_eq!(told, expected);
 }
 

@@ -246,7 +246,13 @@ async fn revocations_take_effect_and_a_broken_file_lets_nobody_back_in() {
     let status = async |token: &str| world.try_call(token, Method::GET, "", None, &[]).await.unwrap().status;
     assert_eq!((status(&by_id).await, status(&viewer).await), (200, 200));
     world.write("revoked", "jti t-1\n");
-    world.until("by jti", &by_id, "", |answer| answer.status == 401).await;
+    let refused = world.until("by jti", &by_id, "", |answer| answer.status == 401).await;
+    // Whose token it was is told, and it counts as nobody's call.
+    let entries = world.entries_of(&refused.header("x-request-id")).await;
+    let told = ["/refused_token/subject", "/refused_token/issuer", "/refused_token/jti", "/subject", "/jti"]
+        .map(|at| entries[0].text(at));
+    assert_eq!(told, ["viewer@test", ISSUER, "t-1", "", ""]);
+    assert_eq!(entries[0].json.get("teams"), None, "{}", entries[0].raw);
     assert_eq!(status(&viewer).await, 200);
     world.write("revoked", "jti t-1\nsub https://idp.example viewer@test\n");
     world.until("by subject", &viewer, "", |answer| answer.status == 401).await;

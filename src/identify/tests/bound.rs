@@ -66,6 +66,37 @@ async fn a_binding_that_is_not_served_or_not_well_formed_is_refused() {
 }
 
 #[tokio::test]
+async fn whose_token_it_is_is_known_where_it_is_good_and_not_taken() {
+    let [owner, thief] = certificates();
+    let mut bench = Bench::new().await;
+    let own = key(Algorithm::Es256);
+    let bound = token(&format!("{{\"x5t#S256\":\"{owner}\"}}"));
+    let other_kind = token(r#"{"kid":"7"}"#);
+    let free = own.sign(&claims().into(), &[]).unwrap();
+    let forged =
+        DevKey::generate(Algorithm::Es256).unwrap().with_id(own.id()).sign(&claims().into(), &[]).unwrap();
+    let elsewhere = own.sign(&with("aud", Some("\"others\"")), &[]).unwrap();
+    std::fs::write(bench.path("revoked"), "jti token-1\n").unwrap();
+    let (revoked, fault) = (Refusal::TokenRevoked, Refusal::TokenInvalid);
+    for (token, refusal, is_known) in [
+        (&bound, fault(TokenFault::Binding), true),
+        (&other_kind, fault(TokenFault::BindingKind), true),
+        (&forged, fault(TokenFault::Signature), false),
+        (&elsewhere, fault(TokenFault::Audience), false),
+    ] {
+        let not_taken = bench.identifier.examine(&bearer(token), Some(thief)).await.unwrap_err();
+        let owner = not_taken.owner.as_ref().map(|owner| (owner.subject.as_str(), owner.jti.as_deref()));
+        assert_eq!((&not_taken.refusal, owner), (&refusal, is_known.then_some(("alice", Some("token-1")))));
+    }
+    bench.revoke().unwrap();
+    for (token, refusal, is_known) in [(&free, revoked, true), (&forged, fault(TokenFault::Signature), false)]
+    {
+        let not_taken = bench.identifier.examine(&bearer(token), None).await.unwrap_err();
+        assert_eq!((not_taken.refusal, not_taken.owner.is_some()), (refusal, is_known));
+    }
+}
+
+#[tokio::test]
 async fn an_issuer_may_give_bound_tokens_only() {
     let [owner, _] = certificates();
     let bench = Bench::with(&jwks(&ALL.map(key)), |issuer| issuer.bound_tokens_only = true).await;

@@ -108,6 +108,19 @@ fn entries() -> Vec<String> {
             ),
         ),
         ("audit_read", 6, format!(r#"{caller},"status":200,"query":"q""#)),
+        (
+            "refusal",
+            7,
+            r#""refused_token":{"subject":"s","issuer":"i","jti":"j","key_id":"k"},"client_address":"c",
+                "client_certificate":"c","method":"m","path":"p","status":401,"refusal":{"name":"n","message":"m"}"#
+                .to_owned(),
+        ),
+        (
+            "reload_refused",
+            8,
+            r#""problems":[{"of":"o","what":"w","keys":["k","l"],"found":"f","in_force":"i"},{"of":"o","what":"w"}]"#
+                .to_owned(),
+        ),
     ];
     let mut nth = 0;
     let text = |(kind, n, members): &(&str, u32, String)| {
@@ -143,7 +156,7 @@ fn cells(row: &str) -> Vec<String> {
 async fn no_text_of_the_record_leads_a_terminal_or_a_spreadsheet() {
     let bench = Bench::with(entries()).await;
     let count = entries().len();
-    let shows: Vec<String> = (1..=6)
+    let shows: Vec<String> = (1..=8)
         .flat_map(|n| ["", " --full"].map(|how| format!("show --database @audit.db {}{how}", id(n))))
         .collect();
     let others = [
