@@ -44,7 +44,7 @@ pub async fn exchange(stream: &mut TcpStream, request: &[u8], buffer: &mut Vec<u
 }
 
 /// The length of head and body together, once the head is there.
-fn whole(answer: &[u8]) -> Option<usize> {
+pub fn whole(answer: &[u8]) -> Option<usize> {
     let head = answer.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let text = std::str::from_utf8(&answer[..head]).unwrap().to_ascii_lowercase();
     let length = text.split("content-length: ").nth(1)?.split("\r\n").next()?.parse::<usize>().ok()?;
