@@ -28,7 +28,7 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 const SECONDS: u64 = 24;
 
 /// Reads that a subject has, in ten seconds.
-const BURST: u32 = 200;
+const BURST: u32 = 100;
 
 /// How long the calls of a dead replica may take to be resolved: its lease, a while more, and a look each few seconds.
 const RESOLVED: Duration = Duration::from_secs(90);
