@@ -44,7 +44,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    pub const ALL: [Self; 5] = [Self::Capacity, Self::Opening, Self::Quiet, Self::Flood, Self::QuietAgain];
+    pub const ALL: [Self; 5] = [Self::Opening, Self::Capacity, Self::Quiet, Self::Flood, Self::QuietAgain];
 
     pub const fn name(self) -> &'static str {
         match self {

@@ -4,20 +4,17 @@ use std::time::{Duration, Instant};
 
 use crate::callers::{Caller, Phase};
 
-/// Callers who wait for nothing but their answers.
-pub const BUSY: usize = 64;
-
 /// Until tokens, permits and answers are remembered.
-const WARM: Duration = Duration::from_secs(5);
+const WARM: Duration = Duration::from_secs(10);
 
 const COUNTED: Duration = Duration::from_secs(15);
 
-/// Calls a second that were served while the first of the callers called as fast as they could.
-pub async fn measure(callers: &mut Vec<Caller>) -> f64 {
+/// Calls a second that were served while all callers called as fast as they could: over fewer connections there can be more,
+/// which no load over so many reaches.
+pub async fn measure(callers: Vec<Caller>) -> (Vec<Caller>, f64) {
     let counted_from = Instant::now() + WARM;
     let until = counted_from + COUNTED;
-    let rest = callers.split_off(BUSY.min(callers.len()));
-    let busy = std::mem::replace(callers, rest).into_iter().map(|mut caller| {
+    let busy = callers.into_iter().map(|mut caller| {
         tokio::spawn(async move {
             let mut served = 0_u32;
             loop {
@@ -30,11 +27,11 @@ pub async fn measure(callers: &mut Vec<Caller>) -> f64 {
             }
         })
     });
-    let mut served = 0;
+    let (mut callers, mut served) = (Vec::new(), 0);
     for one in busy.collect::<Vec<_>>() {
         let (caller, calls) = one.await.unwrap();
         served += calls;
         callers.push(caller);
     }
-    f64::from(served) / COUNTED.as_secs_f64()
+    (callers, f64::from(served) / COUNTED.as_secs_f64())
 }

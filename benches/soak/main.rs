@@ -1,8 +1,8 @@
 //! Whether callers notice an attacker, memory stays flat, and all is recorded, for as long as it is tried:
 //! `cargo bench --bench soak [-- --minutes N] [--connections N] [--rate N] [--flood N] [--no-attacker]`.
 //!
-//! Measures what there is of capacity, for 20 seconds. Then calls at 80 % of it (or at RATE) over 2,000 connections that
-//! are kept alive, nine reads to an update, each connection with a caller of its own: for a quiet minute, for N minutes
+//! Measures what there is of capacity over 2,000 connections, for 25 seconds. Then calls at 80 % of it (or at RATE) over these,
+//! which are kept alive, nine reads to an update, each connection with a caller of its own: for a quiet minute, for N minutes
 //! (ten) beside an attacker without a token, and for another quiet minute. Prints latencies from when each call was due,
 //! the proxy's resident memory each minute, all answers by status, and holds each answer against the record. Fails if
 //! anything is not recorded.
@@ -101,14 +101,14 @@ async fn main() {
     let world = Arc::new(World::with(wishes(options.connections)).await);
     let (tunnels, counts) = (callers::tunnels(&world).await.into(), Arc::default());
     let before = recorded::last(world.record()).await;
-    let mut callers: Vec<_> =
-        (0..options.connections).map(|n| Caller::new(&world, &counts, &tunnels, n)).collect();
+    let callers = (0..options.connections).map(|n| Caller::new(&world, &counts, &tunnels, n)).collect();
+    let mut callers = callers::opened(callers).await;
     let rate = match options.rate {
         Some(rate) => rate,
         None => {
-            let most = capacity::measure(&mut callers).await;
-            let busy = capacity::BUSY.min(options.connections);
-            println!("capacity: {most:.0} calls/s in a closed loop over {busy} connections");
+            let (ready, most) = capacity::measure(callers).await;
+            callers = ready;
+            println!("capacity: {most:.0} calls/s in a closed loop over all connections");
             (most * SHARE) as u32
         }
     };
@@ -118,7 +118,6 @@ async fn main() {
         "{rate} calls/s keep no {} connections alive; take fewer, or --rate",
         options.connections
     );
-    let callers = callers::opened(callers).await;
     println!("load: {rate} calls/s over {} connections\n", options.connections);
 
     let phases = options.phases();
