@@ -57,36 +57,46 @@ impl Bench {
 
     /// What a client with this pair gets for a list; `None` where it is not let in.
     async fn list(&self, token: &str, pair: Option<&Pair>) -> Option<String> {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(self.trusted.clone()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let settings = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots);
-        let settings = match pair {
-            Some((own, key)) => settings.with_client_auth_cert(vec![own.clone()], key.clone_key()).unwrap(),
-            None => settings.with_no_client_auth(),
-        };
-        let exchange = async {
-            let tcp = TcpStream::connect(self.world.proxy().api).await.unwrap();
-            let connector = tokio_rustls::TlsConnector::from(Arc::new(settings));
-            let mut stream = connector.connect(ServerName::try_from("localhost").unwrap(), tcp).await.ok()?;
-            let request = format!(
-                "GET {} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n",
-                collection()
-            );
-            stream.write_all(request.as_bytes()).await.ok()?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await.ok()?;
-            Some(answer)
-        };
-        tokio::time::timeout(PATIENCE, exchange).await.expect("an end in time")
+        let request = format!(
+            "GET {} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n",
+            collection()
+        );
+        over_tls(&self.world, self.trusted.clone(), pair, request.as_bytes()).await
     }
 
     async fn last(&self) -> Stored {
         self.world.entries().await.pop().unwrap()
     }
+}
+
+/// What a client with this pair, who trusts this certificate, gets for its bytes; `None` where it is not let in.
+pub async fn over_tls(
+    world: &World,
+    trusted: CertificateDer<'static>,
+    pair: Option<&Pair>,
+    bytes: &[u8],
+) -> Option<String> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(trusted).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let settings = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let settings = match pair {
+        Some((own, key)) => settings.with_client_auth_cert(vec![own.clone()], key.clone_key()).unwrap(),
+        None => settings.with_no_client_auth(),
+    };
+    let exchange = async {
+        let tcp = TcpStream::connect(world.proxy().api).await.unwrap();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(settings));
+        let mut stream = connector.connect(ServerName::try_from("localhost").unwrap(), tcp).await.ok()?;
+        stream.write_all(bytes).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        Some(answer)
+    };
+    tokio::time::timeout(PATIENCE, exchange).await.expect("an end in time")
 }
 
 #[tokio::test]

@@ -27,10 +27,12 @@ async fn a_record_that_is_moved_arrives_byte_for_byte_wherever_the_move_is_kille
     let mut killed = 0;
     for milliseconds in (0..).map(|n| 20 + 30 * n) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tunnelwarden"));
-        let mut child = command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let said = world.dir.path().join("copy.err");
+        let stderr = std::fs::File::create(&said).unwrap();
+        let mut child = command.args(arguments).stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
         tokio::time::sleep(Duration::from_millis(milliseconds)).await;
         if let Some(ended) = child.try_wait().unwrap() {
-            assert!(ended.success());
+            assert!(ended.success(), "{}", std::fs::read_to_string(&said).unwrap());
             break;
         }
         child.kill().unwrap();

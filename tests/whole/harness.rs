@@ -50,6 +50,8 @@ pub struct Wishes {
     pub unchecked: bool,
     /// Speak TLS, and so HTTP/2, with the upstream.
     pub upstream_tls: bool,
+    /// Speak TLS with clients, and ask them for a certificate.
+    pub listen_tls: bool,
     /// A command that runs the proxy and stays out of its way: the program and its arguments come behind it.
     pub through: Vec<String>,
 }
@@ -137,6 +139,9 @@ impl World {
         if wishes.upstream_tls {
             options.tls = Some(tls(&dir.path().join("roots.pem")));
             wishes.config.push(("upstream.ca_file", format!("{:?}", "roots.pem")));
+        }
+        if wishes.listen_tls {
+            listener_tls(dir.path(), &mut wishes.config);
         }
         let ids = Arc::new(Ids::new(clock.clone()));
         let emulator = Emulator::start(options, clock.clone(), ids).await.unwrap();
@@ -619,6 +624,24 @@ pub fn tunnel_body(name: &str, n: u8) -> String {
 }
 
 /// TLS for 127.0.0.1, by an authority whose certificate is written to `roots`.
+/// A certificate for the API's listener, and whose certificates its clients may have.
+fn listener_tls(folder: &Path, config: &mut Vec<(&'static str, String)>) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let own = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let mut authority = rcgen::CertificateParams::default();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = authority.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+    for (wish, name, text) in [
+        ("listen.certificate_file", "tls.crt", own.pem()),
+        ("listen.private_key_file", "tls.key", key.serialize_pem()),
+        ("listen.client_ca_file", "clients.crt", authority.pem()),
+    ] {
+        std::fs::write(folder.join(name), text).unwrap();
+        config.push((wish, format!("{name:?}")));
+    }
+    config.push(("listen.client_certificate", "\"optional\"".to_owned()));
+}
+
 fn tls(roots: &Path) -> rustls::ServerConfig {
     let mut authority = rcgen::CertificateParams::default();
     authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);

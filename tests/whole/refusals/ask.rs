@@ -96,7 +96,7 @@ async fn exchange(address: SocketAddr, bytes: &[u8], end: bool) -> Answer {
 }
 
 /// The one answer in what came over a connection.
-fn read(text: &str) -> Answer {
+pub(super) fn read(text: &str) -> Answer {
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
     let mut lines = head.split("\r\n");
     let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok());

@@ -2,13 +2,15 @@
 //!
 //! Not here: the many forms of each fault (`src/identify/tests/attacks.rs`).
 
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use tunnelwarden::config::Algorithm;
 use tunnelwarden::identify::dev::DevKey;
 use tunnelwarden::json::{Json, Object};
 
 use crate::harness::{Answer, Wishes, World};
 
-use super::ask::{ask, ask_with, bearer, claims, line, with_claims};
+use super::ask::{ask, ask_with, bearer, claims, line, read, request, with_claims};
 use super::row::{Group, Row};
 
 /// The one who is revoked.
@@ -120,11 +122,17 @@ pub(super) const GROUP: Group = Group {
 /// An issuer all of whose tokens must be bound.
 pub(super) const BOUND: Group = Group {
     apart: false,
-    wishes: || Wishes { config: vec![("issuer.bound_tokens_only", "true".to_owned())], ..Wishes::default() },
+    wishes: || Wishes {
+        config: vec![("issuer.bound_tokens_only", "true".to_owned())],
+        listen_tls: true,
+        ..Wishes::default()
+    },
     rows: &[Row::token("unbound", 99225, |w| {
         Box::pin(async move {
-            let good = bearer(w, "viewer");
-            list(w, &[&good]).await
+            let good = request(&line("GET", ""), &[&bearer(w, "viewer")], None);
+            let pem = std::fs::read(w.dir.path().join("tls.crt")).unwrap();
+            let trusted = CertificateDer::from_pem_slice(&pem).unwrap();
+            read(&crate::bound::over_tls(w, trusted, None, &good).await.unwrap())
         })
     })],
 };
