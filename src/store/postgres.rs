@@ -34,6 +34,9 @@ use crate::clock::{Clock, SystemClock};
 use crate::json;
 use crate::seal::{self, Hash, Tile, Tree};
 
+/// How often a log is asked for that others make at the same moment; each time one of them is done.
+const TRIES: usize = 16;
+
 /// For how long a replica has its log from each append on. Until then nobody else may write it, however silent it is.
 const LEASE_S: i32 = 15;
 
@@ -102,7 +105,7 @@ impl Postgres {
         self.open = None;
         let mut connection = connect(&self.server).await.map_err(|e| classify(&e))?;
         let asked = self.clock.now();
-        let mut row = self.ask_for(&mut connection, "").await.map_err(|e| classify(&e))?;
+        let mut row = self.ask_for_a_free_one(&mut connection).await.map_err(|e| classify(&e))?;
         let other: String = row.try_get(4).map_err(|e| classify(&e))?;
         if other != self.holder.as_str() && holder::is_gone(&other) {
             row = self.ask_for(&mut connection, &other).await.map_err(|e| classify(&e))?;
@@ -120,6 +123,18 @@ impl Postgres {
         let last_seq = (last_seq >= 0).then_some(last_seq);
         self.open = Some(Open { connection, log, epoch, last_seq });
         Ok(stored)
+    }
+
+    /// Asks for the log. Whoever makes one at the same moment, be it what a process that was killed still had on its way, may be
+    /// faster; then it is asked again.
+    async fn ask_for_a_free_one(&self, connection: &mut PgConnection) -> Result<PgRow, sqlx::Error> {
+        for _ in 1..TRIES {
+            match self.ask_for(connection, "").await {
+                Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {}
+                asked => return asked,
+            }
+        }
+        self.ask_for(connection, "").await
     }
 
     /// Asks for the log, also if this other process, which is no more, has it still.

@@ -52,3 +52,35 @@ async fn a_machine_whose_clock_is_apart_from_the_servers_writes_nothing() {
     clock.1.store(0, Ordering::SeqCst);
     assert_eq!(backend.load().await.unwrap().size, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_logs_that_are_begun_at_the_same_moment_each_name_has_one() {
+    const AT_ONCE: usize = 8;
+    let Some(Database::Postgres(server)) = record::postgres("a").await else { return };
+    for round in 0..4 {
+        let begin = |n: usize, name: String| {
+            let server = server.clone().for_replica(&name).unwrap();
+            tokio::spawn(async move {
+                let mut backend = Postgres::new(server, Duration::from_secs(30));
+                let loaded = backend.load().await.map(|stored| stored.size);
+                (n, loaded, backend)
+            })
+        };
+        let others = (0..AT_ONCE).map(|n| begin(n, format!("r{round}-{n}")));
+        let equal = (0..AT_ONCE).map(|n| begin(AT_ONCE + n, format!("r{round}")));
+        let begun: Vec<_> = others.chain(equal).collect();
+        let mut had = 0;
+        for begun in begun {
+            let (n, loaded, _backend) = begun.await.unwrap();
+            match loaded {
+                Ok(size) => {
+                    assert_eq!(size, 0);
+                    had += usize::from(n >= AT_ONCE);
+                }
+                Err(fault) => assert!(n >= AT_ONCE && fault == StoreError::Taken, "{n}: {fault:?}"),
+            }
+        }
+        // Of one name, and of one process: whoever takes it last has it.
+        assert!(had > 0, "nobody has it");
+    }
+}
