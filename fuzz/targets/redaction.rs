@@ -5,7 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tunnelwarden::audit::guard::Guard;
+use tunnelwarden::audit::guard::{Guard, is_our_word};
 use tunnelwarden::audit::redact::Redactor;
 use tunnelwarden::json::{self, Json, Object};
 use tunnelwarden::operation::{Operation, TunnelId};
@@ -106,6 +106,10 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let Ok(document) = json::read(document.as_bytes(), json::MAX_DEPTH - 4) else { return };
     let needle = encodings::encoded(secret, usize::from(*how) % encodings::COUNT);
+    // As a member's name it stays, lest somebody blanks our own members out of the record.
+    if is_our_word(secret) || is_our_word(&needle) {
+        return;
+    }
     let guard = Guard::new([secret]);
     let mut value = document.clone();
     if plant(&mut value, &needle) != Some(true) {
