@@ -44,6 +44,8 @@ pub const SPANS_EXPORTED: &str = "tunnelwarden_trace_spans_exported_total";
 pub const SPANS_DROPPED: &str = "tunnelwarden_trace_spans_dropped_total";
 /// Counter by `result` (`taken`, `refused`): changes of the configuration or of a file that it names.
 pub const RELOADS: &str = "tunnelwarden_reloads_total";
+const TAKEN: &str = "taken";
+const REFUSED: &str = "refused";
 
 /// Bounds of latencies in seconds: from a cached decision (some tens of microseconds) to the upstream's deadline,
 /// by 1, 2.5 and 5 in each power of ten.
@@ -245,7 +247,7 @@ impl Metrics {
 
     /// A change of the configuration, or of a file that it names, was put in force or not.
     pub fn reload(&self, taken: bool) {
-        let result = if taken { "taken" } else { "refused" };
+        let result = if taken { TAKEN } else { REFUSED };
         self.record(|| metrics::counter!(RELOADS, "result" => result).increment(1));
     }
 
@@ -289,6 +291,9 @@ fn begin() {
     let too_slow = Refusal::Overloaded { retry_after: Duration::ZERO };
     for refusal in [told_often_enough, too_slow] {
         metrics::counter!(UNANSWERED, "refusal" => refusal.name()).absolute(0);
+    }
+    for result in [TAKEN, REFUSED] {
+        metrics::counter!(RELOADS, "result" => result).absolute(0);
     }
 }
 
