@@ -45,18 +45,7 @@ pub(super) fn read_all(root: &mut Section<'_>) -> Vec<Issuer> {
 const ONE_USE_LIFETIME: Duration = Duration::from_hours(24);
 
 fn read(section: &mut Section<'_>) -> Issuer {
-    let issuer = read_each(section);
-    if issuer.one_use_for_secrets && issuer.max_lifetime > ONE_USE_LIFETIME {
-        section.problem(
-            "one_use_for_secrets",
-            "wants a max_lifetime of 24h at most: used tokens are remembered so long",
-        );
-    }
-    issuer
-}
-
-fn read_each(section: &mut Section<'_>) -> Issuer {
-    Issuer {
+    let issuer = Issuer {
         issuer: name(section, "issuer", "write the tokens' claim iss, exactly"),
         audience: name(section, "audience", "write what the tokens' claim aud must name"),
         keys: keys(section),
@@ -75,7 +64,12 @@ fn read_each(section: &mut Section<'_>) -> Issuer {
             teams: pointer(inner, "teams", "/team"),
             roles: pointer(inner, "roles", "/role"),
         }),
+    };
+    if issuer.one_use_for_secrets && issuer.max_lifetime > ONE_USE_LIFETIME {
+        let what = "wants a max_lifetime of 24h at most: used tokens are remembered so long";
+        section.problem("one_use_for_secrets", what);
     }
+    issuer
 }
 
 fn name(section: &mut Section<'_>, key: &str, what: &str) -> String {

@@ -1,5 +1,6 @@
 //! Configurations that are wrong, and what is said of them; the shipped file against the defaults.
 
+mod issuer;
 mod listen;
 
 use std::collections::{BTreeMap, BTreeSet};
