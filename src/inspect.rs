@@ -45,7 +45,7 @@ pub use prove::{ProveError, prove};
 pub use report::{Archived, Bad, Report, VerifyError};
 pub use secret::{Handled, Holder, Known, Told, find_secret, place};
 pub use story::{LABEL, story, story_lines};
-pub use table::{Line, Table, refused_token_of};
+pub use table::{Line, Table, in_parentheses};
 pub use text::{plain, pretty};
 pub use time::parse_time;
 pub use verify::{Evidence, Kept};

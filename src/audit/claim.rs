@@ -25,6 +25,8 @@ use super::{Auditor, outcome};
 /// What replicas know of each other's one-shot calls: who claimed last, and of the record what became of it.
 #[derive(Debug)]
 pub struct Elsewhere {
+    /// The database that they share.
+    pub(super) shared: Shared,
     claims: Claims,
     /// How long after its claim an intent is sent at most.
     send_within: Duration,
@@ -57,12 +59,7 @@ impl Elsewhere {
     #[must_use]
     pub fn new(shared: &Shared, append_timeout: Duration) -> Self {
         let send_within = append_timeout + MARGIN;
-        Self { claims: Claims::new(shared, send_within + MARGIN), send_within }
-    }
-
-    /// The database that they share.
-    pub(super) const fn shared(&self) -> &Shared {
-        self.claims.shared()
+        Self { shared: shared.clone(), claims: Claims::new(shared, send_within + MARGIN), send_within }
     }
 
     /// What the record tells of a call: its fate and, where that is final, when it was told.

@@ -106,7 +106,7 @@ impl Auditor {
         let by = Use { request_id: call.request_id, until };
         self.used_tokens.take(&token.name, by, self.clock.now())?;
         let Some(elsewhere) = &self.elsewhere else { return Ok(Some(token)) };
-        match elsewhere.shared().use_token(&token.name, call.request_id, later(until, MARGIN)).await {
+        match elsewhere.shared.use_token(&token.name, call.request_id, later(until, MARGIN)).await {
             Ok(first) if first == call.request_id => Ok(Some(token)),
             Ok(first) => {
                 // It may be given back there, so it is asked for again each time.
@@ -124,7 +124,7 @@ impl Auditor {
     pub(super) async fn give_back(&self, token: &Used) {
         if let Some(elsewhere) = &self.elsewhere {
             // One that can't be given back stays used up: another is soon had.
-            let _ = elsewhere.shared().give_token_back(&token.name, token.request_id).await;
+            let _ = elsewhere.shared.give_token_back(&token.name, token.request_id).await;
         }
         self.used_tokens.give_back(token);
     }

@@ -3,7 +3,7 @@
 //! Not here: what the rows mean (`store::View`), the tables' form (`templates/table.html`).
 
 use crate::access::MAX_TEXT;
-use crate::inspect::{plain, read_entry, refused_token_of, seconds};
+use crate::inspect::{in_parentheses, plain, read_entry, seconds};
 use crate::json::{Json, Object};
 use crate::store::{Count, View};
 
@@ -121,7 +121,7 @@ fn who(row: &Object) -> Cell {
         Some(subject) => Cell::linked(subject, search(&[("what", "requests"), ("subject", subject)])),
         None => {
             let owner = row.get("token_subject").and_then(Json::as_str);
-            Cell::of(&owner.map_or_else(|| "-".to_owned(), refused_token_of))
+            Cell::of(&owner.map_or_else(|| "-".to_owned(), in_parentheses))
         }
     }
 }

@@ -138,13 +138,13 @@ fn shrink_from(widths: &mut [usize], width: usize, first: usize) -> bool {
 /// The caller; where only a token was known, and not taken, its owner in parentheses.
 fn who(entry: &Json) -> String {
     let text = |pointer: &str| entry.pointer(pointer).and_then(Json::as_str);
-    let owner = || text("/refused_token/subject").map(refused_token_of);
+    let owner = || text("/refused_token/subject").map(in_parentheses);
     text("/subject").map(str::to_owned).or_else(owner).unwrap_or_else(|| "-".to_owned())
 }
 
-/// The owner of a token that was not taken, told from a caller.
+/// The owner of a token that was not taken, as tables tell one from a caller.
 #[must_use]
-pub fn refused_token_of(subject: &str) -> String {
+pub fn in_parentheses(subject: &str) -> String {
     format!("({subject})")
 }
 

@@ -49,12 +49,6 @@ impl Claims {
         Self { shared: shared.clone(), intent_within }
     }
 
-    /// Where they are.
-    #[must_use]
-    pub const fn shared(&self) -> &Shared {
-        &self.shared
-    }
-
     /// The newest claimant.
     ///
     /// # Errors

@@ -321,7 +321,8 @@ async fn a_replica_that_died_between_claim_and_intent_is_waited_for_no_longer_th
     // One that has no time at all is over it at once.
     let hasty = named(&database, "c");
     let shared = Shared::open(&hasty).unwrap().unwrap();
-    let elsewhere = Elsewhere { claims: Claims::new(&shared, Duration::ZERO), send_within: LONG };
+    let elsewhere =
+        Elsewhere { shared: shared.clone(), claims: Claims::new(&shared, Duration::ZERO), send_within: LONG };
     let c = Replica::with(hasty, Some(elsewhere), clock.clone()).await;
     c.again(2, 0).await.unwrap();
     assert_eq!(b.again(2, 1).await, Ok(()));

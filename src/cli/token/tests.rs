@@ -17,6 +17,22 @@ MAoGCCqGSM49BAMCA0gAMEUCIQDGkFenDh2F3Afpjx1uSEkpHoEcGMQ441AL1VoR\n\
 8BNi8QIgbgcO3vDl0+nxnMgXJ2BUz5LrP4o/FGBk8wQZ5xM5AaM=\n\
 -----END CERTIFICATE-----\n";
 
+/// A proxy that takes tokens of one issuer and has a list of revocations.
+pub(super) const CONFIG: &str = r#"upstream.token_file = "token"
+policy.file = "policy.cedar"
+revocation.file = "revoked"
+[audit]
+database = "sqlite:audit.db"
+signing_key_file = "signing.key"
+fingerprint_key_file = "fingerprint.key"
+[[issuer]]
+issuer = "https://idp.example"
+audience = "us"
+jwks_file = "jwks.json"
+algorithms = ["ES256"]
+max_lifetime = "2h"
+"#;
+
 #[derive(Parser)]
 struct Line {
     #[command(subcommand)]
@@ -130,21 +146,7 @@ fn a_token_is_bound_to_the_first_certificate_of_a_file() {
 fn with_a_configuration_a_token_is_judged_as_the_proxy_does() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let config = r#"upstream.token_file = "token"
-policy.file = "policy.cedar"
-revocation.file = "revoked"
-[audit]
-database = "sqlite:audit.db"
-signing_key_file = "signing.key"
-fingerprint_key_file = "fingerprint.key"
-[[issuer]]
-issuer = "https://idp.example"
-audience = "us"
-jwks_file = "jwks.json"
-algorithms = ["ES256"]
-max_lifetime = "2h"
-"#;
-    std::fs::write(path("tw.toml"), config).unwrap();
+    std::fs::write(path("tw.toml"), CONFIG).unwrap();
     std::fs::write(path("revoked"), "sub https://idp.example mallory\n").unwrap();
     let key = path("dev.pem");
     ask(&["issue", "--new-key", &key, "--jwks", &path("jwks.json")]);

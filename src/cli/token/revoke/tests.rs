@@ -3,6 +3,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use clap::Parser;
 
+use super::super::tests::CONFIG;
 use super::*;
 use crate::clock::ManualClock;
 
@@ -26,22 +27,7 @@ async fn ask(config: &Path, line: &[&str]) -> (String, Exit) {
 
 fn configuration(folder: &Path, database: &str) -> PathBuf {
     let path = folder.join("tw.toml");
-    let text = format!(
-        r#"upstream.token_file = "token"
-policy.file = "policy.cedar"
-revocation.file = "revoked"
-[audit]
-database = "{database}"
-signing_key_file = "signing.key"
-fingerprint_key_file = "fingerprint.key"
-[[issuer]]
-issuer = "https://idp.example"
-audience = "us"
-jwks_file = "jwks.json"
-algorithms = ["ES256"]
-max_lifetime = "2h"
-"#
-    );
+    let text = CONFIG.replace("sqlite:audit.db", database);
     std::fs::write(&path, text).unwrap();
     path
 }
