@@ -462,10 +462,10 @@ pub fn check(issuers: &[Issuer], revocation: &Revocation) -> Vec<(String, String
             KeySource::File(path) => wrong.extend(
                 keys::check_file(path, &issuer.algorithms)
                     .into_iter()
-                    .map(|what| (format!("issuer[{at}].jwks_file"), what)),
+                    .map(|what| (format!("issuer.{at}.jwks_file"), what)),
             ),
             KeySource::Url { ca_file: Some(file), .. } => wrong.extend(
-                crate::trust::roots(file).err().map(|what| (format!("issuer[{at}].jwks_ca_file"), what)),
+                crate::trust::roots(file).err().map(|what| (format!("issuer.{at}.jwks_ca_file"), what)),
             ),
             KeySource::Url { ca_file: None, .. } => {}
         }

@@ -91,7 +91,7 @@ pub(super) fn resolve(text: &str, base: &Path, env: &BTreeMap<String, String>) -
     if config.listen.tls.as_ref().is_none_or(|tls| tls.clients.is_none()) {
         for (at, _) in config.issuers.iter().enumerate().filter(|(_, issuer)| issuer.bound_tokens_only) {
             let what = "no client could show a certificate, and no token would be taken; set listen.client_certificate";
-            root.problem(&format!("issuer[{at}].bound_tokens_only"), what);
+            root.problem(&format!("issuer.{at}.bound_tokens_only"), what);
         }
     }
     root.finish();

@@ -138,6 +138,18 @@ impl Story<'_> {
                 self.at("/key_id").and_then(Json::as_str).unwrap_or("without an id"),
             );
             self.line("", &token);
+            if self.at("/token_used").is_some() {
+                let nothing_sent = self.word("/sent") == "no";
+                let good_again = "which is good again for a key, as nothing was sent";
+                self.line(
+                    "",
+                    if nothing_sent {
+                        good_again
+                    } else {
+                        "which this call used up: it makes or sets no other key"
+                    },
+                );
+            }
         } else if self.at("/client_address").is_some() {
             self.line("who", "nobody was identified");
             self.refused_token();

@@ -6,7 +6,7 @@ use super::*;
 fn bound_tokens_need_clients_that_can_show_a_certificate() {
     let bound = SMALL.replacen("[[issuer]]", "[[issuer]]\nbound_tokens_only = true", 1);
     let key = |text: &str| read(text, &[]).map(drop).map_err(|problems| problems[0].key.clone());
-    assert_eq!(key(&bound), Err("issuer[0].bound_tokens_only".to_owned()));
+    assert_eq!(key(&bound), Err("issuer.0.bound_tokens_only".to_owned()));
     let tls = "certificate_file = \"c\"\nprivate_key_file = \"k\"\nclient_ca_file = \"a\"\nclient_certificate = \"optional\"\n";
     assert_eq!(key(&bound.replace("[audit]", &format!("[listen]\n{tls}\n[audit]"))), Ok(()));
 }

@@ -194,7 +194,7 @@ async fn a_key_file_that_can_not_be_used_is_named_with_what_to_do_about_it() {
         text.iter().for_each(|text| std::fs::write(&path, text).unwrap());
         let found = check(&issuers, &Revocation { file: None });
         let [(key, told)] = found.as_slice() else { panic!("{found:?}") };
-        assert_eq!(key, "issuer[0].jwks_file");
+        assert_eq!(key, "issuer.0.jwks_file");
         assert_eq!(
             *told,
             format!(

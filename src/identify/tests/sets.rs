@@ -196,11 +196,11 @@ fn check_names_what_is_wrong_by_key_path() {
     assert_eq!(
         paths,
         [
-            "issuer[1].jwks_file",
-            "issuer[2].jwks_file",
-            "issuer[2].jwks_file",
-            "issuer[3].jwks_file",
-            "issuer[4].jwks_ca_file",
+            "issuer.1.jwks_file",
+            "issuer.2.jwks_file",
+            "issuer.2.jwks_file",
+            "issuer.3.jwks_file",
+            "issuer.4.jwks_ca_file",
             "revocation.file"
         ]
     );

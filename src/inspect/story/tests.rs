@@ -159,3 +159,23 @@ fn what_was_done_with_the_record_itself_is_told_with_who_did_it() {
         "moved out  bodies of entries 0 to 8, before b\ninto       f, sha256 s\nwho        user 7 (ann, for bo\\u{1b})\nentries    3 k"
     );
 }
+
+#[test]
+fn whose_token_was_used_up_is_told_and_where_it_is_good_again() {
+    let intent = r#"{"kind":"intent","time":"x","request_id":"r","subject":"ann","issuer":"i","jti":"t","key_id":"k",
+        "token_used":"hmac-sha256:a:b","operation":"generate_psk","account":"0a"}"#;
+    let told = |sent: &str| {
+        let outcome = format!(r#"{{"kind":"outcome","request_id":"r","status":502,"sent":"{sent}"}}"#);
+        let entries =
+            [intent, &outcome].map(|text| (7, crate::inspect::read_entry(text.as_bytes()).unwrap()));
+        story(&entries)
+    };
+    for sent in ["yes", "unknown"] {
+        assert!(
+            told(sent).contains("token t of i, key k\n           which this call used up:"),
+            "{}",
+            told(sent)
+        );
+    }
+    assert!(told("no").contains("which is good again for a key"), "{}", told("no"));
+}
