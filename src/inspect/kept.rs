@@ -19,7 +19,7 @@ pub(super) async fn read(
     report: &mut Report,
 ) -> Result<Vec<(Checkpoint, String)>, VerifyError> {
     let mut good: Vec<(Checkpoint, String)> = Vec::new();
-    for Kept { name, note } in evidence.checkpoints.iter().chain(&evidence.from) {
+    for Kept { name, note } in evidence.kept() {
         let checkpoint = match succession.open_kept(note) {
             Ok((checkpoint, key)) => {
                 signed.note(key);
@@ -45,6 +45,7 @@ pub(super) async fn read(
             report
                 .problem(format!("{name}: the log's first {size} hashes don't make the root that it proves"));
         }
+        report.covered = report.covered.max(checkpoint.size);
         good.push((checkpoint, name.clone()));
     }
     Ok(good)

@@ -46,7 +46,7 @@ pub async fn verify(
             ));
         }
     }
-    let mut met = vec![false; evidence.checkpoints.len()];
+    let mut met = vec![false; evidence.kept().count()];
     for log in &logs {
         let before = whole.good;
         let mut all = |entries: u64| progress(before + entries);
@@ -56,7 +56,7 @@ pub async fn verify(
         };
         whole.take_in(log.name.as_deref().unwrap_or_default(), report);
     }
-    for (kept, _) in evidence.checkpoints.iter().zip(met).filter(|(_, met)| !met) {
+    for (kept, _) in evidence.kept().zip(met).filter(|(_, met)| !met) {
         let origin = origin(&kept.note).unwrap_or("nothing");
         whole.problem(format!("{}: the record has no log of `{origin}`: a whole log is missing", kept.name));
     }
@@ -68,7 +68,7 @@ pub async fn verify(
 /// # Errors
 /// As above.
 pub async fn verify_one(reader: &Reader, evidence: &Evidence, log: LogId) -> Result<Report, VerifyError> {
-    match of_log(evidence, &log, &mut vec![false; evidence.checkpoints.len()]) {
+    match of_log(evidence, &log, &mut vec![false; evidence.kept().count()]) {
         Some(own) => verify_log(reader, &own, &mut |_| {}).await,
         None => Ok(unsignable()),
     }
@@ -85,13 +85,10 @@ fn of_log(evidence: &Evidence, log: &LogId, met: &mut [bool]) -> Option<Evidence
     let key = key_of(&evidence.key, log)?;
     let other_keys = evidence.other_keys.iter().map(|key| key_of(key, log)).collect::<Option<_>>()?;
     let is_own = |note: &[u8]| log.name.is_none() || origin(note) == Some(key.origin());
-    let mut checkpoints = Vec::new();
-    for (kept, met) in evidence.checkpoints.iter().zip(met) {
-        if is_own(&kept.note) {
-            *met = true;
-            checkpoints.push(kept.clone());
-        }
+    for (kept, met) in evidence.kept().zip(met) {
+        *met |= is_own(&kept.note);
     }
+    let checkpoints = evidence.checkpoints.iter().filter(|kept| is_own(&kept.note)).cloned().collect();
     let from = evidence.from.clone().filter(|kept| is_own(&kept.note));
     let entries_only = evidence.entries_only;
     Some(Evidence { key, other_keys, checkpoints, from, log: log.clone(), entries_only })

@@ -82,6 +82,9 @@ pub struct Report {
     /// How many of these, from the first on, were not read: their stored hashes make the root of a checkpoint that was
     /// verified before.
     pub not_read: u64,
+    /// How many, from the first on, the checkpoints cover that were kept elsewhere. What is cut off behind these together
+    /// with its head can't be noticed.
+    pub covered: u64,
     /// Whether the database's own check, of its indexes, was made.
     pub indexes_checked: bool,
     /// Whether the views were compared with those that this version makes.
@@ -122,6 +125,7 @@ impl Default for Report {
         Self {
             good: 0,
             not_read: 0,
+            covered: 0,
             indexes_checked: false,
             views_checked: true,
             root: String::new(),
@@ -150,6 +154,7 @@ impl Report {
         object.set("sound", self.is_sound());
         object.set("good_entries", self.good);
         object.set("entries_not_read", self.not_read);
+        object.set("entries_covered", self.covered);
         object.set("indexes_checked", self.indexes_checked);
         object.set("views_checked", self.views_checked);
         object.set("root", self.root.clone());
@@ -176,6 +181,7 @@ impl Report {
         self.good += report.good;
         self.views_checked &= report.views_checked;
         self.not_read += report.not_read;
+        self.covered += report.covered;
         self.checkpoints += report.checkpoints;
         self.keys.extend(report.keys.iter().cloned());
         self.archives.extend(report.archives.iter().cloned());

@@ -47,6 +47,11 @@ impl Evidence {
             entries_only: false,
         }
     }
+
+    /// Every checkpoint that was kept elsewhere.
+    pub(super) fn kept(&self) -> impl Iterator<Item = &Kept> {
+        self.checkpoints.iter().chain(&self.from)
+    }
 }
 
 /// A checkpoint that was kept elsewhere.
@@ -137,7 +142,7 @@ async fn prove(
     if head.is_none() {
         report.doubt(proven, "the head, which says where the log ends, is bad");
     }
-    if known < evidence.checkpoints.iter().chain(&evidence.from).count() {
+    if known < evidence.kept().count() {
         report.doubt(report.good, "a checkpoint file, which says how far the log went, is bad");
     }
     if let Some(doubt) = &mut report.first_in_doubt {

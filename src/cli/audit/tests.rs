@@ -11,7 +11,7 @@ use clap::Parser;
 use super::*;
 use crate::cli::Terminal;
 use crate::clock::ManualClock;
-use crate::seal::{Signer, generate_key};
+use crate::seal::{Checkpoint, Signer, Tree, generate_key};
 use crate::secret::ExposeSecret as _;
 use crate::store::{Settings, Store};
 
@@ -97,6 +97,9 @@ async fn the_commands_say_what_they_find_and_exit_by_it() {
     let bench = Bench::make().await;
     let id = uuid::Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0003);
     std::fs::write(bench.path("not-a.db"), "x".repeat(5000)).unwrap();
+    let signer = Signer::new(&std::fs::read_to_string(bench.path("key")).unwrap()).unwrap();
+    let nothing = Checkpoint { size: 0, root: Tree::new().root(), chain: None };
+    std::fs::write(bench.path("first"), nothing.sign(&signer).unwrap()).unwrap();
     let by_key = "verify --database @audit.db --public-key";
     for (line, exit, says) in [
         ("list --config @config.toml", Exit::Good, "2026-01-01T00:00:04Z"),
@@ -111,6 +114,8 @@ async fn the_commands_say_what_they_find_and_exit_by_it() {
         (&format!("show --database @audit.db {id}"), Exit::Good, "request    "),
         ("show --database @audit.db nothing", Exit::Failed, "no entry has `nothing`"),
         ("verify --config @config.toml", Exit::Good, "good: 5 entries"),
+        (&format!("{by_key} @KEY --checkpoint @first"), Exit::Good, "cover the first 0 of 5"),
+        (&format!("{by_key} @KEY --from @first"), Exit::Good, "cover the first 0 of 5"),
         (&format!("{by_key} @key.pub"), Exit::Good, "can't be noticed"),
         (&format!("{by_key} @KEY --checkpoint @checkpoint.txt"), Exit::Good, "good: 5"),
         ("verify --config @config.toml --json", Exit::Good, "{\"sound\":true,\"good_entries\":5,"),

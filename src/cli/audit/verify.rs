@@ -255,6 +255,13 @@ fn write_text(
                 out,
                 "no checkpoint was given: an end that was cut off together with its head can't be noticed"
             )?;
+        } else if report.covered < report.good {
+            writeln!(
+                out,
+                "the checkpoints that were given cover the first {} of {}: that nothing was cut off behind them can't be \
+                 proven",
+                report.covered, report.good
+            )?;
         }
         return Ok(());
     }

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use super::super::*;
 use crate::clock::SystemClock;
-use crate::seal::{Signer, Verifier, generate_key};
+use crate::seal::{Checkpoint, Hash, Signer, Verifier, generate_key};
 use crate::secret::ExposeSecret as _;
 use crate::store::record::{self, server};
 use crate::store::{Database, Reader, Settings, Store};
 
 struct Logs {
     database: Database,
+    secret: String,
     key: Verifier,
     /// Checkpoints of the logs, kept elsewhere.
     kept: Vec<Kept>,
@@ -47,12 +48,22 @@ async fn logs() -> Option<Logs> {
         store.close().await;
         kept.push(Kept { name: format!("the file of {name}"), note: std::fs::read(file).unwrap() });
     }
-    Some(Logs { database, key: Verifier::new(&public).unwrap(), kept, _directory: directory })
+    Some(Logs {
+        database,
+        secret: key.expose_secret().to_owned(),
+        key: Verifier::new(&public).unwrap(),
+        kept,
+        _directory: directory,
+    })
 }
 
 async fn verified(logs: &Logs) -> Report {
-    let reader = Reader::open(&logs.database).await.unwrap();
     let evidence = Evidence { checkpoints: logs.kept.clone(), ..Evidence::of(logs.key.clone()) };
+    verified_by(logs, evidence).await
+}
+
+async fn verified_by(logs: &Logs, evidence: Evidence) -> Report {
+    let reader = Reader::open(&logs.database).await.unwrap();
     let report = verify(&reader, &evidence, &mut |_| {}).await.unwrap();
     reader.close().await;
     report
@@ -69,7 +80,7 @@ async fn the_logs_of_all_replicas_verify_by_one_key_and_are_one_record() {
         .sql("postgres", &format!("ALTER DATABASE {name} SET search_path = tunnelwarden, public"));
     let report = verified(&logs).await;
     assert!(report.is_sound() && report.views_checked, "{report:?}");
-    assert_eq!((report.good, report.logs.len()), (600, 2));
+    assert_eq!((report.good, report.covered, report.logs.len()), (600, 600, 2));
     let reader = Reader::open(&logs.database).await.unwrap();
     let rows = reader.list(&crate::store::Filter { limit: Some(12), ..Default::default() }).await.unwrap();
     let last: Vec<_> = rows.iter().map(|row| row.entry.contains("00:00:49")).collect();
@@ -82,6 +93,22 @@ async fn the_logs_of_all_replicas_verify_by_one_key_and_are_one_record() {
         assert!(proof.verify(&logs.key).is_err(), "under its own log's name only");
     }
     reader.close().await;
+}
+
+#[tokio::test]
+async fn a_checkpoint_to_begin_at_is_of_one_of_the_logs() {
+    let Some(logs) = logs().await else { return };
+    let own = Evidence { from: logs.kept.first().cloned(), ..Evidence::of(logs.key.clone()) };
+    let report = verified_by(&logs, own).await;
+    assert!(report.is_sound(), "{report:?}");
+    assert_eq!((report.good, report.not_read, report.covered), (600, 300, 300));
+    // Signed by the key, of a replica that never wrote here.
+    let signer = Signer::of_replica(&logs.secret, "c").unwrap();
+    let note = Checkpoint { size: 300, root: Hash([7; 32]), chain: None }.sign(&signer).unwrap();
+    let foreign = Kept { name: "the file of c".to_owned(), note: note.into_bytes() };
+    let report = verified_by(&logs, Evidence { from: Some(foreign), ..Evidence::of(logs.key.clone()) }).await;
+    let said = ["the file of c: the record has no log of `tunnelwarden/test/c`: a whole log is missing"];
+    assert_eq!(report.problems, said);
 }
 
 #[tokio::test]

@@ -84,7 +84,7 @@ async fn what_a_verified_checkpoint_covers_is_not_read_again_and_all_else_is() {
         let log = Signed::make().await;
         let report = log.verify(Vec::new(), Some(log.over(from))).await;
         assert!(report.is_sound(), "{from}: {report:?}");
-        assert_eq!((report.good, report.not_read), (700, from));
+        assert_eq!((report.good, report.not_read, report.covered), (700, from, from));
 
         // Behind it nothing passes; before it the hash tells, and only that.
         for (n, named) in [(from, from < 700), (from - 1, false)] {
