@@ -39,6 +39,8 @@ use crate::refusal::Refusal;
 
 pub use answer::unless_it_panics;
 pub use body::Body;
+#[cfg(any(test, fuzzing))]
+pub use client::{behind_balancer, behind_hops};
 pub use failed::Failed;
 #[cfg(any(test, fuzzing))]
 pub use framing::{Framed, framed};

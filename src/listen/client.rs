@@ -7,8 +7,7 @@
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName};
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::proxied;
 use crate::config::Cidr;
@@ -45,7 +44,7 @@ impl Trusted {
     /// The header is missing or is none that we take: why, in our words. Nothing where the balancer went before it was whole.
     pub(super) async fn client(
         &self,
-        tcp: &mut TcpStream,
+        tcp: &mut (impl AsyncRead + Unpin),
         peer: IpAddr,
     ) -> Result<IpAddr, Option<&'static str>> {
         if !self.is_proxy(peer) {
@@ -85,11 +84,58 @@ impl Trusted {
     }
 }
 
+/// Who a connection that begins with these bytes is from, if a balancer at `peer` made it, and how many bytes that takes.
+///
+/// # Errors
+/// As for a connection.
+#[cfg(any(test, fuzzing))]
+pub async fn behind_balancer(
+    mut bytes: &[u8],
+    peer: IpAddr,
+) -> Result<(IpAddr, usize), Option<&'static str>> {
+    let whole = bytes.len();
+    let trusted = Trusted { proxies: Vec::from_iter(Cidr::parse(&peer.to_string())), hops: Vec::new() };
+    let client = trusted.client(&mut bytes, peer).await?;
+    Ok((client, whole - bytes.len()))
+}
+
+/// Who a request is from that a hop of this range sends with these fields.
+///
+/// # Errors
+/// As for a request.
+#[cfg(any(test, fuzzing))]
+pub fn behind_hops(hops: Cidr, peer: IpAddr, headers: &HeaderMap) -> Result<IpAddr, Refusal> {
+    Trusted { proxies: Vec::new(), hops: vec![hops] }.sender(peer, headers)
+}
+
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
 
     use super::*;
+
+    #[tokio::test]
+    async fn of_what_a_balancer_sends_its_header_is_read_and_not_a_byte_more() {
+        let peer = IpAddr::from([10, 0, 0, 1]);
+        let header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0e\xc0\0\x02\x01\xc6\x33\x64\x01\0\x50\0\x50tw";
+        let with = [header.as_slice(), b"GET / HTTP/1.1"].concat();
+        let client = IpAddr::from([192, 0, 2, 1]);
+        assert_eq!(behind_balancer(&with, peer).await, Ok((client, header.len())));
+        for end in 0..header.len() {
+            assert_eq!(behind_balancer(&header[..end], peer).await, Err(None), "{end}");
+        }
+        let none = behind_balancer(b"GET / HTTP/1.1\r\nHost: a\r\n", peer).await.unwrap_err();
+        assert!(none.is_some_and(|why| why.contains("listen.proxy_protocol")), "{none:?}");
+    }
+
+    #[test]
+    fn what_a_client_puts_into_the_list_itself_changes_nothing() {
+        let hops = Cidr::parse("10.0.0.0/8").unwrap();
+        let headers =
+            HeaderMap::from_iter([(FORWARDED_FOR, HeaderValue::from_static("10.6.6.6, 198.51.100.1"))]);
+        let peer = |last| IpAddr::from([10, 0, 0, last]);
+        assert_eq!(behind_hops(hops, peer(1), &headers).ok(), Some(IpAddr::from([198, 51, 100, 1])));
+    }
 
     fn ranges(texts: &[&str]) -> Vec<Cidr> {
         texts.iter().map(|text| Cidr::parse(text).unwrap()).collect()
