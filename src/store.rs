@@ -66,7 +66,7 @@ pub use lock::Lock;
 pub use postgres::Import;
 pub use postgres::schema::migrate;
 pub use reader::{LogId, Position, ReadError, Reader};
-pub use rotate::Rotation;
+pub use rotate::{MakeEntry, Rotation};
 pub use snapshot::{RawCheckpoint, RawEntry, RawHead, RawTile, Snapshot};
 pub use sqlite::index::{Column, INDEXES, Index, Sum, Sums};
 pub use stubs::{compact, put_stubs};

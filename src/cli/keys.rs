@@ -5,6 +5,7 @@ use std::io::Write;
 
 use super::{ConfigFile, Env, Exit, Stop};
 use crate::config::{self, Config};
+use crate::inspect::plain;
 use crate::service::{Made, make_keys, rotate_key};
 
 /// What can be done with keys.
@@ -14,7 +15,7 @@ pub enum Command {
     #[command(after_help = "Examples:
   tunnelwarden keys generate --config tunnelwarden.toml")]
     Generate(ConfigFile),
-    /// Replace the key that signs the record: stop `serve` first; if this is cut short, run it again
+    /// Replace the key that signs the record: stop `serve` first, every replica; if this is cut short, run it again
     #[command(after_help = "Examples:
   tunnelwarden keys rotate --config tunnelwarden.toml")]
     Rotate(ConfigFile),
@@ -45,14 +46,24 @@ fn generate(config: &Config, out: &mut dyn Write) -> Result<Exit, Stop> {
 
 async fn rotate(config: &Config, env: &Env, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
     let rotated = rotate_key(&config.audit, env.clock.clone(), env.operator()).await.map_err(Stop::failed)?;
+    for (log, size) in &rotated.logs {
+        let whose =
+            log.as_deref().map_or("the record".to_owned(), |name| format!("the log `{}`", plain(name)));
+        writeln!(out, "the old key signs the first {size} entries of {whose}, a new one all behind them")?;
+    }
     writeln!(
         out,
-        "the old key signs the first {} entries of the record, a new one all behind them\n\
-         public {}: give this to whoever verifies\n\
+        "public {}: give this to whoever verifies\n\
          public {}: for proofs from before; the old private key is gone",
-        rotated.size,
         rotated.public.display(),
         rotated.old_public.display()
     )?;
+    if rotated.logs.iter().any(|(log, _)| log.is_some()) {
+        let file = config.audit.signing_key_file.display();
+        writeln!(
+            out,
+            "now put `{file}` in place for every other replica, before one starts: with the old key none does"
+        )?;
+    }
     Ok(Exit::Good)
 }

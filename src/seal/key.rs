@@ -74,6 +74,19 @@ impl Signer {
         Self::new(secret.expose_secret())
     }
 
+    /// Takes the text of a key file for the log of this origin, if it can be one of this key's.
+    ///
+    /// # Errors
+    /// The text is no signing key, or the origin another key's.
+    pub fn of_origin(text: &str, origin: &str) -> Result<Self, KeyError> {
+        let own = Self::new(text)?;
+        if origin == own.origin() {
+            return Ok(own);
+        }
+        let replica = origin.strip_prefix(own.origin()).and_then(|rest| rest.strip_prefix('/'));
+        Self::of_replica(text, replica.ok_or(KeyError::Name)?)
+    }
+
     /// The log's origin: the key's name.
     #[must_use]
     pub fn origin(&self) -> &str {
@@ -168,6 +181,13 @@ impl Verifier {
     #[must_use]
     pub fn public_key(&self) -> &str {
         &self.text
+    }
+
+    /// Whether both are one key, be it for different logs.
+    #[must_use]
+    pub fn is_same_key(&self, other: &Self) -> bool {
+        let bytes = |key: &Self| key.text.rsplit_once('+').map(|(_, bytes)| bytes.to_owned());
+        bytes(self) == bytes(other)
     }
 
     /// Eight hexadecimal digits that tell it from other keys of the log: what a note's signature names it by.

@@ -90,7 +90,8 @@ pub fn make_keys(audit: &Audit) -> Result<Vec<Made>, String> {
     };
     made.push(make(signing, new_key)?);
     let public = public_file(signing);
-    write(&public, signer(audit)?.public_key(), 0o644, true)?;
+    // Under the key's own name, from which those of all replicas' logs follow.
+    write(&public, read_signer(signing)?.public_key(), 0o644, true)?;
     made.push(Made::Public(public));
     made.push(make(&audit.fingerprint_key_file, || {
         let mut bytes = Zeroizing::new([0u8; FINGERPRINT_KEY]);
@@ -152,7 +153,7 @@ const fn open_to_others(mode: u32, owner: u32) -> bool {
     mode & 0o777 & !allowed != 0
 }
 
-fn read(path: &Path) -> Result<SecretString, String> {
+pub(super) fn read(path: &Path) -> Result<SecretString, String> {
     let shown = path.display();
     let file = std::fs::File::open(path);
     let file = file.map_err(|e| format!("`{shown}` can't be read: {e}; make it with `keys generate`"))?;

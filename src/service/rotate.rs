@@ -9,21 +9,21 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::keys::{next_file, public_file, read_signer, write};
+use super::keys::{next_file, public_file, read, read_signer, write};
 use super::{settings, why};
 use crate::clock::{Clock, Ids};
 use crate::config::Audit;
 use crate::entry::{Entry, Kind};
 use crate::json::Object;
-use crate::seal::{Signer, generate_key};
+use crate::seal::{Signer, Verifier, generate_key};
 use crate::secret::ExposeSecret as _;
 use crate::store::Rotation;
 
 /// What came of it.
 #[derive(Debug)]
 pub struct Rotated {
-    /// How many entries the old key signs.
-    pub size: u64,
+    /// How many entries the old key signs of each log; a replica's has its name.
+    pub logs: Vec<(Option<String>, u64)>,
     /// The new key's public half.
     pub public: PathBuf,
     /// The old key's public half, which proofs from before are still checked with.
@@ -44,21 +44,27 @@ pub async fn rotate_key(audit: &Audit, clock: Arc<dyn Clock>, operator: Object) 
         Some(new) => new,
         None => make_next(&next, &old)?,
     };
-    let entry = entry(&old, &new, clock, operator);
-    let size = rotation.hand_over(&old, &new, entry).await.map_err(|e| why(&e))?;
+    let entry = |old: &Signer, new: &Signer| entry(old, new, Arc::clone(&clock), operator.clone());
+    let logs = rotation.hand_over(&read(file)?, &read(&next)?, &entry).await.map_err(|e| why(&e))?;
     let public = public_file(file);
     let old_public = old_public_file(file, &old)?;
     write(&old_public, old.public_key(), 0o644, true)?;
     write(&public, new.public_key(), 0o644, true)?;
     std::fs::rename(&next, file).map_err(|e| format!("`{}` can't be put in place: {e}", next.display()))?;
     sync_folder(file)?;
-    Ok(Rotated { size, public, old_public })
+    Ok(Rotated { logs: logs.into_iter().map(|(log, size)| (log.name, size)).collect(), public, old_public })
 }
 
-/// The next key, if the log names it: an earlier call got as far as that. One that the log does not name may be known to
+/// The next key, if a log names it: an earlier call got as far as that. One that no log names may be known to
 /// whoever saw it lie there, and is not taken.
-fn named(next: &Path, named: Option<&str>, old: &Signer) -> Result<Option<Signer>, String> {
-    let Some(named) = named.filter(|named| *named != old.public_key()) else { return Ok(None) };
+fn named<'a>(
+    next: &Path,
+    mut named: impl Iterator<Item = &'a str>,
+    old: &Signer,
+) -> Result<Option<Signer>, String> {
+    let old = old.verifier().map_err(|e| e.to_string())?;
+    let is = |key: &Verifier, named: &str| Verifier::new(named).is_ok_and(|named| named.is_same_key(key));
+    let Some(named) = named.find(|named| !is(&old, named)) else { return Ok(None) };
     let missing = |why: &str| {
         format!(
             "the log names another key, which should lie in `{}`: {why}; put it back there",
@@ -66,7 +72,8 @@ fn named(next: &Path, named: Option<&str>, old: &Signer) -> Result<Option<Signer
         )
     };
     let signer = read_signer(next).map_err(|e| missing(&e))?;
-    if signer.public_key() == named { Ok(Some(signer)) } else { Err(missing("another one does")) }
+    let key = signer.verifier().map_err(|e| e.to_string())?;
+    if is(&key, named) { Ok(Some(signer)) } else { Err(missing("another one does")) }
 }
 
 /// Makes the next key, whole on the disk before anything is signed with it.

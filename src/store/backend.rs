@@ -85,6 +85,10 @@ pub(crate) struct Stored {
     pub(crate) tail: Vec<Row>,
     /// The public key that the last rotation names: the log is signed by it from there on.
     pub(crate) rotated_to: Option<String>,
+    /// The public keys that signed the log before, oldest first.
+    pub(crate) rotated_from: Vec<String>,
+    /// Those that the record's other logs name as replaced: with one of them this log is not gone on with.
+    pub(crate) replaced: Vec<String>,
     /// From level 1 up: the roots of the tiles below that make up this level's unfinished tile.
     pub(crate) roots: Vec<Vec<Hash>>,
 }
@@ -100,10 +104,21 @@ pub(crate) struct State {
     pub(crate) note: Option<String>,
 }
 
+impl Stored {
+    /// The keys that signed the log before.
+    pub(crate) fn keys_before(&self) -> Vec<Verifier> {
+        self.rotated_from.iter().filter_map(|key| Verifier::new(key).ok()).collect()
+    }
+}
+
 impl State {
     /// Checks what is stored against its signature and takes it as the end of the log.
     pub(crate) fn of(stored: Stored, verifier: &Verifier) -> Result<Self, Damage> {
-        if stored.rotated_to.is_some_and(|key| key != verifier.public_key()) {
+        let is_replaced =
+            |key: &String| Verifier::new(key).is_ok_and(|replaced| replaced.is_same_key(verifier));
+        if stored.rotated_to.is_some_and(|key| key != verifier.public_key())
+            || stored.replaced.iter().any(is_replaced)
+        {
             return Err(Damage::Rotated);
         }
         let Some(head) = stored.head else {

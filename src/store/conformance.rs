@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::backend::{Head, Row};
+use super::backend::{Backend, Head, Row};
 use super::double::{Contents, Double, Memory, Plan, Step};
 use super::postgres::Postgres;
 use super::sqlite::Sqlite;
@@ -82,7 +82,8 @@ impl Bench {
         let verifier = signer.verifier().unwrap();
         let mut double = Double::new(backend);
         let plan = double.plan.clone();
-        let state = begin(&mut double, &signer, &verifier).await.unwrap();
+        let stored = double.load().await.unwrap();
+        let state = begin(&mut double, stored, &signer, &verifier).await.unwrap();
         let settings =
             Settings { database: Path::new("unused").into(), checkpoint_files: Vec::new(), append_timeout };
         let store = start(double, state, settings, Arc::clone(&signer), verifier, clock.clone(), None);

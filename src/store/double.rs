@@ -36,7 +36,7 @@ impl Backend for Memory {
         let last = held.checkpoints.last().map_or(0, |checkpoint| checkpoint.1);
         let checkpoints = (held.checkpoints.len() as u64, last);
         let roots = roots.collect();
-        Ok(Stored { head: held.head.clone(), size, checkpoints, tail, rotated_to: None, roots })
+        Ok(Stored { head: held.head.clone(), size, checkpoints, tail, roots, ..Stored::default() })
     }
 
     async fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {
@@ -117,7 +117,8 @@ pub(crate) async fn failing(settings: Settings, signer: Arc<Signer>, clock: Arc<
     let verifier = signer.verifier().unwrap();
     let mut double = Double::new(backend);
     let plan = double.plan.clone();
-    let state = begin(&mut double, &signer, &verifier).await.unwrap();
+    let stored = double.load().await.unwrap();
+    let state = begin(&mut double, stored, &signer, &verifier).await.unwrap();
     (start(double, state, settings, signer, verifier, clock, None), plan)
 }
 

@@ -126,6 +126,9 @@ pub enum OpenError {
     /// The lock file is held.
     #[error("another process writes `{0}`, stop it or give this one a database of its own")]
     InUse(String),
+    /// A replica has it.
+    #[error("a process writes the log `{0}` of this record; stop every replica, and run this again")]
+    LogInUse(String),
     /// The database can't be used now.
     #[error("can't use the audit database `{path}`: {fault}")]
     Unusable {

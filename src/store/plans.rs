@@ -7,7 +7,7 @@ use super::reader::{
 };
 use super::reading::{BERLIN, Log, OSLO, id};
 use super::sql::Dialect::Sqlite;
-use super::sqlite::LAST_ROTATION;
+use super::sqlite::ROTATIONS;
 use super::sqlite::snapshot::MARKS;
 use super::*;
 use crate::entry::Kind;
@@ -19,7 +19,7 @@ async fn neither_a_start_nor_a_comparison_reads_the_whole_log() {
     let start = [MARK, WITHOUT_OUTCOME, AMBIGUOUS, INTENTS_FROM, ONE_SHOT_SINCE];
     let later = [ACCOUNTS_FROM, CALLS_FROM, RECONCILED_FROM, LAST_RECONCILED, LAST_ARCHIVED];
     let texts = start.into_iter().chain(later).map(|sql| sql.sqlite);
-    for query in texts.chain([LAST_ROTATION, MARKS]) {
+    for query in texts.chain([ROTATIONS, MARKS]) {
         let steps = log.plan(query).await;
         assert!(!steps.is_empty(), "no plan of{query}");
         for step in steps {

@@ -79,6 +79,11 @@ impl Postgres {
         Self { server, patience, origin: None, holder: Holder::own(), clock: SystemClock::new(), open: None }
     }
 
+    /// One that was moved here, of this origin.
+    pub(crate) fn moved(server: Server, patience: Duration, origin: Option<String>) -> Self {
+        Self { origin, ..Self::new(server, patience) }
+    }
+
     /// Checks the tables and the server: once, before the first `load`.
     pub(crate) async fn prepare(&self) -> Result<(), super::OpenError> {
         let checked = tokio::time::timeout(self.patience, async {
@@ -307,10 +312,10 @@ fn time_of(entry: &str) -> Option<jiff::Timestamp> {
     time?.string()?.parse().ok()
 }
 
-/// The newest entry of a log that names another signing key.
-const LAST_ROTATION: &str = "
-    SELECT tunnelwarden.document(entry) ->> 'new_key' FROM tunnelwarden.entries
-    WHERE kind <> 'outcome' AND kind = 'key_rotated' AND log = $1 ORDER BY seq DESC LIMIT 1";
+/// The entries that name another signing key, of all logs, oldest first; and whether each is of this log.
+const ROTATIONS: &str = "
+    SELECT log = $1, tunnelwarden.document(entry) ->> 'old_key', tunnelwarden.document(entry) ->> 'new_key'
+    FROM tunnelwarden.entries WHERE kind <> 'outcome' AND kind = 'key_rotated' ORDER BY seq";
 
 /// What is at the end of a log.
 async fn read_end(connection: &mut PgConnection, log: i16) -> Result<Stored, sqlx::Error> {
@@ -341,14 +346,22 @@ async fn read_end(connection: &mut PgConnection, log: i16) -> Result<Stored, sql
         let rows = query.fetch_all(&mut *transaction).await?;
         roots.push(rows.iter().map(|row| hash(row, 0)).collect::<Result<_, sqlx::Error>>()?);
     }
-    let row = sqlx::query(LAST_ROTATION).bind(log).fetch_optional(&mut *transaction).await?;
-    // One that names no key names none that anybody has.
-    let named = row.map(|row| row.try_get::<Option<String>, _>(0)).transpose()?;
+    let (mut rotated_from, mut rotated_to, mut replaced) = (Vec::new(), None, Vec::new());
+    for row in sqlx::query(ROTATIONS).bind(log).fetch_all(&mut *transaction).await? {
+        let old: Option<String> = row.try_get(1)?;
+        if row.try_get(0)? {
+            rotated_from.extend(old);
+            // One that names no key names none that anybody has.
+            rotated_to = Some(row.try_get::<Option<String>, _>(2)?.unwrap_or_default());
+        } else {
+            replaced.extend(old);
+        }
+    }
     transaction.commit().await?;
     // The hashes of the unfinished tile stand with their entries only.
     let edge = seal::hashes_to_bytes(&tail.iter().map(|row| row.leaf).collect::<Vec<_>>());
     let head = note.map(|note| Head { note, edge });
-    Ok(Stored { head, size, checkpoints, tail, rotated_to: named.map(Option::unwrap_or_default), roots })
+    Ok(Stored { head, size, checkpoints, tail, rotated_to, rotated_from, replaced, roots })
 }
 
 fn hash(row: &PgRow, column: usize) -> Result<Hash, sqlx::Error> {

@@ -1,4 +1,4 @@
-//! Hands a log over from one signing key to the next, while nobody else writes it.
+//! Hands each log of a record over from one signing key to the next, while nobody else writes it.
 //!
 //! ```text
 //! files: old key ──▶ entry and its checkpoint: old key ──▶ files: new key ──▶ head: new key
@@ -7,83 +7,196 @@
 //! Wherever it stops, what is stored verifies, and the same call goes on from there. Not here: the key files
 //! (`service::keys`), which key counts for what (`seal::Succession`).
 
-use super::backend::{Backend, CommitError, State};
-use super::lock::Lock;
-use super::sqlite::Sqlite;
-use super::start::{Begin, check_history, read_checkpoint};
-use super::{Damage, OpenError, Settings, checkpoint_file};
-use crate::seal::{Signer, Verifier};
+use tokio::time::Instant;
 
-/// A log that nobody else writes, whose key is to be replaced.
+use super::backend::{Backend, CommitError, State, Stored};
+use super::lock::Lock;
+use super::postgres::Postgres;
+use super::sqlite::Sqlite;
+use super::start::{Begin, TAKE_OVER, check_history, load_once_free, read_checkpoint};
+use super::{Damage, Database, LogId, OpenError, Reader, Server, Settings, StoreError, checkpoint_file};
+use crate::seal::{KeyError, Signer, Verifier};
+use crate::secret::{ExposeSecret as _, SecretString};
+
+/// A record that nobody writes, whose key is to be replaced.
 #[derive(Debug)]
 pub struct Rotation {
     settings: Settings,
-    backend: Sqlite,
-    named: Option<String>,
-    _lock: Lock,
+    logs: Logs,
+    named: Vec<String>,
 }
+
+/// Each with what is at its end.
+#[derive(Debug)]
+enum Logs {
+    File(Box<Sqlite>, Lock),
+    Server(Vec<(LogId, Postgres)>),
+}
+
+/// Makes the `key_rotated` entry of a log, by its old and new key.
+pub type MakeEntry<'a> = &'a (dyn Fn(&Signer, &Signer) -> String + Sync);
 
 impl Rotation {
-    /// Takes the lock, and looks which key the log names.
+    /// Takes each log of the record, and looks which key it names.
     ///
     /// # Errors
-    /// The log is in use, or can't be read.
+    /// One is in use, or can't be read.
     pub async fn begin(settings: Settings) -> Result<Self, OpenError> {
-        let path = settings.database.file().ok_or(OpenError::OnlyFiles("replace the signing key of"))?;
-        let lock = Lock::take(path)?;
-        let mut backend = Sqlite::new(path.to_owned(), settings.append_timeout / 2);
-        backend.prepare().await?;
-        let stored = backend.load().await.map_err(|fault| Begin::Fault(fault).of(&settings.database))?;
-        Ok(Self { settings, backend, named: stored.rotated_to, _lock: lock })
+        let (logs, named) = match &settings.database {
+            Database::Sqlite(path) => {
+                let lock = Lock::take(path)?;
+                let mut backend = Sqlite::new(path.clone(), settings.append_timeout / 2);
+                backend.prepare().await?;
+                let stored =
+                    backend.load().await.map_err(|fault| Begin::Fault(fault).of(&settings.database))?;
+                (Logs::File(Box::new(backend), lock), Vec::from_iter(stored.rotated_to))
+            }
+            Database::Postgres(server) => {
+                let (logs, named) = take_all(server, &settings).await?;
+                (Logs::Server(logs), named)
+            }
+        };
+        Ok(Self { settings, logs, named })
     }
 
-    /// The public key that the log's last change of key names.
-    #[must_use]
-    pub fn named(&self) -> Option<&str> {
-        self.named.as_deref()
+    /// The public keys that the last changes of key name, one of each log that has one.
+    pub fn named(&self) -> impl Iterator<Item = &str> {
+        self.named.iter().map(String::as_str)
     }
 
-    /// Has the log signed by `new` from here on. `entry` is the text of the `key_rotated` entry, which is stored unless an
-    /// earlier call got as far as that. Returns how many entries there are up to it.
+    /// Has each log signed by `new` from here on. Its entry is stored unless an earlier call got as far as that. Returns the
+    /// logs, each with how many entries there are up to it.
     ///
     /// # Errors
-    /// The log does not agree with its head, is signed by neither key, or can't be written.
-    pub async fn hand_over(mut self, old: &Signer, new: &Signer, entry: String) -> Result<u64, OpenError> {
-        let result = hand_over(&mut self.backend, &self.settings, old, new, entry).await;
-        self.backend.close().await;
-        result
+    /// A log does not agree with its head, is signed by neither key, or can't be written.
+    pub async fn hand_over(
+        self,
+        old: &SecretString,
+        new: &SecretString,
+        entry: MakeEntry<'_>,
+    ) -> Result<Vec<(LogId, u64)>, OpenError> {
+        let mut done = Vec::new();
+        match self.logs {
+            Logs::File(mut backend, _lock) => {
+                let id = LogId::single();
+                let change = Change { old: signer(old, &id)?, new: signer(new, &id)?, entry };
+                let size = change.of(&mut *backend, &self.settings).await;
+                backend.close().await;
+                done.push((id, size?));
+            }
+            Logs::Server(logs) => {
+                let mut failed = None;
+                for (id, mut backend) in logs {
+                    // The others are let go of, too.
+                    if failed.is_none() {
+                        match hand_over_one(&id, &mut backend, &self.settings, (old, new), entry).await {
+                            Ok(size) => done.push((id, size)),
+                            Err(error) => failed = Some(error),
+                        }
+                    }
+                    backend.close().await;
+                }
+                failed.map_or(Ok(()), Err)?;
+            }
+        }
+        Ok(done)
     }
 }
 
-async fn hand_over(
-    backend: &mut Sqlite,
+/// Takes all logs of a server, and waits a while for those that another process has.
+async fn take_all(
+    server: &Server,
     settings: &Settings,
-    old: &Signer,
-    new: &Signer,
-    entry: String,
-) -> Result<u64, OpenError> {
-    let failed = |begin: Begin| begin.of(&settings.database);
-    let key = |signer: &Signer| signer.verifier().map_err(|_| OpenError::Disagrees(Damage::Signature));
-    let (old_key, new_key) = (key(old)?, key(new)?);
-    let (mut state, begun) = find(backend, &old_key, &new_key).await.map_err(failed)?;
-    for file in &settings.checkpoint_files {
-        if let Some(known) = read_checkpoint(file, &[&old_key, &new_key])? {
-            check_history(backend, &state, known).await.map_err(failed)?;
+) -> Result<(Vec<(LogId, Postgres)>, Vec<String>), OpenError> {
+    let unusable = |fault| OpenError::Unusable { path: settings.database.to_string(), fault };
+    Postgres::new(server.clone(), settings.append_timeout).prepare().await?;
+    let known = async {
+        let reader = Reader::open(&settings.database).await?;
+        let logs = reader.logs().await;
+        reader.close().await;
+        logs
+    };
+    let known = known.await.map_err(|error| unusable(error.fault))?;
+    let until = Instant::now() + TAKE_OVER;
+    let (mut logs, mut named) = (Vec::new(), Vec::new());
+    for id in known {
+        let name = id.name.clone().unwrap_or_default();
+        let server = server.clone().for_replica(&name).map_err(|_| unusable(StoreError::Corrupt))?;
+        let mut backend = Postgres::moved(server, settings.append_timeout, id.origin.clone());
+        match load_once_free(&mut backend, until).await {
+            Ok(stored) => named.extend(stored.rotated_to),
+            Err(StoreError::Taken) => return Err(OpenError::LogInUse(name)),
+            Err(fault) => return Err(unusable(fault)),
         }
+        logs.push((id, backend));
     }
-    if !begun {
-        // What can't be written is found before anything is changed.
-        write_files(settings, &state, old).await?;
-        state = store(backend, &state, Some(entry), old).await.map_err(failed)?;
+    Ok((logs, named))
+}
+
+async fn hand_over_one(
+    id: &LogId,
+    backend: &mut Postgres,
+    settings: &Settings,
+    (old, new): (&SecretString, &SecretString),
+    entry: MakeEntry<'_>,
+) -> Result<u64, OpenError> {
+    let is_own = match &settings.database {
+        Database::Postgres(server) => id.origin.is_none() && id.name.as_deref() == Some(server.replica()),
+        Database::Sqlite(_) => true,
+    };
+    // What other replicas keep, they check by the key before when they start.
+    let checkpoint_files = if is_own { settings.checkpoint_files.clone() } else { Vec::new() };
+    let settings = Settings { checkpoint_files, ..settings.clone() };
+    Change { old: signer(old, id)?, new: signer(new, id)?, entry }.of(backend, &settings).await
+}
+
+/// The key as it signs this log.
+fn signer(key: &SecretString, log: &LogId) -> Result<Signer, OpenError> {
+    let text = key.expose_secret();
+    let signer = match (&log.origin, &log.name) {
+        (Some(origin), _) => Signer::of_origin(text, origin),
+        (None, Some(name)) => Signer::of_replica(text, name),
+        (None, None) => Signer::new(text),
+    };
+    signer.map_err(|_: KeyError| OpenError::Disagrees(Damage::Signature))
+}
+
+/// Of one log.
+struct Change<'a> {
+    old: Signer,
+    new: Signer,
+    entry: MakeEntry<'a>,
+}
+
+impl Change<'_> {
+    async fn of<B: Backend>(&self, backend: &mut B, settings: &Settings) -> Result<u64, OpenError> {
+        let Self { old, new, entry } = self;
+        let failed = |begin: Begin| begin.of(&settings.database);
+        let key = |signer: &Signer| signer.verifier().map_err(|_| OpenError::Disagrees(Damage::Signature));
+        let (old_key, new_key) = (key(old)?, key(new)?);
+        let stored = backend.load().await.map_err(|fault| failed(fault.into()))?;
+        let keys = [stored.keys_before(), vec![old_key.clone(), new_key.clone()]].concat();
+        let (mut state, begun) = find(stored, &old_key, &new_key).map_err(failed)?;
+        for file in &settings.checkpoint_files {
+            if let Some(known) = read_checkpoint(file, &keys)? {
+                check_history(backend, &state, known).await.map_err(failed)?;
+            }
+        }
+        if !begun {
+            // What can't be written is found before anything is changed.
+            write_files(settings, &state, old).await?;
+            state = store(backend, &state, Some(entry(old, new)), old).await.map_err(failed)?;
+        }
+        write_files(settings, &state, new).await?;
+        store(backend, &state, None, new).await.map_err(failed)?;
+        Ok(state.tree.size())
     }
-    write_files(settings, &state, new).await?;
-    store(backend, &state, None, new).await.map_err(failed)?;
-    Ok(state.tree.size())
 }
 
 /// The end of the log, and whether it names the new key already.
-async fn find(backend: &mut Sqlite, old: &Verifier, new: &Verifier) -> Result<(State, bool), Begin> {
-    let mut stored = backend.load().await?;
+fn find(mut stored: Stored, old: &Verifier, new: &Verifier) -> Result<(State, bool), Begin> {
+    // Another log may be ahead of this one.
+    stored.replaced.clear();
     let begun = stored.rotated_to.as_deref() == Some(new.public_key());
     if begun {
         stored.rotated_to = None;
@@ -96,8 +209,8 @@ async fn find(backend: &mut Sqlite, old: &Verifier, new: &Verifier) -> Result<(S
 }
 
 /// Adds the entry and a checkpoint over it, or nothing, and signs the head.
-async fn store(
-    backend: &mut Sqlite,
+async fn store<B: Backend>(
+    backend: &mut B,
     state: &State,
     entry: Option<String>,
     signer: &Signer,

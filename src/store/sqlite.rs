@@ -219,10 +219,10 @@ fn piece<'q>(head: Option<&str>, batch: &'q Batch, rows: usize) -> Query<'q> {
     }
 }
 
-/// The newest entry that names another signing key.
-pub(super) const LAST_ROTATION: &str = "
-    SELECT entry ->> '$.new_key' FROM entries INDEXED BY entries_kind
-    WHERE kind <> 'outcome' AND kind = 'key_rotated' ORDER BY seq DESC LIMIT 1";
+/// The entries that name another signing key, oldest first.
+pub(super) const ROTATIONS: &str = "
+    SELECT entry ->> '$.old_key', entry ->> '$.new_key' FROM entries INDEXED BY entries_kind
+    WHERE kind <> 'outcome' AND kind = 'key_rotated' ORDER BY seq";
 
 /// What is at the end of the log.
 pub(super) async fn read_end(connection: &mut SqliteConnection) -> Result<Stored, sqlx::Error> {
@@ -257,12 +257,14 @@ pub(super) async fn read_end(connection: &mut SqliteConnection) -> Result<Stored
         let rows = query.fetch_all(&mut *transaction).await?;
         roots.push(rows.iter().map(|row| hash(row, 0)).collect::<Result<_, sqlx::Error>>()?);
     }
-    let row = sqlx::query(LAST_ROTATION).fetch_optional(&mut *transaction).await?;
-    // One that names no key names none that anybody has.
-    let named = row.map(|row| row.try_get::<Option<String>, _>(0)).transpose()?;
-    let rotated_to = named.map(Option::unwrap_or_default);
+    let (mut rotated_from, mut rotated_to) = (Vec::new(), None);
+    for row in sqlx::query(ROTATIONS).fetch_all(&mut *transaction).await? {
+        rotated_from.extend(row.try_get::<Option<String>, _>(0)?);
+        // One that names no key names none that anybody has.
+        rotated_to = Some(row.try_get::<Option<String>, _>(1)?.unwrap_or_default());
+    }
     transaction.commit().await?;
-    Ok(Stored { head, size, checkpoints, tail, rotated_to, roots })
+    Ok(Stored { head, size, checkpoints, tail, rotated_to, rotated_from, replaced: Vec::new(), roots })
 }
 
 fn hash(row: &sqlx::sqlite::SqliteRow, column: usize) -> Result<Hash, sqlx::Error> {

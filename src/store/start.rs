@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::backend::{Backend, CommitError, State};
+use super::backend::{Backend, CommitError, State, Stored};
 use super::checkpoint_file::{Follower, Problems};
 use super::database::Database;
 use super::lock::{Lock, make_private};
@@ -28,7 +28,7 @@ use crate::clock::Clock;
 use crate::seal::{self, Checkpoint, Hash, Signer, Verifier};
 
 /// How long a start waits for a log that another process has: a little longer than one that died keeps it.
-const TAKE_OVER: Duration = Duration::from_secs(20);
+pub(super) const TAKE_OVER: Duration = Duration::from_secs(20);
 
 /// Bytes of a checkpoint file that are read: with many cosignatures it has a few KiB.
 const MAX_CHECKPOINT_FILE: u64 = 64 << 10;
@@ -65,25 +65,36 @@ async fn go_on<B: Backend>(
 ) -> Result<Store, OpenError> {
     let failed = |begin: Begin| begin.of(&settings.database);
     let verifier = signer.verifier().map_err(|_| OpenError::Disagrees(Damage::Signature))?;
-    let until = Instant::now() + TAKE_OVER;
-    let state = loop {
-        match begin(&mut backend, &signer, &verifier).await {
-            // Who died has it for a while still.
-            Err(Begin::Fault(StoreError::Taken)) if Instant::now() < until => {
+    let stored = load_once_free(&mut backend, Instant::now() + TAKE_OVER).await;
+    let stored = stored.map_err(|fault| failed(fault.into()))?;
+    // Where the key was replaced elsewhere, this replica's file is still of the one before.
+    let mut keys = stored.keys_before();
+    let state = begin(&mut backend, stored, &signer, &verifier).await.map_err(failed)?;
+    keys.push(verifier.clone());
+    for file in &settings.checkpoint_files {
+        if let Some(known) = read_checkpoint(file, &keys)? {
+            check_history(&mut backend, &state, known).await.map_err(failed)?;
+        }
+    }
+    Ok(start(backend, state, settings, signer, verifier, clock, lock))
+}
+
+/// Takes the log, and waits for one that another process has: who died has it for a while still.
+pub(super) async fn load_once_free<B: Backend>(
+    backend: &mut B,
+    until: Instant,
+) -> Result<Stored, StoreError> {
+    loop {
+        match backend.load().await {
+            Err(StoreError::Taken) if Instant::now() < until => {
                 tracing::warn!(
                     "another process has this replica's log, or had it a moment ago; waiting for it"
                 );
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
-            state => break state.map_err(failed)?,
-        }
-    };
-    for file in &settings.checkpoint_files {
-        if let Some(known) = read_checkpoint(file, &[&verifier])? {
-            check_history(&mut backend, &state, known).await.map_err(failed)?;
+            stored => return stored,
         }
     }
-    Ok(start(backend, state, settings, signer, verifier, clock, lock))
 }
 
 /// Why a log can't be gone on with.
@@ -109,13 +120,14 @@ impl Begin {
     }
 }
 
-/// Reads and checks the end of the log; a new log gets its first head.
+/// Checks the end of the log as it was read; a new log gets its first head.
 pub(super) async fn begin<B: Backend>(
     backend: &mut B,
+    stored: Stored,
     signer: &Signer,
     verifier: &Verifier,
 ) -> Result<State, Begin> {
-    let state = State::of(backend.load().await?, verifier).map_err(Begin::Damage)?;
+    let state = State::of(stored, verifier).map_err(Begin::Damage)?;
     if state.note.is_some() {
         return Ok(state);
     }
@@ -188,7 +200,7 @@ pub(super) fn start<B: Backend>(
 }
 
 /// What the checkpoint file, signed by one of these keys, proves so far; `None` where there is none, or an empty one.
-pub(super) fn read_checkpoint(path: &Path, keys: &[&Verifier]) -> Result<Option<Checkpoint>, OpenError> {
+pub(super) fn read_checkpoint(path: &Path, keys: &[Verifier]) -> Result<Option<Checkpoint>, OpenError> {
     let failed = |source| {
         let path = path.display().to_string();
         OpenError::File { doing: "read the checkpoint file", path, source }

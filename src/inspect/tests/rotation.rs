@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::seal::{Chain, Checkpoint, EntryProof, Tree, Verifier};
+use crate::secret::SecretString;
 use crate::store::{LogId, Rotation};
 
 /// Entries that each key signs before the next one comes.
@@ -17,9 +18,16 @@ struct Rotated {
     proof: Option<EntryProof>,
 }
 
-fn signer() -> Arc<Signer> {
-    let key = generate_key("tunnelwarden/test").unwrap().0;
+fn key() -> SecretString {
+    generate_key("tunnelwarden/test").unwrap().0
+}
+
+fn signer_of(key: &SecretString) -> Arc<Signer> {
     Arc::new(Signer::new(key.expose_secret()).unwrap())
+}
+
+fn signer() -> Arc<Signer> {
+    signer_of(&key())
 }
 
 fn rotation(n: u64, old: &Signer, new: &Signer) -> String {
@@ -35,7 +43,8 @@ const fn end(key: u64) -> u64 {
 impl Rotated {
     async fn make() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let signers = [signer(), signer(), signer()];
+        let keys = [key(), key(), key()];
+        let signers = keys.each_ref().map(signer_of);
         let mut log = Self { directory, signers, files: Vec::new(), proof: None };
         for key in 0..3u64 {
             let signer = Arc::clone(&log.signers[usize::try_from(key).unwrap()]);
@@ -47,11 +56,12 @@ impl Rotated {
                 reader.close().await;
                 std::fs::copy(log.path("log.db"), log.path("before.db")).unwrap();
             }
-            if let Some(next) = log.signers.get(usize::try_from(key + 1).unwrap()) {
-                let entry = rotation(end(key), &signer, next);
+            let at = usize::try_from(key).unwrap();
+            if let Some(next) = keys.get(at + 1) {
+                let entry = |old: &Signer, new: &Signer| rotation(end(key), old, new);
                 let handed = Rotation::begin(log.settings("log.db")).await.unwrap();
-                let size = handed.hand_over(&signer, next, entry).await.unwrap();
-                assert_eq!(size, end(key) + 1);
+                let sizes = handed.hand_over(&keys[at], next, &entry).await.unwrap();
+                assert_eq!(sizes, [(LogId::single(), end(key) + 1)]);
             }
         }
         log

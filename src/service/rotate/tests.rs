@@ -5,8 +5,10 @@ use std::time::Duration;
 use super::*;
 use crate::clock::SystemClock;
 use crate::config::{Bodies, Reconcile};
-use crate::service::make_keys;
-use crate::store::Store;
+use crate::inspect::{self, Evidence, Report};
+use crate::seal::{Checkpoint, Hash};
+use crate::service::{copy, make_keys};
+use crate::store::{Database, Reader, Store, record};
 
 fn audit(folder: &Path) -> Audit {
     let day = Duration::from_secs(86_400);
@@ -32,7 +34,8 @@ async fn open(audit: &Audit) -> Result<Store, String> {
 }
 
 async fn rotate(audit: &Audit) -> Result<u64, String> {
-    rotate_key(audit, SystemClock::new(), Object::new()).await.map(|rotated| rotated.size)
+    let rotated = rotate_key(audit, SystemClock::new(), Object::new()).await?;
+    Ok(rotated.logs.iter().map(|(_, size)| size).sum())
 }
 
 #[tokio::test]
@@ -85,4 +88,113 @@ async fn a_link_is_not_replaced() {
     std::os::unix::fs::symlink(&secret, &audit.signing_key_file).unwrap();
     assert!(rotate(&audit).await.unwrap_err().contains("is a link"));
     open(&audit).await.unwrap().close().await;
+}
+
+/// A replica's configuration beside others of the same record and key.
+fn replica(like: &Audit, name: &str) -> Audit {
+    let Database::Postgres(server) = like.database.clone() else { unreachable!() };
+    let folder = like.signing_key_file.parent().unwrap();
+    Audit {
+        database: Database::Postgres(server.for_replica(name).unwrap()),
+        checkpoint_files: vec![folder.join(format!("checkpoint-{name}"))],
+        ..like.clone()
+    }
+}
+
+async fn open_replica(audit: &Audit) -> Result<Store, String> {
+    let signer = crate::service::keys::signer(audit)?;
+    Store::open(settings(audit), signer, SystemClock::new()).await.map_err(|e| why(&e))
+}
+
+fn refused() -> String {
+    let id = Ids::new(SystemClock::new()).next();
+    let time = SystemClock::new().now();
+    Entry { kind: Kind::Heartbeat, id, time, request_id: id, members: Object::new() }.into_json().to_string()
+}
+
+async fn verified(audit: &Audit) -> Report {
+    let key = read_signer(&audit.signing_key_file).unwrap().verifier().unwrap();
+    let reader = Reader::open(&audit.database).await.unwrap();
+    let report = inspect::verify(&reader, &Evidence::of(key), &mut |_| {}).await.unwrap();
+    reader.close().await;
+    report
+}
+
+#[tokio::test]
+async fn the_key_of_every_log_of_a_record_is_replaced_and_a_replica_starts_by_the_new_one_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = audit(folder.path());
+    open(&file).await.unwrap().close().await;
+    let Some(database) = record::postgres("a").await else { return };
+    let (a, name) = (Audit { database: database.clone(), ..file.clone() }, database.to_string());
+    let (a, b) = (replica(&a, "a"), replica(&a, "b"));
+    // Public is the key itself, not a replica's.
+    make_keys(&a).unwrap();
+    let public = std::fs::read_to_string(public_file(&a.signing_key_file)).unwrap();
+    assert_eq!(public.trim(), read_signer(&a.signing_key_file).unwrap().public_key());
+    // One that was moved here is of the record, too.
+    let Database::Postgres(to) = replica(&a, "before").database else { unreachable!() };
+    let key = read_signer(&a.signing_key_file).unwrap().verifier().unwrap();
+    copy(&folder.path().join("audit.db"), &to, (key, Vec::new()), &mut |_| {}).await.unwrap();
+    for one in [&a, &b] {
+        let store = open_replica(one).await.unwrap();
+        store.append((0..300).map(|_| refused()).collect()).await.unwrap();
+        store.close().await;
+    }
+
+    let living = open_replica(&b).await.unwrap();
+    let lived = rotate(&a).await.unwrap_err();
+    assert!(lived.contains("`b`") && lived.contains("stop every replica"), "{lived}");
+    assert!(!next_file(&a.signing_key_file).exists());
+    living.close().await;
+
+    // Cut short between two logs: those that are behind don't go on by the old key, and the same call ends it.
+    let old = std::fs::read_to_string(&a.signing_key_file).unwrap();
+    let database = name.rsplit('/').next().and_then(|name| name.split('?').next()).unwrap();
+    let owner = record::server().unwrap();
+    owner.sql(
+        database,
+        "CREATE FUNCTION public.fails() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no''; END';
+         CREATE TRIGGER fails BEFORE INSERT ON tunnelwarden.log_entries FOR EACH ROW
+             WHEN (NEW.log = (2)) EXECUTE FUNCTION public.fails()",
+    );
+    rotate(&a).await.unwrap_err();
+    assert_eq!(std::fs::read_to_string(&a.signing_key_file).unwrap(), old);
+    for one in [&a, &b, &replica(&a, "c")] {
+        let told = open_replica(one).await.err().unwrap();
+        assert!(told.contains("signing key was replaced"), "{told}");
+    }
+    owner.sql(database, "DROP TRIGGER fails ON tunnelwarden.log_entries");
+    let rotated = rotate_key(&a, SystemClock::new(), Object::new()).await.unwrap();
+    let names: Vec<_> = rotated.logs.iter().map(|(name, _)| name.as_deref().unwrap()).collect();
+    assert_eq!(names, ["a", "b", "before", "c"]);
+    assert_eq!(rotated.logs.iter().map(|(_, size)| *size).collect::<Vec<_>>(), [301, 301, 1, 1]);
+
+    // The other's file is of the key before, and what it proves is still looked for.
+    for one in [&a, &b, &replica(&a, "c")] {
+        let store = open_replica(one).await.unwrap();
+        store.append(vec![refused()]).await.unwrap();
+        store.close().await;
+    }
+    let report = verified(&a).await;
+    assert!(report.is_sound() && report.logs.len() == 4, "{report:?}");
+    // Once more: another key for all of them.
+    rotate(&b).await.unwrap();
+    let cut_off = Checkpoint { size: 900, root: Hash([1; 32]), chain: None };
+    let stolen = Signer::of_replica(&old, "a").unwrap();
+    std::fs::write(&a.checkpoint_files[0], cut_off.sign(&stolen).unwrap()).unwrap();
+    assert!(
+        open_replica(&a).await.err().unwrap().contains("900"),
+        "what an old key signed is still looked for"
+    );
+    std::fs::remove_file(&a.checkpoint_files[0]).unwrap();
+    open_replica(&a).await.unwrap().close().await;
+    let report = verified(&b).await;
+    assert!(report.is_sound() && report.keys.len() == 12, "{report:?}");
+    // A copy of an old key signs nothing more, not even a log of a new name.
+    std::fs::write(&a.signing_key_file, old).unwrap();
+    for name in ["a", "d"] {
+        let told = open_replica(&replica(&a, name)).await.err().unwrap();
+        assert!(told.contains("signing key was replaced"), "{name}: {told}");
+    }
 }

@@ -43,7 +43,8 @@ async fn a_machine_whose_clock_is_apart_from_the_servers_writes_nothing() {
     // What is under way when it is found out is stored; the next is not.
     clock.1.store(0, Ordering::SeqCst);
     let signer = conformance::signer();
-    let state = begin(&mut backend, &signer, &signer.verifier().unwrap()).await.unwrap();
+    let stored = backend.load().await.unwrap();
+    let state = begin(&mut backend, stored, &signer, &signer.verifier().unwrap()).await.unwrap();
     clock.1.store(-5_000, Ordering::SeqCst);
     let (batch, state) = state.next([conformance::entry(0).into()], false, &signer).unwrap();
     backend.commit(&batch).await.unwrap();

@@ -7,18 +7,24 @@ use std::time::Duration;
 use super::*;
 use crate::clock::ManualClock;
 use crate::seal::{Checkpoint, generate_key};
-use crate::secret::ExposeSecret as _;
 use crate::store::{Store, check_record};
 
 struct Bench {
     directory: tempfile::TempDir,
-    old: Arc<Signer>,
-    new: Arc<Signer>,
+    old: SecretString,
+    new: SecretString,
 }
 
-fn signer() -> Arc<Signer> {
-    let key = generate_key("tunnelwarden/test").unwrap().0;
-    Arc::new(Signer::new(key.expose_secret()).unwrap())
+fn key() -> SecretString {
+    generate_key("tunnelwarden/test").unwrap().0
+}
+
+fn signer(key: &SecretString) -> Signer {
+    Signer::new(key.expose_secret()).unwrap()
+}
+
+fn verifier(key: &SecretString) -> Verifier {
+    signer(key).verifier().unwrap()
 }
 
 fn entry(n: u128, kind: &str, members: &str) -> String {
@@ -28,9 +34,14 @@ fn entry(n: u128, kind: &str, members: &str) -> String {
     )
 }
 
+fn rotation(old: &Signer, new: &Signer) -> String {
+    let (old, new) = (old.public_key(), new.public_key());
+    entry(1000, "key_rotated", &format!(r#","old_key":"{old}","new_key":"{new}""#))
+}
+
 impl Bench {
     async fn make() -> Self {
-        let bench = Self { directory: tempfile::tempdir().unwrap(), old: signer(), new: signer() };
+        let bench = Self { directory: tempfile::tempdir().unwrap(), old: key(), new: key() };
         let store = bench.open(&bench.old).await.unwrap();
         store.append((0..300).map(|n| entry(n, "heartbeat", "")).collect()).await.unwrap();
         store.close().await;
@@ -46,14 +57,13 @@ impl Bench {
         }
     }
 
-    async fn open(&self, signer: &Arc<Signer>) -> Result<Store, OpenError> {
+    async fn open(&self, key: &SecretString) -> Result<Store, OpenError> {
         let clock = ManualClock::at(jiff::Timestamp::from_second(1_790_000_000).unwrap());
-        Store::open(self.settings(), Arc::clone(signer), clock).await
+        Store::open(self.settings(), Arc::new(signer(key)), clock).await
     }
 
-    fn rotation(&self) -> String {
-        let (old, new) = (self.old.public_key(), self.new.public_key());
-        entry(1000, "key_rotated", &format!(r#","old_key":"{old}","new_key":"{new}""#))
+    fn change(&self) -> Change<'static> {
+        Change { old: signer(&self.old), new: signer(&self.new), entry: &rotation }
     }
 
     /// Does as many of the steps as there are between two crashes.
@@ -61,29 +71,32 @@ impl Bench {
         let settings = self.settings();
         let _lock = Lock::take(settings.database.file().unwrap()).unwrap();
         let mut backend = Sqlite::new(settings.database.file().unwrap().to_owned(), Duration::from_secs(5));
-        let (old, new) = (self.old.verifier().unwrap(), self.new.verifier().unwrap());
-        let (mut state, begun) = find(&mut backend, &old, &new).await.unwrap();
+        let Change { old, new, entry } = self.change();
+        let stored = backend.load().await.unwrap();
+        let (mut state, begun) = find(stored, &verifier(&self.old), &verifier(&self.new)).unwrap();
         assert!(!begun);
         if count > 0 {
-            state = super::store(&mut backend, &state, Some(self.rotation()), &self.old).await.unwrap();
+            state = super::store(&mut backend, &state, Some(entry(&old, &new)), &old).await.unwrap();
         }
         if count > 1 {
             let one =
                 Settings { checkpoint_files: vec![settings.checkpoint_files[0].clone()], ..settings.clone() };
-            write_files(&one, &state, &self.new).await.unwrap();
+            write_files(&one, &state, &new).await.unwrap();
         }
         if count > 2 {
-            write_files(&settings, &state, &self.new).await.unwrap();
+            write_files(&settings, &state, &new).await.unwrap();
         }
         if count > 3 {
-            super::store(&mut backend, &state, None, &self.new).await.unwrap();
+            super::store(&mut backend, &state, None, &new).await.unwrap();
         }
         backend.close().await;
     }
 
     async fn rotate(&self) -> Result<u64, OpenError> {
-        let rotation = Rotation::begin(self.settings()).await?;
-        rotation.hand_over(&self.old, &self.new, self.rotation()).await
+        let at = Rotation::begin(self.settings()).await?;
+        let logs = at.hand_over(&self.old, &self.new, &rotation).await?;
+        assert_eq!(logs.len(), 1);
+        Ok(logs[0].1)
     }
 }
 
@@ -96,7 +109,7 @@ async fn a_change_of_key_that_stopped_anywhere_is_ended_by_the_next_call() {
             // By then the old key signs nothing more.
             let told = bench.open(&bench.old).await.err().map(|e| e.to_string()).unwrap();
             assert!(told.contains("signing key was replaced"), "{count}: {told}");
-            let checked = check_record(&bench.settings().database, &bench.old.verifier().unwrap()).await;
+            let checked = check_record(&bench.settings().database, &verifier(&bench.old)).await;
             assert!(matches!(checked, Err(OpenError::Disagrees(Damage::Rotated))), "{count}");
         }
         assert_eq!(bench.rotate().await.unwrap(), 301, "{count}");
@@ -109,7 +122,7 @@ async fn a_change_of_key_that_stopped_anywhere_is_ended_by_the_next_call() {
         store.close().await;
         for file in bench.settings().checkpoint_files {
             let note = std::fs::read(file).unwrap();
-            assert_eq!(Checkpoint::open(&note, &bench.new.verifier().unwrap()).unwrap().size, 302);
+            assert_eq!(Checkpoint::open(&note, &verifier(&bench.new)).unwrap().size, 302);
         }
     }
 }
@@ -117,7 +130,7 @@ async fn a_change_of_key_that_stopped_anywhere_is_ended_by_the_next_call() {
 #[tokio::test]
 async fn a_key_is_replaced_by_its_holder_only_and_while_nobody_writes() {
     let bench = Bench::make().await;
-    let thief = Bench { directory: bench.directory, old: signer(), new: signer() };
+    let thief = Bench { directory: bench.directory, old: key(), new: key() };
     assert!(matches!(thief.rotate().await, Err(OpenError::Disagrees(Damage::Signature))));
     let bench = Bench { directory: thief.directory, old: bench.old, new: bench.new };
     let store = bench.open(&bench.old).await.unwrap();
@@ -125,7 +138,7 @@ async fn a_key_is_replaced_by_its_holder_only_and_while_nobody_writes() {
     store.close().await;
     bench.rotate().await.unwrap();
     // The key that is out of use replaces none.
-    let late = Bench { directory: bench.directory, old: bench.old, new: signer() };
+    let late = Bench { directory: bench.directory, old: bench.old, new: key() };
     assert!(matches!(late.rotate().await, Err(OpenError::Disagrees(Damage::Rotated))));
 }
 
@@ -140,7 +153,7 @@ async fn a_checkpoint_file_that_cannot_be_written_or_proves_more_keeps_the_old_k
     assert!(matches!(bench.rotate().await, Err(OpenError::File { .. })));
     std::fs::remove_dir(file).unwrap();
     let more = Checkpoint { size: 900, root: crate::seal::Hash([1; 32]), chain: None };
-    std::fs::write(file, more.sign(&bench.old).unwrap()).unwrap();
+    std::fs::write(file, more.sign(&signer(&bench.old)).unwrap()).unwrap();
     assert!(matches!(bench.rotate().await, Err(OpenError::Disagrees(Damage::CutOff { .. }))));
     std::fs::write(file, good).unwrap();
     bench.open(&bench.old).await.unwrap().close().await;
