@@ -133,6 +133,11 @@ impl Known {
         permitted.insert(question, places.to_vec());
     }
 
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.permitted.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     fn is(&self, caller: &Caller) -> bool {
         self.subject == caller.subject
             && self.issuer == caller.issuer
@@ -245,5 +250,52 @@ impl Callers {
     pub(super) fn len(&self) -> usize {
         let halves = self.halves.lock().unwrap_or_else(PoisonError::into_inner);
         halves.newer.len() + halves.older.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    fn caller(subject: &str) -> Caller {
+        Caller {
+            subject: subject.to_owned(),
+            teams: vec!["network".into()],
+            roles: vec!["viewer".into()],
+            issuer: "https://idp.example".into(),
+            jti: None,
+            key_id: None,
+            expires: Timestamp::MAX,
+        }
+    }
+
+    /// Two callers whose hashes are one must not be taken for one.
+    #[test]
+    fn a_caller_is_known_by_all_that_a_policy_can_ask_of_it() {
+        let types = Types::new().unwrap();
+        let alice = caller("alice");
+        let known = Known::new(&alice, &types);
+        assert!(known.is(&alice));
+        assert!(known.is(&Caller { jti: Some("another token".into()), ..alice.clone() }));
+        for other in [
+            caller("bob"),
+            Caller { issuer: "https://other.example".into(), ..alice.clone() },
+            Caller { roles: vec!["admin".into()], ..alice.clone() },
+            Caller { teams: vec!["voice".into()], ..alice.clone() },
+        ] {
+            assert!(!known.is(&other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn who_comes_again_is_the_one_that_was_kept() {
+        let (types, callers) = (Types::new().unwrap(), Callers::default());
+        let first = callers.get(&caller("alice"), &types);
+        for n in 0..5 {
+            callers.get(&caller(&n.to_string()), &types);
+        }
+        assert!(Arc::ptr_eq(&first, &callers.get(&caller("alice"), &types)));
     }
 }

@@ -1,5 +1,8 @@
 //! What the shipped policy says, and what the answers are worth.
 
+mod advice;
+mod elements;
+mod file;
 mod remembered;
 mod shipped;
 mod texts;

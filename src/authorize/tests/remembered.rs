@@ -69,3 +69,22 @@ fn what_depends_on_source_time_or_state_is_not_remembered() {
     }
     open(&authorizer.decide(&question(&viewer, Operation::Delete, &elements)));
 }
+
+#[test]
+fn what_is_remembered_is_bounded_and_only_what_may_be() {
+    let rules = [
+        "permit (principal, action == Action::\"get\", resource);",
+        "permit (principal, action == Action::\"delete\", resource) when { context.source.isInRange(ip(\"10.0.0.0/8\")) };",
+    ];
+    let authorizer = policies(&rules);
+    let viewer = caller(&["viewer"]);
+    let ask = |operation, n: u128| {
+        let elements = [Element { tunnel: TunnelId::parse(&format!("{n:032x}")), ..Element::default() }];
+        permitted(authorizer.decide(&question(&viewer, operation, &elements)));
+        authorizer.callers.get(&viewer, &authorizer.types).remembered()
+    };
+    assert_eq!((ask(Operation::Get, 1), ask(Operation::Get, 2), ask(Operation::Get, 2)), (1, 2, 2));
+    assert_eq!(ask(Operation::Delete, 1), 2, "what depends on the source is not remembered");
+    assert_eq!((3..=128).map(|n| ask(Operation::Get, n)).last(), Some(128));
+    assert_eq!(ask(Operation::Get, 129), 1);
+}

@@ -65,6 +65,16 @@ fn all_problems_are_told_at_once() {
 }
 
 #[test]
+fn the_rules_and_roles_that_a_text_names_are_told() {
+    let authorizer = authorizer(
+        "@id(\"b\")\npermit (principal in Role::\"viewer\", action, resource);\n\
+         @id(\"a\")\nforbid (principal, action, resource) when { principal in Role::\"guest\" };",
+    );
+    assert_eq!(authorizer.policy_ids().collect::<Vec<_>>(), ["b", "a"]);
+    assert_eq!(authorizer.roles().iter().collect::<Vec<_>>(), ["guest", "viewer"]);
+}
+
+#[test]
 fn the_digest_is_of_the_text() {
     let text = "@id(\"a\")\npermit (principal, action, resource);";
     let other = format!("{text}\n");

@@ -78,6 +78,68 @@ fn source_and_time_are_known_on_the_first_pass() {
     permitted(authorizer.decide(&Question { elements: &elements, ..asked }));
 }
 
+/// Each by itself.
+#[test]
+fn source_alone_and_time_alone_are_known_on_the_first_pass() {
+    let name = "context.changed.contains(\"name\")";
+    let caller = caller(&[]);
+    let elements = [Element { tunnel: tunnel(), ..Element::default() }];
+    let asked = question(&caller, Operation::Update, &elements);
+    let late = Question { time: "2031-01-01T00:00:00Z".parse().unwrap(), ..asked };
+    let far = Question { source: "192.0.2.1".parse().unwrap(), ..asked };
+    for (condition, other) in [
+        ("!context.source.isInRange(ip(\"10.0.0.0/8\"))", far),
+        ("context.time > datetime(\"2030-01-01\")", late),
+    ] {
+        let authorizer = policies(&[
+            "permit (principal, action, resource);",
+            &format!(
+                "forbid (principal, action == Action::\"update\", resource) when {{ {name} && {condition} }};"
+            ),
+        ]);
+        permitted(authorizer.decide(&asked));
+        open(&authorizer.decide(&other));
+    }
+}
+
+/// On or off as it says, off where it does not say, and no answer where it says neither.
+#[test]
+fn a_switch_of_a_tunnel_is_on_off_or_unreadable() {
+    let authorizer = policies(&[
+        "permit (principal, action == Action::\"delete\", resource) when { resource.replay_protection };",
+    ]);
+    let caller = caller(&[]);
+    for (text, wanted) in [
+        (r#"{"replay_protection":true}"#, Some(true)),
+        (r#"{"replay_protection":false}"#, Some(false)),
+        (r#"{"replay_protection":null}"#, Some(false)),
+        ("{}", Some(false)),
+        (r#"{"replay_protection":"true"}"#, None),
+        (r#"{"replay_protection":1}"#, None),
+        (r#"{"replay_protection":[]}"#, None),
+    ] {
+        let state = state(text);
+        let found = match decide(&authorizer, &caller, Operation::Delete, None, Some(&state)) {
+            Ruling::Permit(_) => Some(true),
+            Ruling::Deny(Refusal::Forbidden(_)) => Some(false),
+            Ruling::Deny(Refusal::StateUnreadable { .. }) => None,
+            other @ (Ruling::Deny(_) | Ruling::NeedsState) => panic!("{text}: {other:?}"),
+        };
+        assert_eq!(found, wanted, "{text}");
+    }
+}
+
+/// There is no tunnel yet, so nothing more will be known of it.
+#[test]
+fn a_creation_whose_change_is_not_known_is_not_open_for_ever() {
+    let authorizer = policies(&[
+        "permit (principal, action == Action::\"create\", resource) when { context.changed.contains(\"name\") };",
+    ]);
+    let caller = caller(&[]);
+    let ruling = authorizer.decide(&question(&caller, Operation::Create, &[Element::default()]));
+    assert!(matches!(ruling, Ruling::Deny(Refusal::StateUnreadable { .. })), "{ruling:?}");
+}
+
 #[test]
 fn a_call_that_only_validates_can_be_told_apart() {
     let authorizer = policies(&[
