@@ -95,3 +95,59 @@ fn cannot_fail(expression: &Value) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn both(operator: &str, left: &Value, right: &Value) -> Value {
+        json!({ operator: { "left": left, "right": right } })
+    }
+
+    fn choice(then: &Value, other: &Value) -> Value {
+        json!({ "if-then-else": { "if": { "Var": "context" }, "then": then, "else": other } })
+    }
+
+    /// By Kleene's tables: what is not known may be either.
+    #[test]
+    fn an_expression_is_never_true_or_never_false_by_its_parts() {
+        let (yes, no, open) =
+            (json!({ "Value": true }), json!({ "Value": false }), json!({ "unknown": "x" }));
+        let told = |expression: &Value| (never_true(expression), never_false(expression));
+        for (one, is) in [(&yes, (false, true)), (&no, (true, false)), (&open, (false, false))] {
+            assert_eq!(told(one), is);
+            assert_eq!(told(&json!({ "!": { "arg": one } })), (is.1, is.0));
+            for (other, with) in [(&yes, (false, true)), (&no, (true, false)), (&open, (false, false))] {
+                assert_eq!(
+                    told(&both("&&", one, other)),
+                    (is.0 || with.0, is.1 && with.1),
+                    "{one} && {other}"
+                );
+                assert_eq!(
+                    told(&both("||", one, other)),
+                    (is.0 && with.0, is.1 || with.1),
+                    "{one} || {other}"
+                );
+                assert_eq!(told(&choice(one, other)), (is.0 && with.0, is.1 && with.1), "{one} else {other}");
+                assert_eq!(told(&both("==", one, other)), (false, false));
+            }
+        }
+        assert_eq!(told(&json!({ "&&": {}, "||": {} })), (false, false), "no expression");
+    }
+
+    #[test]
+    fn an_expression_cannot_fail_if_no_part_of_it_can() {
+        let (fine, fails) = (json!({ "unknown": "x" }), json!({ "+": { "left": 1, "right": 1 } }));
+        let set = |items: [&Value; 2]| json!({ "Set": items });
+        let like = json!({ "like": { "left": { "Var": "resource" }, "pattern": ["Wildcard"] } });
+        for good in [&fine, &set([&fine, &fine]), &both("&&", &fine, &fine), &like, &choice(&fine, &fine)] {
+            assert!(cannot_fail(good), "{good}");
+        }
+        for bad in [&fails, &set([&fine, &fails]), &both("&&", &fine, &fails), &choice(&fails, &fine)] {
+            assert!(!cannot_fail(bad), "{bad}");
+        }
+        assert!(!cannot_fail(&json!({ "Set": fine })));
+    }
+}
