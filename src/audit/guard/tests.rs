@@ -67,6 +67,49 @@ fn a_truncated_echo_in_free_text_is_masked() {
     check(&[secret], r#"{"message":"Zu3-kq9"}"#, r#"{"message":"Zu3-kq9"}"#);
 }
 
+/// What is asked of a text or a value alone, before there is an entry: in a log line, in a path, in a question to the record.
+#[test]
+fn a_text_alone_is_looked_at_as_it_would_be_in_an_entry() {
+    let guard = Guard::new(["kkkkkkkk", "mid"]);
+    assert_eq!(guard.mask_text("a kkkkkkkk b"), "a redacted:guard b");
+    assert_eq!(guard.mask_text("mid"), "redacted:guard");
+    assert_eq!(guard.mask_text("amid nothing"), "amid nothing");
+    assert_eq!(guard.mask_text(""), "");
+    // Free text loses what it has in common with a secret, too.
+    let long = Guard::new(["Zu3-kq9-Wm5-Xp7"]);
+    assert_eq!(long.mask_text("bad: Zu3-kq9-Wm.."), "bad: redacted:guard..");
+
+    for (text, found) in [
+        ("kkkkkkkk", true),
+        ("/path/kkkkkkkk/x", true),
+        ("a2tra2tra2s=", true),
+        ("mid", true),
+        ("amid", false),
+        ("kkkkkkk", false),
+        ("", false),
+        ("something else", false),
+    ] {
+        assert_eq!(guard.finds_in_text(text), found, "{text}");
+        assert_eq!(guard.finds_in(&text.into()), found, "{text}");
+        assert_eq!(guard.masks(&text.into()), found, "{text}");
+    }
+    assert!(guard.finds("x-kkkkkkkk") && !guard.finds("mid") && !guard.finds("k"));
+    let numbers = Guard::new(["650001"]);
+    for (value, found) in [("4206500019", true), ("42", false), ("null", false), ("true", false)] {
+        assert_eq!(numbers.finds_in(&parse(value)), found, "{value}");
+        assert_eq!(numbers.masks(&parse(value)), found, "{value}");
+    }
+    for nested in [r#"["650001"]"#, r#"{"x":"650001"}"#] {
+        assert!(
+            !numbers.finds_in(&parse(nested)) && !numbers.masks(&parse(nested)),
+            "its parts are asked about"
+        );
+    }
+    // By its looks alone only where an entry would be masked for it.
+    let token = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJlLXNpZ25hdHVyZQ";
+    assert!(guard.masks(&token.into()) && !guard.finds_in(&token.into()));
+}
+
 #[test]
 fn secrets_within_each_other_are_masked_whole_in_a_long_entry() {
     let nested: Vec<String> = (6..506).map(|length| "a".repeat(length)).collect();
@@ -116,6 +159,7 @@ fn outside_text_that_looks_like_ours_is_marked_as_outside() {
         check(&["redacted:psk:"], &ours, &ours);
     }
     for outside in [
+        r#"{"before_after_diff":[{"patch":[{"op":"add","path":"/psk","value":1,"from":"<>"}]}]}"#,
         r#"{"user_agent":"<>"}"#,
         r#"{"tunnels":[{"name":"a <> <>"}]}"#,
         r#"{"request":{"body":{"description":"<>"}}}"#,
