@@ -301,13 +301,12 @@ fn what_is_under_way_or_certain_here_outranks_what_is_told() {
     assert_eq!(shots.claim("other", id(5), 1, NOW), Ok(()));
 }
 
-/// A caller who asks for the same thing all day does not fill the memory.
+/// A record full of equal calls does not fill the memory.
 #[test]
 fn of_many_equal_calls_the_last_and_the_one_before_are_kept() {
     let (_, shots) = shots();
     for n in 0..5 {
-        shots.claim("key", id(n), 0, NOW).unwrap();
-        shots.settle("key", id(n), Fate::Happened);
+        shots.remember("key", id(n), Fate::Happened, Duration::ZERO);
     }
     let known = shots.known.lock().unwrap();
     let kept = std::iter::successors(known.by_key.get("key"), |first| first.before.as_deref());

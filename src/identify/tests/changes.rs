@@ -209,3 +209,33 @@ async fn a_key_file_that_can_not_be_used_is_named_with_what_to_do_about_it() {
         assert!(!health.contains("jwks.json") && health.contains("no keys"), "anybody reads this: {health}");
     }
 }
+
+#[test]
+fn what_keeps_a_text_from_revoking_is_told() {
+    assert_eq!(Revocations::fault(b"# none\njti token-1\n"), None);
+    assert_eq!(Revocations::fault(b""), None);
+    let fault = Revocations::fault(b"jti token-1\nwhat\n").unwrap();
+    assert!(fault.contains("line 2") && fault.contains("jti <id>"), "{fault}");
+}
+
+/// An issuer with a larger bound than before.
+#[tokio::test]
+async fn a_new_bound_of_a_token_counts_once_it_is_taken() {
+    let mut bench = Bench::with(&jwks(&[key(Algorithm::Es256)]), |issuer| issuer.max_token_bytes = 100).await;
+    let token = key(Algorithm::Es256).sign(&claims().into(), &[]).unwrap();
+    assert!(bench.ask(&token).await.is_err());
+    bench.issuers[0].max_token_bytes = 8192;
+    bench.renew().await.unwrap();
+    assert_eq!(bench.ask(&token).await.map(drop), Ok(()));
+}
+
+#[tokio::test]
+async fn a_caller_may_be_in_sixty_four_groups_and_no_more() {
+    let bench = Bench::new().await;
+    let of = |count: usize| {
+        let teams = (0..count).map(|n| format!("\"t{n:02}\"")).collect::<Vec<_>>().join(",");
+        key(Algorithm::Es256).sign(&with("team", Some(&format!("[{teams}]"))), &[]).unwrap()
+    };
+    assert_eq!(bench.ask(&of(64)).await.unwrap().teams.len(), 64);
+    assert_eq!(bench.ask(&of(65)).await, claim("/team"));
+}

@@ -146,6 +146,17 @@ async fn keys_are_fetched_once_and_an_unknown_kid_asks_again_once_an_interval() 
 }
 
 #[tokio::test]
+async fn an_issuer_whose_keys_stay_where_they_are_is_judged_by_its_new_rules() {
+    let server = Server::new(&jwks(&[key(Algorithm::Es256)])).await;
+    let (identifier, _) = server.identifier().await;
+    assert_eq!(ask(&identifier, Algorithm::Es256).await, Ok(()));
+    let rules = Issuer { audience: "another".into(), ..identifier.issuers[0].rules.clone() };
+    let renewed = identifier.renewed(&[rules]).await.unwrap();
+    assert_eq!(ask(&renewed, Algorithm::Es256).await, invalid(TokenFault::Audience));
+    assert_eq!(server.asked(), 1, "its keys are those that were fetched");
+}
+
+#[tokio::test]
 async fn many_who_wait_share_one_fetch_and_one_who_leaves_does_not_end_it() {
     let server = Server::new(&jwks(&[key(Algorithm::Es256)])).await;
     let (identifier, clock) = server.identifier().await;

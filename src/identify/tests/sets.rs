@@ -206,3 +206,27 @@ fn check_names_what_is_wrong_by_key_path() {
     );
     assert_eq!(check(&issuers[..1], &Revocation { file: Some(path("none")) }), []);
 }
+
+/// RFC 7468 section 2.
+#[test]
+fn a_key_is_written_in_lines_of_64_and_read_for_its_own_algorithm_only() {
+    for algorithm in ALL {
+        let pem = crate::secret::ExposeSecret::expose_secret(&key(algorithm).pem()).to_owned();
+        let lines: Vec<&str> = pem.lines().collect();
+        let [_, full @ .., last, _] = lines.as_slice() else {
+            panic!("{algorithm:?}: {} lines", lines.len())
+        };
+        assert!(full.iter().all(|line| line.len() == 64), "{algorithm:?}");
+        assert!(!full.is_empty() && (1..=64).contains(&last.len()), "{algorithm:?}");
+        for asked in ALL {
+            let is_rsa = |algorithm| matches!(algorithm, Algorithm::Rs256 | Algorithm::Ps256);
+            let fits = asked == algorithm || is_rsa(asked) && is_rsa(algorithm);
+            let read = DevKey::from_pem(pem.as_bytes(), Some(asked));
+            assert_eq!(
+                read.map(|key| key.algorithm()).ok(),
+                fits.then_some(asked),
+                "{algorithm:?} as {asked:?}"
+            );
+        }
+    }
+}
