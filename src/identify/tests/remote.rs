@@ -154,6 +154,9 @@ async fn an_issuer_whose_keys_stay_where_they_are_is_judged_by_its_new_rules() {
     let renewed = identifier.renewed(&[rules]).await.unwrap();
     assert_eq!(ask(&renewed, Algorithm::Es256).await, invalid(TokenFault::Audience));
     assert_eq!(server.asked(), 1, "its keys are those that were fetched");
+    // Of no file there is anything to doubt.
+    renewed.doubt(0, Some("half a file"));
+    assert_eq!(renewed.health(), Vec::<String>::new());
 }
 
 #[tokio::test]
