@@ -208,6 +208,7 @@ async fn the_last_good_keys_stay_while_the_server_misbehaves() {
         assert_eq!(ask(&identifier, Algorithm::Es256).await, Ok(()), "{said}");
         let health = identifier.health();
         assert!(health.len() == 1 && health[0].contains(said), "{said}: {health:?}");
+        assert_eq!(health[0].contains("redirects"), (300..400).contains(&status), "{status}: {health:?}");
     }
     server.say(200, &good);
     clock.advance(Duration::from_secs(30));
@@ -236,7 +237,10 @@ async fn old_keys_are_fetched_again_in_the_background() {
     let (identifier, clock) = server.identifier().await;
     assert_eq!(ask(&identifier, Algorithm::Es256).await, Ok(()));
     server.say(200, &jwks(&[key(Algorithm::EdDsa)]));
-    clock.advance(Duration::from_secs(600));
+    clock.advance(Duration::from_secs(599));
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    assert_eq!(server.asked(), 1, "they are not old yet");
+    clock.advance(Duration::from_secs(1));
     for _ in 0..200 {
         if ask(&identifier, Algorithm::Es256).await.is_err() {
             break;
