@@ -35,7 +35,9 @@ async fn a_remembered_token_ends_when_its_key_goes() {
     std::fs::write(bench.path("jwks.json"), jwks(&[key(Algorithm::EdDsa)])).unwrap();
     bench.renew().await.unwrap();
     assert!(bench.ask(&new).await.is_ok());
+    assert!(bench.identifier.knew(&bearer(&old), None), "it was verified once");
     assert_eq!(bench.ask(&old).await, invalid(TokenFault::UnknownKey));
+    assert!(!bench.identifier.knew(&bearer(&old), None), "what is refused counts as good no more");
 }
 
 #[tokio::test]
@@ -238,4 +240,14 @@ async fn a_caller_may_be_in_sixty_four_groups_and_no_more() {
     };
     assert_eq!(bench.ask(&of(64)).await.unwrap().teams.len(), 64);
     assert_eq!(bench.ask(&of(65)).await, claim("/team"));
+}
+
+#[tokio::test]
+async fn a_list_that_can_not_be_read_is_none_that_is_not_there() {
+    let bench = Bench::new().await;
+    let read = |name: &str| Revocations::read(&Revocation { file: Some(bench.path(name)) });
+    assert!(read("not-there").is_ok());
+    // Below a file there is nothing to be found.
+    assert!(read("jwks.json/revoked").err().unwrap().contains("can't be read"));
+    assert!(read(".").err().unwrap().contains("no regular file"));
 }

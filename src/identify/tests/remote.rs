@@ -306,6 +306,16 @@ async fn https_is_trusted_by_the_given_roots_only() {
         let answer = ask(&identifier, Algorithm::Es256).await;
         if trusted {
             assert_eq!(answer, Ok(()), "{:?}", identifier.health());
+            assert!(
+                identifier.keys().iter().map(|keys| (&*keys.issuer, keys.is_usable)).eq([(ISSUER, true)])
+            );
+            // The same roots are no news, others are, though their file has the same name.
+            let rules = [identifier.issuers[0].rules.clone()];
+            let same = identifier.renewed(&rules).await.unwrap();
+            assert_eq!((same.health(), server.asked()), (Vec::new(), 1));
+            std::fs::write(folder.path().join(name), other.cert.pem()).unwrap();
+            let changed = same.renewed(&rules).await.unwrap();
+            assert!(changed.health()[0].contains("stale"), "{:?}", changed.health());
         } else {
             assert!(matches!(answer, Err(Refusal::KeysUnavailable { .. })), "{answer:?}");
         }

@@ -230,3 +230,28 @@ fn a_key_is_written_in_lines_of_64_and_read_for_its_own_algorithm_only() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_set_may_have_a_mebibyte_and_no_byte_more() {
+    let set = jwks(&[key(Algorithm::Es256)]);
+    let full = format!("{set}{}", " ".repeat((1 << 20) - set.len()));
+    let mut bench = Bench::with(&full, |_| {}).await;
+    let token = key(Algorithm::Es256).sign(&claims().into(), &[]).unwrap();
+    assert_eq!(bench.ask(&token).await.map(drop), Ok(()));
+    std::fs::write(bench.path("jwks.json"), format!("{full} ")).unwrap();
+    let wrong = bench.renew().await.unwrap_err();
+    assert!(wrong[0].1.contains("more than 1048576 bytes"), "{wrong:?}");
+}
+
+/// For a person who looks at a token, and nothing is decided by it.
+#[test]
+fn a_signature_alone_is_good_by_the_key_that_made_it() {
+    let (own, other) = (key(Algorithm::Es256), key(Algorithm::EdDsa));
+    let token = own.sign(&claims().into(), &[]).unwrap();
+    let by = |set: &str| verify_signature(&token, set.as_bytes());
+    assert_eq!(by(&jwks(&[other, own])), Ok(Some(own.id().to_owned())));
+    assert!(by(&jwks(&[other])).is_err());
+    let forged = DevKey::generate(Algorithm::Es256).unwrap().with_id(own.id());
+    assert!(by(&jwks(&[&forged])).is_err());
+    assert!(by("{}").unwrap_err().contains("`keys`"));
+}
