@@ -4,6 +4,8 @@ use super::*;
 
 const RULES: &str = r#"
     @id("silent") permit (principal in Role::"root", action == Action::"delete", resource);
+    @id("first") @advice("for root")
+    permit (principal in Role::"root", action == Action::"delete", resource) when { context.validate_only };
     @id("role") @advice("for roles")
     permit (principal in Role::"operator", action == Action::"delete", resource) when { context.validate_only };
     @id("team") @advice("for teams")
@@ -34,16 +36,16 @@ fn the_advice_is_that_of_the_permit_that_is_meant_for_the_caller_or_else_the_fir
         (of(&["viewer"], "voice", "alice"), "for teams"),
         (of(&["viewer"], "network", "bob"), "for bob"),
         // Meant for nobody like that: the first that has advice.
-        (of(&["viewer"], "network", "alice"), "for roles"),
+        (of(&["viewer"], "network", "alice"), "for root"),
         // A name is not one of another kind.
-        (of(&["voice"], "operator", "alice"), "for roles"),
-        (of(&["bob"], "bob", "carol"), "for roles"),
+        (of(&["voice"], "operator", "alice"), "for root"),
+        (of(&["bob"], "bob", "carol"), "for root"),
         (of(&["viewer"], "operator", "bob"), "for bob"),
     ] {
         assert_eq!(advised(&caller).as_deref(), Some(advice), "{caller:?}");
     }
     let theirs = Caller { issuer: "https://other.example".into(), ..of(&[], "network", "bob") };
-    assert_eq!(advised(&theirs).as_deref(), Some("for roles"));
+    assert_eq!(advised(&theirs).as_deref(), Some("for root"));
 }
 
 #[test]

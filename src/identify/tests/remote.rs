@@ -251,6 +251,20 @@ async fn old_keys_are_fetched_again_in_the_background() {
     assert_eq!(server.asked(), 2);
 }
 
+/// The very token, which is remembered: another one of the same caller would be verified anyway.
+#[tokio::test]
+async fn a_remembered_token_ends_when_the_set_that_is_fetched_has_its_key_no_more() {
+    let server = Server::new(&jwks(&[key(Algorithm::Es256)])).await;
+    let (identifier, clock) = server.identifier().await;
+    let known = token(Algorithm::Es256);
+    assert!(identifier.identify(&known, None).await.is_ok() && identifier.recall(&known, None).is_some());
+    server.say(200, &jwks(&[key(Algorithm::EdDsa)]));
+    clock.advance(Duration::from_secs(30));
+    assert_eq!(ask(&identifier, Algorithm::EdDsa).await, Ok(()));
+    assert!(identifier.recall(&known, None).is_none());
+    assert_eq!(identifier.identify(&known, None).await.map(drop), unavailable(30));
+}
+
 #[tokio::test]
 async fn a_look_that_began_before_a_token_came_does_not_tell_that_its_key_is_unknown() {
     let server = Server::new(&jwks(&[key(Algorithm::Es256)])).await;
