@@ -336,7 +336,9 @@ fn placeless(row: &Json) -> Json {
         let value = match value {
             Json::String(text) if text.starts_with(['[', '{', '"']) => parsed(text),
             Json::Bool(yes) => Json::from(i64::from(*yes)),
-            _ => value.clone(),
+            Json::Null | Json::Number(_) | Json::String(_) | Json::Array(_) | Json::Object(_) => {
+                value.clone()
+            }
         };
         bare.set(name.to_owned(), value);
     }

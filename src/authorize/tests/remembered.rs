@@ -85,6 +85,8 @@ fn what_is_remembered_is_bounded_and_only_what_may_be() {
     };
     assert_eq!((ask(Operation::Get, 1), ask(Operation::Get, 2), ask(Operation::Get, 2)), (1, 2, 2));
     assert_eq!(ask(Operation::Delete, 1), 2, "what depends on the source is not remembered");
-    assert_eq!((3..=128).map(|n| ask(Operation::Get, n)).last(), Some(128));
+    for n in 3..=128 {
+        assert_eq!(ask(Operation::Get, n) as u128, n);
+    }
     assert_eq!(ask(Operation::Get, 129), 1);
 }
