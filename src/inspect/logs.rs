@@ -12,11 +12,7 @@ use crate::store::{LogId, Reader};
 
 /// The key of one log: of a replica's it is the same, under the log's own origin.
 pub(super) fn key_of(key: &Verifier, log: &LogId) -> Option<Verifier> {
-    match (&log.origin, &log.name) {
-        (Some(origin), _) => key.of_origin(origin),
-        (None, Some(name)) => key.of_replica(name).ok(),
-        (None, None) => Some(key.clone()),
-    }
+    key.of_origin(&log.origin_under(key.origin()))
 }
 
 /// Checks a whole record, every log of it, as it is now; `progress` is told the number of entries done from time to time, and

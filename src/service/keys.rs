@@ -46,8 +46,14 @@ pub(super) fn signer(audit: &Audit) -> Result<Arc<Signer>, String> {
 }
 
 pub(super) fn read_signer(file: &Path) -> Result<Signer, String> {
+    read_key(file).map(|(_, signer)| signer)
+}
+
+/// A signing key and its text.
+pub(super) fn read_key(file: &Path) -> Result<(SecretString, Signer), String> {
     let text = read(file)?;
-    Signer::new(text.expose_secret()).map_err(|e| format!("`{}`: {e}", file.display()))
+    let signer = Signer::new(text.expose_secret()).map_err(|e| format!("`{}`: {e}", file.display()))?;
+    Ok((text, signer))
 }
 
 /// The key of fingerprints.
@@ -153,7 +159,7 @@ const fn open_to_others(mode: u32, owner: u32) -> bool {
     mode & 0o777 & !allowed != 0
 }
 
-pub(super) fn read(path: &Path) -> Result<SecretString, String> {
+fn read(path: &Path) -> Result<SecretString, String> {
     let shown = path.display();
     let file = std::fs::File::open(path);
     let file = file.map_err(|e| format!("`{shown}` can't be read: {e}; make it with `keys generate`"))?;

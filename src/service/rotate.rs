@@ -9,14 +9,14 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::keys::{next_file, public_file, read, read_signer, write};
+use super::keys::{next_file, public_file, read_key, write};
 use super::{settings, why};
 use crate::clock::{Clock, Ids};
 use crate::config::Audit;
 use crate::entry::{Entry, Kind};
 use crate::json::Object;
 use crate::seal::{Signer, Verifier, generate_key};
-use crate::secret::ExposeSecret as _;
+use crate::secret::{ExposeSecret as _, SecretString};
 use crate::store::Rotation;
 
 /// What came of it.
@@ -37,15 +37,15 @@ pub struct Rotated {
 pub async fn rotate_key(audit: &Audit, clock: Arc<dyn Clock>, operator: Object) -> Result<Rotated, String> {
     let file = &audit.signing_key_file;
     check_file(file)?;
-    let old = read_signer(file)?;
+    let (old_key, old) = read_key(file)?;
     let rotation = Rotation::begin(settings(audit)).await.map_err(|e| why(&e))?;
     let next = next_file(file);
-    let new = match named(&next, rotation.named(), &old)? {
+    let (new_key, new) = match named(&next, rotation.named(), &old)? {
         Some(new) => new,
         None => make_next(&next, &old)?,
     };
     let entry = |old: &Signer, new: &Signer| entry(old, new, Arc::clone(&clock), operator.clone());
-    let logs = rotation.hand_over(&read(file)?, &read(&next)?, &entry).await.map_err(|e| why(&e))?;
+    let logs = rotation.hand_over(&old_key, &new_key, &entry).await.map_err(|e| why(&e))?;
     let public = public_file(file);
     let old_public = old_public_file(file, &old)?;
     write(&old_public, old.public_key(), 0o644, true)?;
@@ -61,7 +61,7 @@ fn named<'a>(
     next: &Path,
     mut named: impl Iterator<Item = &'a str>,
     old: &Signer,
-) -> Result<Option<Signer>, String> {
+) -> Result<Option<(SecretString, Signer)>, String> {
     let old = old.verifier().map_err(|e| e.to_string())?;
     let is = |key: &Verifier, named: &str| Verifier::new(named).is_ok_and(|named| named.is_same_key(key));
     let Some(named) = named.find(|named| !is(&old, named)) else { return Ok(None) };
@@ -71,13 +71,13 @@ fn named<'a>(
             next.display()
         )
     };
-    let signer = read_signer(next).map_err(|e| missing(&e))?;
-    let key = signer.verifier().map_err(|e| e.to_string())?;
-    if is(&key, named) { Ok(Some(signer)) } else { Err(missing("another one does")) }
+    let key = read_key(next).map_err(|e| missing(&e))?;
+    let public = key.1.verifier().map_err(|e| e.to_string())?;
+    if is(&public, named) { Ok(Some(key)) } else { Err(missing("another one does")) }
 }
 
 /// Makes the next key, whole on the disk before anything is signed with it.
-fn make_next(next: &Path, old: &Signer) -> Result<Signer, String> {
+fn make_next(next: &Path, old: &Signer) -> Result<(SecretString, Signer), String> {
     let (secret, _) = generate_key(old.origin()).map_err(|e| e.to_string())?;
     let mut new = next.as_os_str().to_owned();
     new.push(".new");
@@ -90,7 +90,7 @@ fn make_next(next: &Path, old: &Signer) -> Result<Signer, String> {
     write(&new, secret.expose_secret(), 0o600, false)?;
     std::fs::rename(&new, next).map_err(failed)?;
     sync_folder(next)?;
-    read_signer(next)
+    read_key(next)
 }
 
 fn entry(old: &Signer, new: &Signer, clock: Arc<dyn Clock>, operator: Object) -> String {

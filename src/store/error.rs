@@ -129,6 +129,9 @@ pub enum OpenError {
     /// A replica has it.
     #[error("a process writes the log `{0}` of this record; stop every replica, and run this again")]
     LogInUse(String),
+    /// One of several logs.
+    #[error("the log `{0}`")]
+    OfLog(String, #[source] Box<Self>),
     /// The database can't be used now.
     #[error("can't use the audit database `{path}`: {fault}")]
     Unusable {

@@ -79,8 +79,8 @@ impl Postgres {
         Self { server, patience, origin: None, holder: Holder::own(), clock: SystemClock::new(), open: None }
     }
 
-    /// One that was moved here, of this origin.
-    pub(crate) fn moved(server: Server, patience: Duration, origin: Option<String>) -> Self {
+    /// One of a record's logs, which has an origin of its own where it was moved here.
+    pub(crate) fn of_log(server: Server, patience: Duration, origin: Option<String>) -> Self {
         Self { origin, ..Self::new(server, patience) }
     }
 

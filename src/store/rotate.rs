@@ -15,22 +15,29 @@ use super::postgres::Postgres;
 use super::sqlite::Sqlite;
 use super::start::{Begin, TAKE_OVER, check_history, load_once_free, read_checkpoint};
 use super::{Damage, Database, LogId, OpenError, Reader, Server, Settings, StoreError, checkpoint_file};
-use crate::seal::{KeyError, Signer, Verifier};
+use crate::seal::{Signer, Verifier};
 use crate::secret::{ExposeSecret as _, SecretString};
 
 /// A record that nobody writes, whose key is to be replaced.
 #[derive(Debug)]
 pub struct Rotation {
     settings: Settings,
-    logs: Logs,
-    named: Vec<String>,
+    logs: Vec<Log>,
+    _lock: Option<Lock>,
 }
 
-/// Each with what is at its end.
+/// One of its logs, and what is at its end.
 #[derive(Debug)]
-enum Logs {
-    File(Box<Sqlite>, Lock),
-    Server(Vec<(LogId, Postgres)>),
+struct Log {
+    id: LogId,
+    place: Place,
+    stored: Stored,
+}
+
+#[derive(Debug)]
+enum Place {
+    File(Box<Sqlite>),
+    Server(Box<Postgres>),
 }
 
 /// Makes the `key_rotated` entry of a log, by its old and new key.
@@ -42,33 +49,30 @@ impl Rotation {
     /// # Errors
     /// One is in use, or can't be read.
     pub async fn begin(settings: Settings) -> Result<Self, OpenError> {
-        let (logs, named) = match &settings.database {
+        let (logs, lock) = match &settings.database {
             Database::Sqlite(path) => {
                 let lock = Lock::take(path)?;
                 let mut backend = Sqlite::new(path.clone(), settings.append_timeout / 2);
                 backend.prepare().await?;
-                let stored =
-                    backend.load().await.map_err(|fault| Begin::Fault(fault).of(&settings.database))?;
-                (Logs::File(Box::new(backend), lock), Vec::from_iter(stored.rotated_to))
+                let stored = backend.load().await.map_err(|fault| unusable(&settings, fault))?;
+                let place = Place::File(Box::new(backend));
+                (vec![Log { id: LogId::single(), place, stored }], Some(lock))
             }
-            Database::Postgres(server) => {
-                let (logs, named) = take_all(server, &settings).await?;
-                (Logs::Server(logs), named)
-            }
+            Database::Postgres(server) => (take_all(server, &settings).await?, None),
         };
-        Ok(Self { settings, logs, named })
+        Ok(Self { settings, logs, _lock: lock })
     }
 
     /// The public keys that the last changes of key name, one of each log that has one.
     pub fn named(&self) -> impl Iterator<Item = &str> {
-        self.named.iter().map(String::as_str)
+        self.logs.iter().filter_map(|log| log.stored.rotated_to.as_deref())
     }
 
     /// Has each log signed by `new` from here on. Its entry is stored unless an earlier call got as far as that. Returns the
     /// logs, each with how many entries there are up to it.
     ///
     /// # Errors
-    /// A log does not agree with its head, is signed by neither key, or can't be written.
+    /// A log does not agree with its head, is signed by neither key, or can't be written. Those behind it are as they were.
     pub async fn hand_over(
         self,
         old: &SecretString,
@@ -76,39 +80,24 @@ impl Rotation {
         entry: MakeEntry<'_>,
     ) -> Result<Vec<(LogId, u64)>, OpenError> {
         let mut done = Vec::new();
-        match self.logs {
-            Logs::File(mut backend, _lock) => {
-                let id = LogId::single();
-                let change = Change { old: signer(old, &id)?, new: signer(new, &id)?, entry };
-                let size = change.of(&mut *backend, &self.settings).await;
-                backend.close().await;
-                done.push((id, size?));
-            }
-            Logs::Server(logs) => {
-                let mut failed = None;
-                for (id, mut backend) in logs {
-                    // The others are let go of, too.
-                    if failed.is_none() {
-                        match hand_over_one(&id, &mut backend, &self.settings, (old, new), entry).await {
-                            Ok(size) => done.push((id, size)),
-                            Err(error) => failed = Some(error),
-                        }
-                    }
-                    backend.close().await;
+        for Log { id, place, stored } in self.logs {
+            let change = Change { old: signer(old, &id)?, new: signer(new, &id)?, entry };
+            let settings = settings_of(&id, &self.settings);
+            let size = match place {
+                Place::File(backend) => change.made(*backend, stored, &settings).await?,
+                Place::Server(backend) => {
+                    let made = change.made(*backend, stored, &settings).await;
+                    made.map_err(|error| OpenError::OfLog(name_of(&id), Box::new(error)))?
                 }
-                failed.map_or(Ok(()), Err)?;
-            }
+            };
+            done.push((id, size));
         }
         Ok(done)
     }
 }
 
 /// Takes all logs of a server, and waits a while for those that another process has.
-async fn take_all(
-    server: &Server,
-    settings: &Settings,
-) -> Result<(Vec<(LogId, Postgres)>, Vec<String>), OpenError> {
-    let unusable = |fault| OpenError::Unusable { path: settings.database.to_string(), fault };
+async fn take_all(server: &Server, settings: &Settings) -> Result<Vec<Log>, OpenError> {
     Postgres::new(server.clone(), settings.append_timeout).prepare().await?;
     let known = async {
         let reader = Reader::open(&settings.database).await?;
@@ -116,49 +105,48 @@ async fn take_all(
         reader.close().await;
         logs
     };
-    let known = known.await.map_err(|error| unusable(error.fault))?;
+    let known = known.await.map_err(|error| unusable(settings, error.fault))?;
     let until = Instant::now() + TAKE_OVER;
-    let (mut logs, mut named) = (Vec::new(), Vec::new());
+    let mut logs = Vec::new();
     for id in known {
-        let name = id.name.clone().unwrap_or_default();
-        let server = server.clone().for_replica(&name).map_err(|_| unusable(StoreError::Corrupt))?;
-        let mut backend = Postgres::moved(server, settings.append_timeout, id.origin.clone());
-        match load_once_free(&mut backend, until).await {
-            Ok(stored) => named.extend(stored.rotated_to),
-            Err(StoreError::Taken) => return Err(OpenError::LogInUse(name)),
-            Err(fault) => return Err(unusable(fault)),
-        }
-        logs.push((id, backend));
+        let server = server.clone().for_replica(&name_of(&id));
+        let server = server.map_err(|_| unusable(settings, StoreError::Corrupt))?;
+        let mut backend = Postgres::of_log(server, settings.append_timeout, id.origin.clone());
+        let stored = load_once_free(&mut backend, until).await.map_err(|fault| {
+            if fault == StoreError::Taken {
+                return OpenError::LogInUse(name_of(&id));
+            }
+            unusable(settings, fault)
+        })?;
+        logs.push(Log { id, place: Place::Server(Box::new(backend)), stored });
     }
-    Ok((logs, named))
+    Ok(logs)
 }
 
-async fn hand_over_one(
-    id: &LogId,
-    backend: &mut Postgres,
-    settings: &Settings,
-    (old, new): (&SecretString, &SecretString),
-    entry: MakeEntry<'_>,
-) -> Result<u64, OpenError> {
+fn unusable(settings: &Settings, fault: StoreError) -> OpenError {
+    Begin::Fault(fault).of(&settings.database)
+}
+
+fn name_of(id: &LogId) -> String {
+    id.name.clone().unwrap_or_default()
+}
+
+/// The configured checkpoint files are those of the replica's own log. What others keep of theirs, they check by the key before
+/// when they start.
+fn settings_of(id: &LogId, settings: &Settings) -> Settings {
     let is_own = match &settings.database {
         Database::Postgres(server) => id.origin.is_none() && id.name.as_deref() == Some(server.replica()),
         Database::Sqlite(_) => true,
     };
-    // What other replicas keep, they check by the key before when they start.
     let checkpoint_files = if is_own { settings.checkpoint_files.clone() } else { Vec::new() };
-    let settings = Settings { checkpoint_files, ..settings.clone() };
-    Change { old: signer(old, id)?, new: signer(new, id)?, entry }.of(backend, &settings).await
+    Settings { checkpoint_files, ..settings.clone() }
 }
 
 /// The key as it signs this log.
 fn signer(key: &SecretString, log: &LogId) -> Result<Signer, OpenError> {
     let text = key.expose_secret();
-    let signer = match (&log.origin, &log.name) {
-        (Some(origin), _) => Signer::of_origin(text, origin),
-        (None, Some(name)) => Signer::of_replica(text, name),
-        (None, None) => Signer::new(text),
-    };
-    signer.map_err(|_: KeyError| OpenError::Disagrees(Damage::Signature))
+    let signer = Signer::new(text).and_then(|own| Signer::of_origin(text, &log.origin_under(own.origin())));
+    signer.map_err(|_| OpenError::Disagrees(Damage::Signature))
 }
 
 /// Of one log.
@@ -169,12 +157,27 @@ struct Change<'a> {
 }
 
 impl Change<'_> {
-    async fn of<B: Backend>(&self, backend: &mut B, settings: &Settings) -> Result<u64, OpenError> {
+    async fn made<B: Backend>(
+        self,
+        mut backend: B,
+        stored: Stored,
+        settings: &Settings,
+    ) -> Result<u64, OpenError> {
+        let result = self.make(&mut backend, stored, settings).await;
+        backend.close().await;
+        result
+    }
+
+    async fn make<B: Backend>(
+        &self,
+        backend: &mut B,
+        stored: Stored,
+        settings: &Settings,
+    ) -> Result<u64, OpenError> {
         let Self { old, new, entry } = self;
         let failed = |begin: Begin| begin.of(&settings.database);
         let key = |signer: &Signer| signer.verifier().map_err(|_| OpenError::Disagrees(Damage::Signature));
         let (old_key, new_key) = (key(old)?, key(new)?);
-        let stored = backend.load().await.map_err(|fault| failed(fault.into()))?;
         let keys = [stored.keys_before(), vec![old_key.clone(), new_key.clone()]].concat();
         let (mut state, begun) = find(stored, &old_key, &new_key).map_err(failed)?;
         for file in &settings.checkpoint_files {

@@ -227,11 +227,11 @@ fn write_text(
         }
         for (name, log) in &report.logs {
             let (name, root) = (plain(name), &log.root);
-            writeln!(
-                out,
-                "log {name}: {} entries and {} checkpoints, root {root}",
-                log.good, log.checkpoints
-            )?;
+            write!(out, "log {name}: {} entries and {} checkpoints, root {root}", log.good, log.checkpoints)?;
+            match log.covered {
+                0 => writeln!(out)?,
+                covered => writeln!(out, "; the first {covered} under a checkpoint that was given")?,
+            }
         }
         for line in report.says() {
             writeln!(out, "{}", plain(&line))?;
@@ -258,8 +258,8 @@ fn write_text(
         } else if report.covered < report.good {
             writeln!(
                 out,
-                "the checkpoints that were given cover the first {} of {}: that nothing was cut off behind them can't be \
-                 proven",
+                "the checkpoints that were given cover {} of {} entries: an end behind these that was cut off together \
+                 with its head can't be noticed",
                 report.covered, report.good
             )?;
         }
@@ -296,14 +296,15 @@ mod tests {
         let evidence = Evidence::of(Verifier::new(&public).unwrap());
         let of_log =
             |good, root: &str| Report { good, checkpoints: 1, root: root.into(), ..Report::default() };
-        let logs = vec![("a".to_owned(), of_log(2, "AAA=")), ("b".to_owned(), of_log(3, "BBB="))];
-        let report = Report { good: 5, checkpoints: 2, logs, ..Report::default() };
+        let b = Report { covered: 1, ..of_log(3, "BBB=") };
+        let logs = vec![("a".to_owned(), of_log(2, "AAA=")), ("b".to_owned(), b)];
+        let report = Report { good: 5, covered: 1, checkpoints: 2, logs, ..Report::default() };
         let mut out = Vec::new();
         write_text(&report, &evidence, &PathBuf::from("audit.db").into(), &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         let begin = "good: 5 entries and 2 checkpoints of `tunnelwarden/test` are as they were recorded\n\
                      log a: 2 entries and 1 checkpoints, root AAA=\n\
-                     log b: 3 entries and 1 checkpoints, root BBB=\n";
+                     log b: 3 entries and 1 checkpoints, root BBB=; the first 1 under a checkpoint that was given\n";
         assert!(text.starts_with(begin), "{text}");
     }
 }

@@ -7,6 +7,7 @@ use crate::clock::SystemClock;
 use crate::config::{Bodies, Reconcile};
 use crate::inspect::{self, Evidence, Report};
 use crate::seal::{Checkpoint, Hash};
+use crate::service::keys::read_signer;
 use crate::service::{copy, make_keys};
 use crate::store::{Database, Reader, Store, record};
 

@@ -35,9 +35,8 @@ impl Import {
     /// The server can't be reached, its tables are others, or the name is another log's.
     pub async fn begin(server: Server, origin: &str) -> Result<Self, OpenError> {
         let place = Database::Postgres(server.clone()).to_string();
-        let mut backend = Postgres::new(server, PATIENCE);
+        let mut backend = Postgres::of_log(server, PATIENCE, Some(origin.to_owned()));
         backend.prepare().await?;
-        backend.origin = Some(origin.to_owned());
         let stored = backend.load().await.map_err(|fault| failed(&place, fault))?;
         Ok(Self { backend, place, head: stored.head.map(|head| head.note), entries: stored.size })
     }

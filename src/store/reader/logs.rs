@@ -44,6 +44,16 @@ impl LogId {
     pub const fn single() -> Self {
         Self { number: 0, name: None, origin: None }
     }
+
+    /// The origin of its checkpoints in a record whose key has this name.
+    #[must_use]
+    pub fn origin_under(&self, key: &str) -> String {
+        match (&self.origin, &self.name) {
+            (Some(origin), _) => origin.clone(),
+            (None, Some(replica)) => format!("{key}/{replica}"),
+            (None, None) => key.to_owned(),
+        }
+    }
 }
 
 impl Reader {
