@@ -45,6 +45,14 @@ fn generate(config: &Config, out: &mut dyn Write) -> Result<Exit, Stop> {
 }
 
 async fn rotate(config: &Config, env: &Env, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
+    if config.audit.database.file().is_none() {
+        // Nothing else is said for so long.
+        writeln!(
+            out,
+            "taking each log of the record, and waiting up to 20 seconds for one that a process has"
+        )?;
+        out.flush()?;
+    }
     let rotated = rotate_key(&config.audit, env.clock.clone(), env.operator()).await.map_err(Stop::failed)?;
     for (log, size) in &rotated.logs {
         let whose =

@@ -71,6 +71,9 @@ fn named<'a>(
             next.display()
         )
     };
+    if std::fs::symlink_metadata(next).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
+        return Err(missing("it is not there"));
+    }
     let key = read_key(next).map_err(|e| missing(&e))?;
     let public = key.1.verifier().map_err(|e| e.to_string())?;
     if is(&public, named) { Ok(Some(key)) } else { Err(missing("another one does")) }

@@ -79,20 +79,31 @@ impl Rotation {
         new: &SecretString,
         entry: MakeEntry<'_>,
     ) -> Result<Vec<(LogId, u64)>, OpenError> {
-        let mut done = Vec::new();
+        // One that is not as it should be is found before another is changed.
+        let mut changes = Vec::new();
         for Log { id, place, stored } in self.logs {
             let change = Change { old: signer(old, &id)?, new: signer(new, &id)?, entry };
+            let end = change.end(stored).map_err(|begin| of_log(&id, begin.of(&self.settings.database)))?;
+            changes.push((id, place, change, end));
+        }
+        let mut done = Vec::new();
+        for (id, place, change, end) in changes {
             let settings = settings_of(&id, &self.settings);
-            let size = match place {
-                Place::File(backend) => change.made(*backend, stored, &settings).await?,
-                Place::Server(backend) => {
-                    let made = change.made(*backend, stored, &settings).await;
-                    made.map_err(|error| OpenError::OfLog(name_of(&id), Box::new(error)))?
-                }
+            let made = match place {
+                Place::File(backend) => change.made(*backend, end, &settings).await,
+                Place::Server(backend) => change.made(*backend, end, &settings).await,
             };
+            let size = made.map_err(|error| of_log(&id, error))?;
             done.push((id, size));
         }
         Ok(done)
+    }
+}
+
+fn of_log(id: &LogId, error: OpenError) -> OpenError {
+    match &id.name {
+        Some(name) => OpenError::OfLog(name.clone(), Box::new(error)),
+        None => error,
     }
 }
 
@@ -105,7 +116,9 @@ async fn take_all(server: &Server, settings: &Settings) -> Result<Vec<Log>, Open
         reader.close().await;
         logs
     };
-    let known = known.await.map_err(|error| unusable(settings, error.fault))?;
+    let mut known = known.await.map_err(|error| unusable(settings, error.fault))?;
+    // Its checkpoint files may be in the way, too: first, so that nothing is changed then.
+    known.sort_by_key(|id| !is_own(id, server));
     let until = Instant::now() + TAKE_OVER;
     let mut logs = Vec::new();
     for id in known {
@@ -131,14 +144,19 @@ fn name_of(id: &LogId) -> String {
     id.name.clone().unwrap_or_default()
 }
 
+/// Whether it is the log of the replica that is configured.
+fn is_own(id: &LogId, server: &Server) -> bool {
+    id.origin.is_none() && id.name.as_deref() == Some(server.replica())
+}
+
 /// The configured checkpoint files are those of the replica's own log. What others keep of theirs, they check by the key before
 /// when they start.
 fn settings_of(id: &LogId, settings: &Settings) -> Settings {
-    let is_own = match &settings.database {
-        Database::Postgres(server) => id.origin.is_none() && id.name.as_deref() == Some(server.replica()),
+    let are_its = match &settings.database {
+        Database::Postgres(server) => is_own(id, server),
         Database::Sqlite(_) => true,
     };
-    let checkpoint_files = if is_own { settings.checkpoint_files.clone() } else { Vec::new() };
+    let checkpoint_files = if are_its { settings.checkpoint_files.clone() } else { Vec::new() };
     Settings { checkpoint_files, ..settings.clone() }
 }
 
@@ -156,14 +174,26 @@ struct Change<'a> {
     entry: MakeEntry<'a>,
 }
 
+/// The end of a log, checked.
+struct End {
+    state: State,
+    /// It names the new key already.
+    begun: bool,
+    /// The keys that may have signed a checkpoint of it.
+    keys: Vec<Verifier>,
+}
+
 impl Change<'_> {
-    async fn made<B: Backend>(
-        self,
-        mut backend: B,
-        stored: Stored,
-        settings: &Settings,
-    ) -> Result<u64, OpenError> {
-        let result = self.make(&mut backend, stored, settings).await;
+    fn end(&self, stored: Stored) -> Result<End, Begin> {
+        let key = |signer: &Signer| signer.verifier().map_err(|_| Begin::Damage(Damage::Signature));
+        let (old, new) = (key(&self.old)?, key(&self.new)?);
+        let keys = [stored.keys_before(), vec![old.clone(), new.clone()]].concat();
+        let (state, begun) = find(stored, &old, &new)?;
+        Ok(End { state, begun, keys })
+    }
+
+    async fn made<B: Backend>(self, mut backend: B, end: End, settings: &Settings) -> Result<u64, OpenError> {
+        let result = self.make(&mut backend, end, settings).await;
         backend.close().await;
         result
     }
@@ -171,15 +201,12 @@ impl Change<'_> {
     async fn make<B: Backend>(
         &self,
         backend: &mut B,
-        stored: Stored,
+        end: End,
         settings: &Settings,
     ) -> Result<u64, OpenError> {
         let Self { old, new, entry } = self;
+        let End { mut state, begun, keys } = end;
         let failed = |begin: Begin| begin.of(&settings.database);
-        let key = |signer: &Signer| signer.verifier().map_err(|_| OpenError::Disagrees(Damage::Signature));
-        let (old_key, new_key) = (key(old)?, key(new)?);
-        let keys = [stored.keys_before(), vec![old_key.clone(), new_key.clone()]].concat();
-        let (mut state, begun) = find(stored, &old_key, &new_key).map_err(failed)?;
         for file in &settings.checkpoint_files {
             if let Some(known) = read_checkpoint(file, &keys)? {
                 check_history(backend, &state, known).await.map_err(failed)?;

@@ -69,7 +69,8 @@ async fn a_key_that_the_log_names_is_asked_for_until_it_is_there() {
     // As after a crash before the new key was put in place, and somebody took it away.
     write(&audit.signing_key_file, &old, 0o600, true).unwrap();
     assert!(open(&audit).await.unwrap_err().contains("signing key was replaced"));
-    assert!(rotate(&audit).await.unwrap_err().contains("put it back there"));
+    let missing = rotate(&audit).await.unwrap_err();
+    assert!(missing.contains("it is not there; put it back there"), "{missing}");
     let next = next_file(&audit.signing_key_file);
     write(&next, generate_key("tunnelwarden/other").unwrap().0.expose_secret(), 0o600, true).unwrap();
     assert!(rotate(&audit).await.unwrap_err().contains("another one does"));
@@ -149,10 +150,22 @@ async fn the_key_of_every_log_of_a_record_is_replaced_and_a_replica_starts_by_th
     assert!(!next_file(&a.signing_key_file).exists());
     living.close().await;
 
-    // Cut short between two logs: those that are behind don't go on by the old key, and the same call ends it.
+    // One whose end is not as it was signed keeps the others from being changed.
     let old = std::fs::read_to_string(&a.signing_key_file).unwrap();
     let database = name.rsplit('/').next().and_then(|name| name.split('?').next()).unwrap();
     let owner = record::server().unwrap();
+    let rewrite = |from: &str, to: &str| {
+        let note =
+            format!("UPDATE tunnelwarden.logs SET note = replace(note, '{from}', '{to}') WHERE name = 'b'");
+        owner.sql(database, &format!("SET session_replication_role = replica; {note}"));
+    };
+    rewrite("300", "301");
+    let told = rotate(&a).await.unwrap_err();
+    assert!(told.contains("the log `b`"), "{told}");
+    open_replica(&a).await.unwrap().close().await;
+    rewrite("301", "300");
+
+    // Cut short between two logs: those that are behind don't go on by the old key, and the same call ends it.
     owner.sql(
         database,
         "CREATE FUNCTION public.fails() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no''; END';
