@@ -307,8 +307,10 @@ FROM (SELECT *, tunnelwarden.document(entry) AS e FROM tunnelwarden.entries) AS 
 LEFT JOIN LATERAL (
     SELECT one.seq, one.kind, one.tunnel, tunnelwarden.document(one.entry) AS e
     FROM tunnelwarden.entries AS one WHERE one.intent_id = first.id
-    -- An outcome that came late, of a replica that was away, says more than what was concluded meanwhile.
-    ORDER BY (one.kind = 'outcome' AND one.ambiguous IS NOT TRUE) DESC, one.seq DESC LIMIT 1
+    -- An outcome that came late, of a replica that was away, says more than what was concluded meanwhile, and that more
+    -- than that nobody knows. By what they are and not only by when: clocks differ.
+    ORDER BY (one.kind = 'outcome' AND one.ambiguous IS NOT TRUE) DESC, one.kind = 'resolved' DESC, one.seq DESC
+    LIMIT 1
 ) AS last ON true
 WHERE first.kind IN ('intent', 'refusal') OR (first.kind = 'outcome' AND first.intent_id IS NULL);
 

@@ -79,13 +79,15 @@ impl Elsewhere {
             None => (Fate::Open, None),
             Some(intent) => {
                 let id = text(intent, "id");
-                let endings = || entries.iter().rev().filter(|entry| text(entry, "intent_id") == id);
-                // An outcome that came late, of a replica that was away, says more than what was concluded meanwhile.
-                let is_known = |ending: &&Json| {
-                    text(ending, "kind").as_deref() == Some(Kind::Outcome.name())
-                        && ending.get("ambiguous").is_none()
+                // By what they are and not by when: clocks differ. An outcome that was heard, if late, of a replica that
+                // was away, says more than what was concluded meanwhile, and that more than that nobody knows.
+                let weight = |ending: &&Json| match text(ending, "kind").as_deref() {
+                    Some(kind) if kind == Kind::Resolved.name() => 1,
+                    _ if ending.get("ambiguous").is_some() => 0,
+                    _ => 2,
                 };
-                endings().find(is_known).or_else(|| endings().next()).map_or((Fate::Open, None), |ending| {
+                let endings = entries.iter().filter(|entry| text(entry, "intent_id") == id);
+                endings.max_by_key(weight).map_or((Fate::Open, None), |ending| {
                     (outcome::recorded_fate(ending), text(ending, "time").and_then(|time| time.parse().ok()))
                 })
             }

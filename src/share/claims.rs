@@ -68,7 +68,7 @@ impl Claims {
         self.shared.hear("looking for a claim", found).await
     }
 
-    /// The record's entries of a claimant, oldest first.
+    /// The record's entries of a claimant, oldest first as far as the replicas' clocks agree.
     ///
     /// # Errors
     /// [`Away`]

@@ -120,13 +120,18 @@ impl Replica {
         };
         let _recorded = owed.close(&mut call, &end, is_gone).await;
         if fate == Fate::Unknown {
-            let text = |name: &str| intent.get(name).cloned().unwrap();
-            let of = [("request_id", text("request_id")), ("intent_id", text("id"))];
-            self.auditor.resolved(Object::from_iter(of), "can't tell", Vec::new()).await;
+            self.concludes(&intent, "can't tell").await;
             let key = intent.get("request_key").and_then(Json::as_str).unwrap();
             self.auditor.one_shots().settle(key, call.request_id, fate);
         }
         call.request_id
+    }
+
+    /// Looked into what became of a call, and says this.
+    async fn concludes(&self, intent: &Json, what: &'static str) {
+        let text = |name: &str| intent.get(name).cloned().unwrap();
+        let of = [("request_id", text("request_id")), ("intent_id", text("id"))];
+        self.auditor.resolved(Object::from_iter(of), what, Vec::new()).await;
     }
 
     /// What becomes of one more equal call up to its being sent.
@@ -281,6 +286,105 @@ async fn a_call_that_came_to_nothing_elsewhere_does_not_make_an_earlier_one_forg
     }
     clock.advance(WINDOW);
     assert_eq!(c.again(1, 1).await, Ok(()), "after the window it is forgotten");
+}
+
+#[tokio::test]
+async fn an_outcome_that_was_heard_says_more_than_what_was_concluded_before_or_after_it() {
+    let Some(database) = postgres("a").await else { return };
+    let clock = clock();
+    let (a, b) = (
+        Replica::new(&database, "a", clock.clone()).await,
+        Replica::new(&database, "b", clock.clone()).await,
+    );
+    let c = Replica::new(&database, "c", clock.clone()).await;
+    for (tunnel, is_before) in [(1, true), (2, false)] {
+        let mut call = a.call(tunnel, 0);
+        let owed = a.open(&mut call).await.unwrap();
+        let intent = owed.intent().clone();
+        if is_before {
+            b.concludes(&intent, "not applied").await;
+        }
+        let first = a.end(call, owed, Fate::Happened).await;
+        if !is_before {
+            b.concludes(&intent, "not applied").await;
+        }
+        assert_eq!(c.again(tunnel, 1).await, Err(Refusal::Repeat { first }), "{is_before}");
+    }
+    // Of one that was not heard, what was concluded is all there is: also where the two have the same time.
+    for (tunnel, concluded, is_again) in [(3, "applied", false), (4, "not applied", true)] {
+        let mut call = a.call(tunnel, 0);
+        let owed = a.open(&mut call).await.unwrap();
+        let intent = owed.intent().clone();
+        let first = a.end(call, owed, Fate::Open).await;
+        b.concludes(&intent, concluded).await;
+        let expected = if is_again { Ok(()) } else { Err(Refusal::Repeat { first }) };
+        assert_eq!(c.again(tunnel, 1).await, expected, "{concluded}");
+    }
+    // A start reads the same out of the record.
+    let reader = Reader::open(&database).await.unwrap();
+    let calls = reader.one_shot_since(Timestamp::UNIX_EPOCH).await.unwrap();
+    let ended = |(_, ending): &(String, Option<String>)| {
+        let ending = crate::json::read(ending.as_ref()?.as_bytes(), 64).unwrap();
+        Some(ending.get("kind")?.as_str()?.to_owned())
+    };
+    let told: Vec<_> = calls.iter().filter_map(ended).collect();
+    assert_eq!(told, ["outcome", "outcome", "resolved", "resolved"]);
+}
+
+/// The only replica, whose record is a file in this folder.
+async fn alone(folder: &tempfile::TempDir, clock: Arc<ManualClock>) -> Replica {
+    Replica::new(&Database::Sqlite(folder.path().join("audit.db")), "", clock).await
+}
+
+#[tokio::test]
+async fn a_start_learns_from_the_record_what_became_of_one_shot_calls() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let alone = alone(&folder, clock.clone()).await;
+    let first = Uuid::from_u128(7);
+    let entry = |age: Duration, more: &[(&'static str, String)]| {
+        let time = ("time", (clock.now() - age).to_string());
+        let members = [time].into_iter().chain(more.iter().cloned());
+        Json::from(Object::from_iter(members.map(|(name, value)| (name, Json::from(value)))))
+    };
+    let long_ago = WINDOW * 2;
+    let recent = WINDOW / 2;
+    let cases = [
+        ("nobody knows", None, [false, false]),
+        ("it was looked into", Some(("can't tell", recent)), [false, false]),
+        ("it happened", Some(("applied", recent)), [true, false]),
+        ("it came to nothing", Some(("not applied", recent)), [true, true]),
+        ("it is long known to have happened", Some(("applied", WINDOW)), [true, true]),
+    ];
+    for (n, (what, ending, is_taken)) in (0..).zip(cases) {
+        for (retry_count, is_taken) in (0..).zip(is_taken) {
+            let tunnel = 2 * n + usize::from(retry_count > 0) + 1;
+            let key = request_key(&alone.auditor.fingerprinter, &alone.call(tunnel, 0), &asked()).unwrap();
+            let intent = entry(long_ago, &[("request_id", first.to_string()), ("request_key", key)]);
+            let ending = ending.map(|(resolution, age)| entry(age, &[("resolution", resolution.into())]));
+            alone.auditor.remember(&intent, ending.as_ref(), clock.now());
+            let expected = if is_taken { Ok(()) } else { Err(Refusal::Repeat { first }) };
+            assert_eq!(alone.again(tunnel, retry_count).await, expected, "{what}, retry {retry_count}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_retry_of_a_call_that_was_refused_before_it_was_claimed_is_none_of_the_one_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let alone = alone(&folder, clock.clone()).await;
+    let busy = Refusal::Overloaded { retry_after: LONG };
+    let final_one = Refusal::UnknownRoute;
+    assert!(matches!(final_one.terms().retry, Retry::Useless));
+    let cases = [(0, &busy, true), (1, &busy, false), (0, &final_one, false)];
+    for (tunnel, (retry_count, refusal, is_taken)) in (1..).zip(cases) {
+        let first = alone.made(tunnel, Fate::Happened).await;
+        clock.advance(LONG);
+        alone.auditor.unsent(&alone.call(tunnel, retry_count), &asked(), refusal);
+        let expected = if is_taken { Ok(()) } else { Err(Refusal::Repeat { first }) };
+        assert_eq!(alone.again(tunnel, 1).await, expected, "{refusal:?}, retry {retry_count}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

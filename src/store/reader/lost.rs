@@ -70,7 +70,8 @@ pub(crate) const ONE_SHOT_SINCE: Sql = Sql {
     postgres: "
     SELECT intent.entry,
         (SELECT one.entry FROM tunnelwarden.entries AS one WHERE one.intent_id = intent.id
-            ORDER BY (one.kind = 'outcome' AND one.ambiguous IS NOT TRUE) DESC, one.seq DESC LIMIT 1)
+            ORDER BY (one.kind = 'outcome' AND one.ambiguous IS NOT TRUE) DESC, one.kind = 'resolved' DESC, one.seq DESC
+            LIMIT 1)
     FROM tunnelwarden.entries AS intent
     WHERE intent.request_key IS NOT NULL AND intent.time >= $1 ORDER BY intent.seq",
 };
