@@ -51,7 +51,9 @@ pub fn start(log: &Log, colors: bool) -> Result<Refilter, String> {
     }))
 }
 
-/// From here on a panic is told by its place alone: in the log, or before there is one, in a line on standard error.
+/// From here on a panic is told by its place alone: in the log, or before there is one, in a line on standard error. One of the
+/// main thread ends the program, with 1: where the system has no more threads the runtime panics while it begins, and on its way
+/// out waits forever for those that it has.
 pub fn hide_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location();
@@ -65,6 +67,9 @@ pub fn hide_panics() {
                 }
                 None => writeln!(std::io::stderr(), "error: a fault of the program itself"),
             };
+        }
+        if std::thread::current().name() == Some("main") {
+            std::process::exit(1);
         }
     }));
 }

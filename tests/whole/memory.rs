@@ -149,6 +149,35 @@ fn a_panic_of_any_command_is_told_by_its_place_alone() {
     assert!(!told.contains("spawn") && !told.contains("os error"), "{told}");
 }
 
+/// What a command comes to that may have so many threads, with others of its user.
+async fn with_threads(ordinary: &Ordinary, most: u32) -> std::process::ExitStatus {
+    let limit = format!("--nproc={most}:{most}");
+    let completions = [limit.as_str(), "--", "./tunnelwarden", "completions", "bash"];
+    let mut command = ordinary.command("prlimit");
+    let started = command.args(completions).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut running = Running(started);
+    let until = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        if let Some(ended) = running.0.try_wait().unwrap() {
+            return ended;
+        }
+        assert!(tokio::time::Instant::now() < until, "with {most} threads it does nothing and does not end");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The runtime waits forever for those that it has where it does not get the next.
+#[tokio::test]
+async fn with_too_few_threads_any_command_ends() {
+    let ordinary = Ordinary::new();
+    // How many are too few depends on the machine's cores, and on what else runs as this user.
+    let mut codes = Vec::new();
+    for most in 1..=16 {
+        codes.push(with_threads(&ordinary, most).await.code());
+    }
+    assert!(codes.contains(&Some(1)), "{codes:?}: it never had too few");
+}
+
 /// What of a process's memory can be written to, where it can be read.
 fn memory(id: u32) -> Vec<u8> {
     let mut memory = fs::File::open(format!("/proc/{id}/mem")).expect("it is open to its parent");
