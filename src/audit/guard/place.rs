@@ -246,3 +246,30 @@ fn marker(field: &str, text: &str) -> usize {
     });
     if well_formed { text.len() - rest.map_or(0, str::len) } else { 0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_marker_the_front_stands_and_of_what_only_looks_like_one_nothing() {
+        let (key, print) = ("00112233", "0123456789abcdef0123456789abcdef");
+        let front = |key: &str, print: &str| marker("psk", &format!("redacted:psk:{key}:{print}"));
+        assert_eq!(front(key, print), "redacted:psk:".len());
+        let other = "0123456789abcdef0123456789abcdeg";
+        let shorter = "0123456789abcdef0123456789abcde";
+        for (key, print) in [
+            (key, other),
+            (key, shorter),
+            (key, "0123456789abcdef0123456789abcdef0"),
+            ("0011223g", print),
+            ("0011223A", print),
+            ("0011223", print),
+            ("001122334", print),
+        ] {
+            assert_eq!(front(key, print), 0, "{key}:{print}");
+        }
+        assert_eq!(marker("md5_key", &format!("redacted:psk:{key}:{print}")), 0, "of another field");
+        assert_eq!(marker("name", &format!("redacted:name:{key}:{print}")), 0, "of none that is secret");
+    }
+}

@@ -215,6 +215,22 @@ fn a_secret_in_the_callers_identity_is_seen_beforehand() {
 }
 
 #[test]
+fn two_layers_are_taken_off_a_text_and_one_off_a_long_one() {
+    let secret = "kkkkkkkk";
+    let hexed =
+        |layers| (0..layers).fold(secret.to_owned(), |text: String, _| HEXLOWER.encode(text.as_bytes()));
+    let guard = Guard::new([secret]);
+    for layers in 0..=4 {
+        let text = hexed(layers);
+        assert_eq!(guard.finds_in_text(&text), layers <= 2, "{layers}");
+        // 64 KiB, and a byte more.
+        let long = format!("{text}{}", "-".repeat((64 << 10) - text.len()));
+        assert_eq!(guard.finds_in_text(&long), layers <= 2, "{layers}, not yet long");
+        assert_eq!(guard.finds_in_text(&format!("{long}-")), layers <= 1, "{layers}, long");
+    }
+}
+
+#[test]
 fn no_secret_means_no_change() {
     check(&[], r#"{"x":"anything"}"#, r#"{"x":"anything"}"#);
     check(&[""], r#"{"x":"anything"}"#, r#"{"x":"anything"}"#);
