@@ -35,6 +35,17 @@ fn a_secret_is_masked_wherever_it_stands() {
 }
 
 #[test]
+fn what_is_found_has_a_mask_each_time_and_what_meets_has_one() {
+    let check = |text: &str, want: &str| {
+        let entry = |text: &str| format!("{{\"x\":\"{text}\"}}");
+        check(&["aaaabbbb", "ccccdddd"], &entry(text), &entry(want));
+    };
+    check("aaaabbbb, ccccdddd, aaaabbbb", "redacted:guard, redacted:guard, redacted:guard");
+    check("aaaabbbbccccdddd", "redacted:guard");
+    check("-aaaabbbb-ccccddddaaaabbbb-", "-redacted:guard-redacted:guard-");
+}
+
+#[test]
 fn masked_names_that_meet_stay_apart() {
     check(
         &["aaaaaaaa", "bbbbbbbb"],
