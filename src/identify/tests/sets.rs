@@ -82,8 +82,9 @@ fn an_rsa_exponent_is_odd_however_large() {
 
 #[test]
 fn an_rsa_exponent_has_four_bytes_at_most() {
-    // 2^32 + 1.
+    // 2^32 + 1, and 2^24 + 1.
     judged(Algorithm::Rs256, &[("e", "\"AQAAAAE\"")], "exponent");
+    judged(Algorithm::Rs256, &[("e", "\"AQAAAQ\"")], "used");
 }
 
 #[test]
