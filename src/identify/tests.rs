@@ -4,9 +4,9 @@ mod attacks;
 mod bound;
 mod changes;
 mod headers;
-mod one_use;
 mod remote;
 mod sets;
+mod standing;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};

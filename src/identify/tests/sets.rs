@@ -127,6 +127,44 @@ fn of_a_hundred_thousand_unusable_keys_a_thousand_are_looked_at() {
     }
 }
 
+#[test]
+fn keys_that_are_not_looked_at_are_told_of_where_there_are_some() {
+    let told = |keys: Vec<String>| {
+        let set = jwk::read(format!("{{\"keys\":[{}]}}", keys.join(",")).as_bytes()).unwrap();
+        set.complaints.iter().any(|told| told.contains("only the first 1000 keys"))
+    };
+    let unfit = |count| vec!["7".to_owned(); count];
+    assert!(!told(unfit(1000)) && told(unfit(1001)));
+    // Behind as many as are used there is nothing to look for.
+    let used = (0..100).map(|n| {
+        let mut jwk = key(Algorithm::Es256).jwk();
+        jwk.set("kid", format!("key {n}"));
+        Json::from(jwk).to_string()
+    });
+    assert!(!told(used.chain(unfit(2000)).collect()));
+}
+
+#[test]
+fn of_keys_that_a_token_can_not_tell_apart_the_first_is_used() {
+    let of = |algorithm: Option<&str>| {
+        let mut jwk = key(Algorithm::Rs256).jwk();
+        jwk.remove("alg");
+        if let Some(name) = algorithm {
+            jwk.set("alg", name);
+        }
+        Json::from(jwk).to_string()
+    };
+    let any = None;
+    let (one, other) = (Some("RS256"), Some("PS256"));
+    for (keys, used) in
+        [([any, any], 1), ([one, any], 1), ([any, one], 1), ([one, one], 1), ([one, other], 2)]
+    {
+        let set = jwk::read(format!("{{\"keys\":[{}]}}", keys.map(of).join(",")).as_bytes()).unwrap();
+        let told: Vec<_> = set.complaints.iter().filter(|told| told.contains("same `kid`")).collect();
+        assert_eq!((told.len(), set.complaints.len()), (2 - used, 2 - used), "{keys:?}: {told:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_poisoned_set_keeps_its_good_keys() {
     let good = Json::from(key(Algorithm::Es256).jwk());

@@ -1,4 +1,5 @@
-//! Tokens that are good for one secret: whose, and until when each could come again.
+//! How long a caller that was identified may be acted for; tokens that are good for one secret: whose, and until when each could
+//! come again.
 
 use super::*;
 
@@ -25,4 +26,20 @@ async fn a_token_that_is_good_once_needs_a_name_and_ends_with_its_leeway() {
 
     assert_eq!(once.identifier.used_tokens_last(), Duration::from_hours(12) + Duration::from_mins(1));
     assert_eq!(many.identifier.used_tokens_last(), Duration::ZERO);
+}
+
+#[tokio::test]
+async fn a_caller_lasts_as_long_as_its_token_with_the_leeway_of_its_issuer() {
+    let bench = Bench::new().await;
+    let known = caller(&bench, &Json::Object(claims())).await;
+    let elsewhere = Caller { issuer: "https://other.example".into(), ..Caller::clone(&known) };
+    assert_eq!(bench.identifier.lasts(&elsewhere), invalid(TokenFault::Expired), "it is trusted no more");
+    let moment = Duration::from_micros(1);
+    for (passes, lasts) in
+        [(Duration::ZERO, true), (Duration::from_secs(3600 + 30) - moment, true), (moment, false)]
+    {
+        bench.clock.advance(passes);
+        let expected = if lasts { Ok(()) } else { invalid(TokenFault::Expired) };
+        assert_eq!(bench.identifier.lasts(&known), expected, "{passes:?}");
+    }
 }
