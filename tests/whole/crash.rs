@@ -108,6 +108,8 @@ async fn wherever_the_program_is_killed_every_promise_holds() {
             ("limits.upstream_budget", "{ requests = 100000, window = \"5m\" }".to_owned()),
             // Each bounds what the next start looks through.
             ("audit.heartbeat", "\"1s\"".to_owned()),
+            // A start that the disk keeps waiting for two seconds is refused, which is no kill.
+            ("audit.append_timeout", "\"10s\"".to_owned()),
         ],
         unlimited: true,
         ..Wishes::default()
