@@ -257,6 +257,8 @@ mod tests {
             }
             assert_eq!((shard.young.len(), shard.old.len()), (1, most));
         };
+        // Each text counts with what holds it; the issuer's is empty.
+        assert_eq!(weight(&entry("abc").caller), size_of::<Caller>() + 2 * size_of::<String>() + 3);
         fills(HALF, "alice");
         fills(4, &"x".repeat(HALF_BYTES / 4 - weight(&entry("").caller)));
     }
