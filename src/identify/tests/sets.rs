@@ -11,7 +11,7 @@ fn said(algorithm: Algorithm, changes: &[(&'static str, &str)]) -> Vec<String> {
     }
     let set = Json::from(Object::from_iter([("keys", vec![key])])).to_string();
     let set = jwk::read(set.as_bytes()).unwrap();
-    if set.serves(&ALL) { vec!["used".into()] } else { set.complaints }
+    if set.serves(&ALL) { vec!["taken".into()] } else { set.complaints }
 }
 
 #[track_caller]
@@ -27,9 +27,9 @@ fn judged(algorithm: Algorithm, changes: &[(&'static str, &str)], expected: &str
 #[test]
 fn keys_are_used_only_for_what_they_are() {
     use Algorithm::{EdDsa, Es256, Rs256};
-    judged(Es256, &[], "used");
+    judged(Es256, &[], "taken");
     judged(Es256, &[("use", "\"enc\"")], "");
-    judged(Es256, &[("key_ops", "[\"verify\"]")], "used");
+    judged(Es256, &[("key_ops", "[\"verify\"]")], "taken");
     judged(Es256, &[("key_ops", "[\"encrypt\"]")], "");
     judged(Es256, &[("key_ops", "\"verify\"")], "key_ops");
     judged(Es256, &[("alg", "\"ES384\"")], "does not fit");
@@ -84,7 +84,7 @@ fn an_rsa_exponent_is_odd_however_large() {
 fn an_rsa_exponent_has_four_bytes_at_most() {
     // 2^32 + 1, and 2^24 + 1.
     judged(Algorithm::Rs256, &[("e", "\"AQAAAAE\"")], "exponent");
-    judged(Algorithm::Rs256, &[("e", "\"AQAAAQ\"")], "used");
+    judged(Algorithm::Rs256, &[("e", "\"AQAAAQ\"")], "taken");
 }
 
 #[test]
