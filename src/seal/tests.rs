@@ -111,6 +111,8 @@ fn a_tree_put_together_from_its_unfinished_tiles_goes_on_the_same() {
         if n % 1009 == 0 || (65_530..65_545).contains(&n) {
             let mut again = Tree::from_partial(n, whole.partial().to_vec()).unwrap();
             assert_eq!(again.root(), whole.root(), "size {n}");
+            let tail: Vec<Hash> = (n - n % 256..n).map(leaf).collect();
+            assert_eq!(again.tail(), tail, "size {n}");
             let _ = again.push(leaf(n));
             let _ = whole.clone().push(leaf(n));
         }

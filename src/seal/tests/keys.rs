@@ -34,6 +34,8 @@ fn a_replica_signs_with_the_one_key_under_a_name_of_its_own() {
     assert_eq!(replica.origin(), "tunnelwarden/prod/a");
     let of_replica = whole.of_replica("a").unwrap();
     assert_eq!(of_replica, replica.verifier().unwrap());
+    assert!(of_replica.is_same_key(&whole) && of_replica != whole, "one key, another log");
+    assert!(!key("tunnelwarden/prod").verifier().unwrap().is_same_key(&whole), "one log, another key");
     let signed = note(&replica, 3);
     assert!(Checkpoint::open(&signed, &of_replica).is_ok());
     assert!(Checkpoint::open(&signed, &whole).is_err(), "it is another log");
