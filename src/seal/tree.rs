@@ -51,7 +51,7 @@ impl Tree {
     /// A tile has another number of hashes than a tree of this size has there.
     pub fn from_partial(size: u64, mut partial: Vec<Vec<Hash>>) -> Result<Self, Misfit> {
         let levels = Self::levels(size);
-        if partial.len() > levels && partial.iter().skip(levels).any(|tile| !tile.is_empty()) {
+        if partial.iter().skip(levels).any(|tile| !tile.is_empty()) {
             return Err(Misfit);
         }
         partial.resize(levels, Vec::new());

@@ -41,6 +41,11 @@ fn a_replica_signs_with_the_one_key_under_a_name_of_its_own() {
     assert!(Checkpoint::open(&signed, &whole).is_err(), "it is another log");
     assert!(Checkpoint::open(&signed, &whole.of_replica("b").unwrap()).is_err());
 
+    for (origin, signs) in
+        [("tunnelwarden/prod", &public), ("tunnelwarden/prod/a", &of_replica.public_key().to_owned())]
+    {
+        assert_eq!(Signer::of_origin(secret.expose_secret(), origin).unwrap().public_key(), signs);
+    }
     assert_eq!(whole.of_origin("tunnelwarden/prod"), Some(whole.clone()));
     assert_eq!(whole.of_origin("tunnelwarden/prod/a"), Some(of_replica));
     for none in [
@@ -52,6 +57,7 @@ fn a_replica_signs_with_the_one_key_under_a_name_of_its_own() {
         "tunnelwarden/prod/a b",
     ] {
         assert_eq!(whole.of_origin(none), None, "{none}");
+        assert!(Signer::of_origin(secret.expose_secret(), none).is_err(), "{none}");
     }
     for bad in ["", "a b", "a+b", "a\n"] {
         assert_eq!(whole.of_replica(bad).unwrap_err(), KeyError::Name, "{bad:?}");
