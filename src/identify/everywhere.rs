@@ -139,6 +139,30 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_database_that_is_away_is_told_of_as_long_as_it_is() {
+        let away =
+            crate::store::Database::parse("postgres://a@127.0.0.1:1/none?sslmode=disable", Path::new(""));
+        let away = Shared::open(&away.unwrap()).unwrap().unwrap();
+        let revoked = Arc::new(Everywhere::new(Arc::default()));
+        assert_eq!(revoked.trouble(), None);
+        let following = tokio::spawn(Follower::new(away, Arc::clone(&revoked)).follow());
+        let until = tokio::time::Instant::now() + Duration::from_secs(30);
+        while revoked.trouble() != Some(Away.to_string()) {
+            assert!(tokio::time::Instant::now() < until, "nothing is told");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        following.abort();
+        let Some(database) = crate::store::record::postgres("a").await else { return };
+        let shared = Shared::open(&database).unwrap().unwrap();
+        let following = tokio::spawn(Follower::new(shared, Arc::clone(&revoked)).follow());
+        while revoked.trouble().is_some() {
+            assert!(tokio::time::Instant::now() < until + Duration::from_secs(30), "it is still told");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        following.abort();
+    }
+
     #[test]
     fn shared_revocations_are_looked_for_four_times_a_second() {
         assert_eq!(pause_after(None) * 4, Duration::from_secs(1));
