@@ -57,3 +57,17 @@ async fn a_retry_of_a_call_that_was_refused_before_it_was_claimed_is_none_of_the
         assert_eq!(alone.again(tunnel, 1).await, expected, "{refusal:?}, retry {retry_count}");
     }
 }
+
+#[tokio::test]
+async fn what_may_be_done_twice_or_is_only_validated_is_recognized_by_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let alone = alone(&folder, clock()).await;
+    let call = |operation, validate_only| {
+        let mut call = alone.call(1, 0);
+        call.route = Some(Route { operation, validate_only, ..route(1) });
+        request_key(&alone.auditor.fingerprinter, &call, &asked())
+    };
+    assert!(call(Operation::GeneratePsk, false).is_some());
+    assert_eq!(call(Operation::GeneratePsk, true), None);
+    assert_eq!(call(Operation::Update, false), None);
+}
