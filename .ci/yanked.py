@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Asks the index of crates.io whether a version that Cargo.lock names was taken back by who published it.
+"""Asks the index of crates.io whether a version that Cargo.lock names was yanked.
 
 usage: yanked.py
 
@@ -39,12 +39,12 @@ def main():
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(is_yanked, packages))
     except OSError as error:
-        print(f"versions that were taken back: NOT CHECKED, {error}")
+        print(f"yanked versions: NOT CHECKED, {error}")
         return
     yanked = [f"{package['name']} {package['version']}" for package, answer in zip(packages, answers) if answer]
     if yanked:
-        sys.exit(f"taken back by who published them: {', '.join(yanked)}")
-    print(f"none of {len(packages)} versions was taken back")
+        sys.exit(f"yanked, so take others: {', '.join(yanked)}")
+    print(f"none of {len(packages)} versions is yanked")
 
 
 main()

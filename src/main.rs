@@ -17,7 +17,7 @@ static WIPING: zeroizing_alloc::ZeroAlloc<std::alloc::System> =
 const GIVES_WAY: i32 = 15;
 
 fn main() -> ExitCode {
-    log::hide_panics();
+    log::install_panic_hook();
     // Before anything is read that is secret.
     let open = memory::is_open(std::env::var_os(memory::ALLOW_DUMPS).as_deref());
     if let Err(what) = open.and_then(|open| if open { Ok(()) } else { memory::close() }) {

@@ -54,7 +54,7 @@ pub fn start(log: &Log, colors: bool) -> Result<Refilter, String> {
 /// From here on a panic is told by its place alone: in the log, or before there is one, in a line on standard error. One of the
 /// main thread ends the program, with 1: where the system has no more threads the runtime panics while it begins, and on its way
 /// out waits forever for those that it has.
-pub fn hide_panics() {
+pub fn install_panic_hook() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location();
         if tracing::dispatcher::has_been_set() {

@@ -104,6 +104,12 @@ mod tests {
     use super::super::revoked::tests::caller;
     use super::*;
 
+    /// A database that nobody serves.
+    fn away() -> Shared {
+        let nobody = "postgres://a@127.0.0.1:1/none?sslmode=disable";
+        Shared::open(&crate::store::Database::parse(nobody, Path::new("")).unwrap()).unwrap().unwrap()
+    }
+
     #[tokio::test]
     async fn a_shared_revocation_is_in_force_at_each_replica_and_stays_while_the_database_is_away() {
         let Some(database) = crate::store::record::postgres("a").await else { return };
@@ -126,9 +132,7 @@ mod tests {
         shared.revoke("jti 7", false).await.unwrap();
         followers[0].step().await.unwrap();
         assert_eq!(state(), [(false, true), (true, false)]);
-        let away =
-            crate::store::Database::parse("postgres://a@127.0.0.1:1/none?sslmode=disable", Path::new(""));
-        let away = Shared::open(&away.unwrap()).unwrap().unwrap();
+        let away = away();
         followers.iter_mut().for_each(|follower| follower.shared = away.clone());
         for follower in &mut followers {
             assert_eq!(follower.step().await, Err(Away));
@@ -141,9 +145,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_database_that_is_away_is_told_of_as_long_as_it_is() {
-        let away =
-            crate::store::Database::parse("postgres://a@127.0.0.1:1/none?sslmode=disable", Path::new(""));
-        let away = Shared::open(&away.unwrap()).unwrap().unwrap();
+        let away = away();
         let revoked = Arc::new(Everywhere::new(Arc::default()));
         assert_eq!(revoked.trouble(), None);
         let following = tokio::spawn(Follower::new(away, Arc::clone(&revoked)).follow());

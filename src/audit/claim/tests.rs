@@ -18,7 +18,7 @@ use crate::measure::Metrics;
 use crate::operation::{AccountId, Operation, Route, TunnelId};
 use crate::seal::{Signer, generate_key};
 use crate::secret::ExposeSecret as _;
-use crate::store::record::postgres;
+use crate::store::record::{postgres, server};
 use crate::store::{Database, Reader, Settings, Store};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -326,6 +326,13 @@ async fn an_outcome_that_was_heard_says_more_than_what_was_concluded_whatever_th
     };
     let told: Vec<_> = calls.iter().filter_map(ended).collect();
     assert_eq!(told, ["outcome", "outcome", "resolved", "resolved"]);
+    // And the view that people ask.
+    let url = database.to_string();
+    let name = url.rsplit('/').next().unwrap().split('?').next().unwrap();
+    let ended = "SELECT ended FROM tunnelwarden.requests WHERE request_id IN (
+        SELECT request_id FROM tunnelwarden.entries WHERE kind = 'resolved') ORDER BY seq";
+    let ended = server().unwrap().sql(name, ended);
+    assert_eq!(ended.lines().collect::<Vec<_>>(), told);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -69,7 +69,7 @@ async fn a_call_that_panics_in_a_process_of_its_own() {
     if std::env::var_os(TO_PANIC).is_none() {
         return;
     }
-    log::hide_panics();
+    log::install_panic_hook();
     let world = World::prepared(Wishes::default()).await;
     let config = config::load(Path::new(&world.config()), &BTreeMap::new()).unwrap();
     let _refilter = log::start(&config.log, false).unwrap();
