@@ -62,9 +62,10 @@ pub fn install_panic_hook() {
         } else {
             // Where even this can't be written, the exit code still tells.
             let _ = match place {
-                Some(place) => {
-                    writeln!(std::io::stderr(), "error: a fault of the program itself, at {place}")
-                }
+                Some(place) => writeln!(
+                    std::io::stderr(),
+                    "error: a fault of the program itself, at {place}; or the system has no memory or thread left for it"
+                ),
                 None => writeln!(std::io::stderr(), "error: a fault of the program itself"),
             };
         }

@@ -146,6 +146,7 @@ fn a_panic_of_any_command_is_told_by_its_place_alone() {
     assert!(!ended.status.success(), "there was a panic: {told}");
     assert_eq!(told.lines().count(), 1, "{told}");
     assert!(told.starts_with("error: a fault of the program itself, at "), "{told}");
+    assert!(told.trim_end().ends_with("no memory or thread left for it"), "{told}");
     assert!(!told.contains("spawn") && !told.contains("os error"), "{told}");
 }
 
