@@ -5,11 +5,12 @@ usage: advisories.py repository FOLDER    makes a database of .ci/advisories.tom
        advisories.py extract FOLDER       writes .ci/advisories.toml anew, from a clone of the database
 
 The extract has ids, dates and versions only: facts, which `cargo deny` judges as it judges the whole. It names each crate that
-it was made for, so that a new one is not taken for one without advisories. Needs Python 3.11 and git.
+it was made for, so that a new one is not taken for one without advisories. Needs Python 3.11 and git 2.32.
 """
 
 import datetime
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -19,7 +20,7 @@ import tomllib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 EXTRACT = ROOT / ".ci" / "advisories.toml"
-HEAD = """\
+HEADER = """\
 # What github.com/RustSec/advisory-db (CC0 1.0) says of the crates in Cargo.lock, up to the day named: see advisories.py.
 
 """
@@ -35,7 +36,10 @@ def toml(table):
 
 
 def git(folder, *words):
-    return subprocess.run(["git", "-C", folder, *words], check=True, capture_output=True, text=True).stdout.strip()
+    # What somebody's own git is told to leave out, or to run, must not decide what is in here.
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    env = own | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    return subprocess.run(["git", "-C", folder, *words], check=True, stdout=subprocess.PIPE, text=True, env=env).stdout.strip()
 
 
 def repository(folder):
@@ -54,11 +58,13 @@ def repository(folder):
         about = f"of {advisory['package']}, see https://rustsec.org/advisories/{advisory['id']}"
         file.write_text(f"```toml\n{front}```\n\n# {advisory['id']}\n\n{about}\n")
     git(folder, "init", "--quiet", "--initial-branch", "main")
-    git(folder, "add", ".")
-    day = f"{extract['until']}T00:00:00Z"
-    who = ["-c", "user.name=extract", "-c", "user.email=extract@localhost", "-c", "commit.gpgsign=false"]
-    git(folder, *who, "commit", "--quiet", "--message", "extract", "--date", day)
-    print(f"{len(extract['advisory'])} advisories of {len(extract['crates'])} crates, up to {extract['until']}")
+    git(folder, "add", "--force", ".")
+    git(folder, "-c", "user.name=extract", "-c", "user.email=extract@localhost", "commit", "--quiet", "--message", "extract")
+    files, known = len(git(folder, "ls-files").splitlines()), len(extract["advisory"])
+    if files != known:
+        sys.exit(f"the repository has {files} files for {known} advisories")
+    age = datetime.date.today() - datetime.date.fromisoformat(extract["until"])
+    print(f"{known} advisories of {len(extract['crates'])} crates, up to {extract['until']}, {age.days} days ago")
 
 
 def facts(file):
@@ -72,17 +78,19 @@ def facts(file):
 def write(until, names, known):
     names = textwrap.indent(textwrap.fill(", ".join(map(json.dumps, names)), 118, break_on_hyphens=False), "  ")
     tables = "".join(f"\n[[advisory]]\n{toml(advisory)}" for advisory in known)
-    EXTRACT.write_text(f"{HEAD}{toml({'until': until})}crates = [\n{names}\n]\n{tables}")
+    EXTRACT.write_text(f"{HEADER}{toml({'until': until})}crates = [\n{names}\n]\n{tables}")
 
 
 def extract(folder):
+    if not (folder / "crates").is_dir() or git(folder, "status", "--porcelain"):
+        sys.exit(f"{folder} is no clone of the database with all its files as they are committed")
     known = [
         facts(file)
         for name in crates()
         for file in sorted((folder / "crates" / name).glob("RUSTSEC-*.md"))
         if "0000-0000" not in file.name
     ]
-    until = git(folder, "show", "-s", "--format=%as", "HEAD")
+    until = git(folder, "show", "-s", "--format=%cs", "HEAD")
     write(until, crates(), known)
     print(f"{len(known)} advisories of {len(crates())} crates, up to {until}")
 

@@ -5,13 +5,15 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use tikv_jemallocator::Jemalloc;
 use tunnelwarden::cli::{Cli, Env, Exit, Terminal, log, memory, run};
 use tunnelwarden::clock::SystemClock;
+use zeroizing_alloc::ZeroAlloc;
 
 /// Wipes whatever is freed, whoever had it: buffers of HTTP, TLS and the database's client are not ours to wipe.
+/// It stands on jemalloc, as all C code does: on glibc's `malloc` an overloaded proxy serves less and less (`benches/README.md`, "Soak").
 #[global_allocator]
-static WIPING: zeroizing_alloc::ZeroAlloc<std::alloc::System> =
-    zeroizing_alloc::ZeroAlloc(std::alloc::System);
+static WIPING: ZeroAlloc<Jemalloc> = ZeroAlloc(Jemalloc);
 
 /// By how much a reader of the record is nicer than the proxy: it then gets a thirtieth of a core that both want.
 const GIVES_WAY: i32 = 15;
