@@ -90,6 +90,8 @@ def extract(folder):
         for file in sorted((folder / "crates" / name).glob("RUSTSEC-*.md"))
         if "0000-0000" not in file.name
     ]
+    if not known:
+        sys.exit(f"{folder} knows of none of the crates in Cargo.lock, so it is no clone of the database")
     until = git(folder, "show", "-s", "--format=%cs", "HEAD")
     write(until, crates(), known)
     print(f"{len(known)} advisories of {len(crates())} crates, up to {until}")
