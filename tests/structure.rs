@@ -262,6 +262,33 @@ fn every_test_that_a_page_names_exists() {
     }
 }
 
+/// What `tests/mutants/defences.py` takes out stands where it is sought, and what is to fail then is a test.
+#[test]
+fn each_defence_can_be_taken_out_and_has_its_tests() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tests: String = ["tests", "src"].iter().flat_map(|folder| all_text(&root.join(folder))).collect();
+    let table: toml::Table = include_str!("mutants/defences.toml").parse().unwrap();
+    let defences = table["defence"].as_array().unwrap();
+    assert!(defences.len() > 100, "{} defences", defences.len());
+    let mut names = BTreeSet::new();
+    for defence in defences {
+        let name = defence["name"].as_str().unwrap();
+        assert!(names.insert(name), "two are called `{name}`");
+        let more = defence.get("more").and_then(toml::Value::as_array).into_iter().flatten();
+        for edit in std::iter::once(defence).chain(more) {
+            let text = std::fs::read_to_string(root.join(edit["file"].as_str().unwrap())).unwrap();
+            let (from, to) = (edit["from"].as_str().unwrap(), edit["to"].as_str().unwrap());
+            assert_eq!(text.matches(from).count(), 1, "{name}: {from}");
+            assert_ne!(from, to, "{name}");
+        }
+        let own = defence["tests"].as_array().unwrap();
+        assert!(!own.is_empty(), "{name}");
+        for test in own.iter().map(|test| test.as_str().unwrap()) {
+            assert!(tests.contains(&format!("fn {test}(")), "{name}: no test is called `{test}`");
+        }
+    }
+}
+
 fn all_text(folder: &Path) -> Vec<String> {
     let mut texts = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
