@@ -171,14 +171,8 @@ pub fn join(roots: &[Hash]) -> Hash {
 pub fn perfect_root(hashes: &[Hash]) -> Hash {
     let mut row = hashes.to_vec();
     while row.len() > 1 {
-        row = row
-            .chunks(2)
-            .map(|pair| match pair {
-                [left, right] => node_hash(*left, *right),
-                [single] => *single,
-                _ => tlog_tiles::EMPTY_HASH,
-            })
-            .collect();
+        let (pairs, _) = row.as_chunks();
+        row = pairs.iter().map(|[left, right]| node_hash(*left, *right)).collect();
     }
     row.first().copied().unwrap_or(tlog_tiles::EMPTY_HASH)
 }
