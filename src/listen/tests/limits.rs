@@ -85,13 +85,16 @@ async fn a_client_that_does_not_read_is_cut_off() {
     send(&mut stream, b"GET /long HTTP/1.1\r\nhost: a\r\n\r\n").await;
     serving.double.until(|asked| asked.len() == 1).await;
     // With one slot in all, another client is served only after the first lost its own.
-    loop {
-        let mut other = serving.connect().await;
-        let _ = other.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
-        if statuses(&rest(&mut other).await) == [200] {
-            break;
+    let served = async {
+        loop {
+            let mut other = serving.connect().await;
+            let _ = other.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+            if statuses(&rest(&mut other).await) == [200] {
+                return;
+            }
         }
-    }
+    };
+    tokio::time::timeout(PATIENCE, served).await.unwrap();
     let got = rest(&mut stream).await;
     assert!(got.len() < 32 * 1024 * 1024, "{}", got.len());
 }
