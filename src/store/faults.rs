@@ -107,6 +107,37 @@ async fn a_database_that_somebody_else_wrote_to_is_not_written_to_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_went_on_elsewhere_under_the_same_key_is_not_written_to() {
+    let (directory, elsewhere, signer) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), signer());
+    let database = |folder: &tempfile::TempDir| folder.path().join("audit.db");
+    let store = open(directory.path(), &signer).await.unwrap();
+    store.append(vec![entry(0)]).await.unwrap();
+    store.close().await;
+    std::fs::copy(database(&directory), database(&elsewhere)).unwrap();
+    let there = open(elsewhere.path(), &signer).await.unwrap();
+    there.append(vec![entry(7)]).await.unwrap();
+    there.close().await;
+    let store = open(directory.path(), &signer).await.unwrap();
+    let mut other = other_process(directory.path()).await;
+    let attach = format!("ATTACH '{}' AS there", database(&elsewhere).display());
+    sqlx::raw_sql(sqlx::AssertSqlSafe(attach)).execute(&mut other).await.unwrap();
+    let take_over = "BEGIN IMMEDIATE;
+        INSERT INTO main.entries (seq, leaf, entry) SELECT seq, leaf, entry FROM there.entries WHERE seq = 1;
+        INSERT INTO main.checkpoints SELECT * FROM there.checkpoints
+            WHERE size NOT IN (SELECT size FROM main.checkpoints);
+        UPDATE main.head SET (note, edge) = (SELECT note, edge FROM there.head);
+        COMMIT";
+    run(&mut other, take_over).await;
+    assert_eq!(store.append(vec![entry(1)]).await, Err(StoreError::Foreign));
+    // All of it is sound and signed, and is not what this store has written: it stays closed.
+    tokio::time::sleep(3 * writer::PROBE_EVERY).await;
+    assert_eq!(store.append(vec![entry(2)]).await, Err(StoreError::Foreign));
+    other.close().await.unwrap();
+    check_holds(store, directory.path(), &signer, &[0, 7]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_tables_guard_themselves() {
     let (directory, signer) = (tempfile::tempdir().unwrap(), signer());
     let store = open(directory.path(), &signer).await.unwrap();

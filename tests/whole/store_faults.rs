@@ -118,6 +118,20 @@ async fn while_another_holds_the_lock_nothing_happens() {
 }
 
 #[tokio::test]
+async fn a_read_that_is_the_first_to_find_the_record_broken_has_no_answer() {
+    let world = World::with(wishes(None)).await;
+    let token = world.token("operator");
+    assert_eq!(world.try_call(&token, Method::GET, "", None, &[]).await.unwrap().status, 200);
+    let before = world.emulator.calls().len();
+    let held = Held::take(world.database()).await;
+    let answer = world.try_call(&token, Method::GET, "", None, &[]).await.unwrap();
+    assert_eq!((answer.status, answer.error_code()), (503, AUDIT_UNAVAILABLE), "{}", answer.text());
+    assert_eq!(world.emulator.calls().len(), before + 1, "it was asked upstream, as nobody knew yet");
+    held.release().await;
+    check_resumes(&world, 200).await;
+}
+
+#[tokio::test]
 async fn a_file_that_is_gone_or_replaced_takes_no_calls_until_it_is_back() {
     let world = World::with(wishes(None)).await;
     assert_eq!(create(&world, 1).await.status, 200);
