@@ -79,6 +79,10 @@ def run(names, kinds):
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             return process.communicate()[0], False
+        except BaseException:
+            # Whoever breaks this off means cargo and the tests, too, which are in a session of their own.
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
 
 
 def results(printed):
@@ -116,12 +120,18 @@ def try_one(defence, known):
 
 def main():
     words = sys.argv[1:]
+    if words == ["--help"]:
+        print(__doc__)
+        return
+    # As an interrupt does, which ends what was started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("broken off"))
     part, parts = 1, 1
     if words[:1] == ["--part"] and len(words) > 1 and re.fullmatch(r"[1-9]\d*/[1-9]\d*", words[1]):
         part, parts = map(int, words[1].split("/"))
         words = words[2:]
-    if any(word.startswith("-") for word in words):
-        sys.exit(__doc__)
+    if part > parts or any(word.startswith("-") for word in words):
+        print(__doc__, file=sys.stderr)
+        sys.exit(2)
     defences = tomllib.loads((ROOT / "tests" / "mutants" / "defences.toml").read_text())["defence"]
     chosen = [defence for defence in defences if not words or any(word in defence["name"] for word in words)][part - 1 :: parts]
     if not chosen:
