@@ -3,6 +3,7 @@
 pub mod access;
 pub mod api;
 pub mod archive;
+pub mod atomic_file;
 pub mod audit;
 pub mod authorize;
 pub mod caller;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules in their order. One may name only those above it, and itself.
-const ORDER: [&str; 36] = [
+const ORDER: [&str; 37] = [
     // values
     "clock",
     "secret",
@@ -22,6 +22,7 @@ const ORDER: [&str; 36] = [
     "seal",
     "archive",
     // edges
+    "atomic_file",
     "store",
     "share",
     "config",

@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use super::rotate::sync_folder;
 use super::{keys, settings, why};
 use crate::archive::{self, Header, Proven, Writer};
+use crate::atomic_file::beside;
 use crate::clock::{Clock, Ids, rfc3339};
 use crate::config::Audit;
 use crate::entry::{Entry, Kind};
@@ -246,9 +247,7 @@ async fn write_file(
     file: &Path,
     done: &mut (dyn FnMut(u64) + Send),
 ) -> Result<Proven, String> {
-    let mut partial = file.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
+    let partial = beside(file, ".partial");
     let failed = |e: std::io::Error| format!("`{}` can't be written: {e}", partial.display());
     let mut options = OpenOptions::new();
     // What is in it is for its owner, as the database is. One that is there already may be of a run that was cut short.

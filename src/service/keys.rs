@@ -11,6 +11,7 @@ use std::sync::Arc;
 use data_encoding::BASE64;
 use zeroize::Zeroizing;
 
+use crate::atomic_file::{self, beside};
 use crate::config::Audit;
 use crate::seal::{Signer, generate_key};
 use crate::secret::{ExposeSecret as _, Fingerprinter, SecretString};
@@ -97,7 +98,7 @@ pub fn make_keys(audit: &Audit) -> Result<Vec<Made>, String> {
     made.push(make(signing, new_key)?);
     let public = public_file(signing);
     // Under the key's own name, from which those of all replicas' logs follow.
-    write(&public, read_signer(signing)?.public_key(), 0o644, true)?;
+    put(&public, read_signer(signing)?.public_key(), 0o644)?;
     made.push(Made::Public(public));
     made.push(make(&audit.fingerprint_key_file, || {
         let mut bytes = Zeroizing::new([0u8; FINGERPRINT_KEY]);
@@ -111,16 +112,12 @@ pub fn make_keys(audit: &Audit) -> Result<Vec<Made>, String> {
 /// Where the public half of a signing key lies.
 #[must_use]
 pub fn public_file(signing_key_file: &Path) -> PathBuf {
-    let mut name = signing_key_file.as_os_str().to_owned();
-    name.push(".pub");
-    PathBuf::from(name)
+    beside(signing_key_file, ".pub")
 }
 
 /// Where the next signing key lies until the log is signed by it.
 pub(super) fn next_file(signing_key_file: &Path) -> PathBuf {
-    let mut name = signing_key_file.as_os_str().to_owned();
-    name.push(".next");
-    PathBuf::from(name)
+    beside(signing_key_file, ".next")
 }
 
 fn exists(path: &Path) -> Result<bool, String> {
@@ -131,24 +128,27 @@ fn make(path: &Path, new: impl FnOnce() -> Result<SecretString, String>) -> Resu
     if exists(path)? {
         return Ok(Made::Kept(path.to_owned()));
     }
-    write(path, new()?.expose_secret(), 0o600, false)?;
+    let text = line(new()?.expose_secret());
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let written = file.and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    });
+    written.map_err(|e| unwritten(path, &e))?;
     Ok(Made::New(path.to_owned()))
 }
 
-pub(super) fn write(path: &Path, text: &str, mode: u32, replace: bool) -> Result<(), String> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).mode(mode);
-    if replace {
-        options.create(true).truncate(true)
-    } else {
-        options.create_new(true)
-    };
-    let written = options.open(path).and_then(|mut file| {
-        file.write_all(text.trim_end().as_bytes())?;
-        file.write_all(b"\n")?;
-        file.sync_all()
-    });
-    written.map_err(|e| format!("`{}` can't be written: {e}", path.display()))
+/// Puts a key, or its public half, in the place of a file.
+pub(super) fn put(path: &Path, text: &str, mode: u32) -> Result<(), String> {
+    atomic_file::replace(path, line(text).as_bytes(), mode).map_err(|e| unwritten(path, &e))
+}
+
+fn line(text: &str) -> Zeroizing<String> {
+    Zeroizing::new(format!("{}\n", text.trim_end()))
+}
+
+fn unwritten(path: &Path, error: &std::io::Error) -> String {
+    format!("`{}` can't be written: {error}", path.display())
 }
 
 /// Whether others than its owner may use a key file. What is root's its group may read: so service managers hand a

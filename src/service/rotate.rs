@@ -4,13 +4,13 @@
 //! one no more once the log names the next, and the same command goes on from wherever it stopped. Not here: what is signed when (`store::rotate`), the other key files
 //! (`service::keys`).
 
-use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::keys::{next_file, public_file, read_key, write};
+use super::keys::{next_file, public_file, put, read_key};
 use super::{settings, why};
+use crate::atomic_file::{self, beside};
 use crate::clock::{Clock, Ids};
 use crate::config::Audit;
 use crate::entry::{Entry, Kind};
@@ -48,8 +48,8 @@ pub async fn rotate_key(audit: &Audit, clock: Arc<dyn Clock>, operator: Object) 
     let logs = rotation.hand_over(&old_key, &new_key, &entry).await.map_err(|e| why(&e))?;
     let public = public_file(file);
     let old_public = old_public_file(file, &old)?;
-    write(&old_public, old.public_key(), 0o644, true)?;
-    write(&public, new.public_key(), 0o644, true)?;
+    put(&old_public, old.public_key(), 0o644)?;
+    put(&public, new.public_key(), 0o644)?;
     std::fs::rename(&next, file).map_err(|e| format!("`{}` can't be put in place: {e}", next.display()))?;
     sync_folder(file)?;
     Ok(Rotated { logs: logs.into_iter().map(|(log, size)| (log.name, size)).collect(), public, old_public })
@@ -82,17 +82,7 @@ fn named<'a>(
 /// Makes the next key, whole on the disk before anything is signed with it.
 fn make_next(next: &Path, old: &Signer) -> Result<(SecretString, Signer), String> {
     let (secret, _) = generate_key(old.origin()).map_err(|e| e.to_string())?;
-    let mut new = next.as_os_str().to_owned();
-    new.push(".new");
-    let new = PathBuf::from(new);
-    let failed = |e: std::io::Error| format!("`{}` can't be put in place: {e}", new.display());
-    match std::fs::remove_file(&new) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(e)),
-        Ok(()) | Err(_) => {}
-    }
-    write(&new, secret.expose_secret(), 0o600, false)?;
-    std::fs::rename(&new, next).map_err(failed)?;
-    sync_folder(next)?;
+    put(next, secret.expose_secret(), 0o600)?;
     read_key(next)
 }
 
@@ -123,16 +113,12 @@ fn check_file(file: &Path) -> Result<(), String> {
 /// The old public key's place: named by its id, so that those of several changes stand side by side.
 fn old_public_file(file: &Path, old: &Signer) -> Result<PathBuf, String> {
     let id = old.verifier().map_err(|e| e.to_string())?.id();
-    let mut name = file.as_os_str().to_owned();
-    name.push(format!(".{id}.pub"));
-    Ok(PathBuf::from(name))
+    Ok(beside(file, &format!(".{id}.pub")))
 }
 
 /// Brings what was done with a file's name to the disk.
 pub(super) fn sync_folder(file: &Path) -> Result<(), String> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let synced = File::open(folder).and_then(|folder| folder.sync_all());
-    synced.map_err(|e| format!("`{}`: {e}", folder.display()))
+    atomic_file::sync_folder(file).map_err(|e| format!("the folder of `{}`: {e}", file.display()))
 }
 
 #[cfg(test)]

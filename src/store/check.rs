@@ -11,9 +11,9 @@ use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::backend::State;
 use super::fault::classify;
-use super::lock::beside;
 use super::sqlite::{options, read_end, schema};
 use super::{Database, OpenError, postgres};
+use crate::atomic_file;
 use crate::seal::Verifier;
 
 /// What every `SQLite` file begins with.
@@ -62,7 +62,7 @@ async fn check_file(path: &Path, verifier: &Verifier) -> Result<(), OpenError> {
 
 /// Whether files can be made beside a path: the log of a database, the next checkpoint.
 fn folder(path: &Path) -> Option<String> {
-    let probe = beside(path, &format!(".check-{}", std::process::id()));
+    let probe = atomic_file::beside(path, &format!(".check-{}", std::process::id()));
     let made = OpenOptions::new().write(true).create_new(true).open(&probe);
     let tried = made.and_then(|_| std::fs::remove_file(&probe));
     let why = tried.err()?;

@@ -5,21 +5,22 @@
 //! checkpoints (`store::backend`).
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::lock::beside;
 use super::{Did, Health, Observer};
+use crate::atomic_file;
 use crate::seal::{Checkpoint, Hash, Signer};
 
 /// Between two writes, also after one failed.
 const EVERY: Duration = Duration::from_secs(1);
+
+/// How long a store that closes waits for the files: on a file system that hangs they are never written.
+pub(super) const LAST_WRITES: Duration = Duration::from_secs(5);
 
 /// A checkpoint is public.
 const EVERYONE_READS: u32 = 0o644;
@@ -88,17 +89,10 @@ async fn gone(mut newest: watch::Receiver<(u64, Hash)>) {
 pub(super) async fn write(path: &Path, signer: &Signer, size: u64, root: Hash) -> io::Result<()> {
     let note = Checkpoint { size, root, chain: None }.sign(signer).map_err(io::Error::other)?;
     let path = path.to_owned();
-    tokio::task::spawn_blocking(move || replace(&path, note.as_bytes())).await.map_err(io::Error::other)?
+    tokio::task::spawn_blocking(move || atomic_file::replace(&path, note.as_bytes(), EVERYONE_READS))
+        .await
+        .map_err(io::Error::other)?
 }
 
-/// Replaces a file so that after a crash it is the old one or the new one, whole.
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let new = beside(path, ".new");
-    let mut options = OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(EVERYONE_READS).open(&new)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(parent)?.sync_all()
-}
+#[cfg(test)]
+mod tests;

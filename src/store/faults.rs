@@ -266,45 +266,6 @@ async fn a_checkpoint_file_that_knows_more_or_otherwise_is_not_overwritten() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_checkpoint_file_that_cant_be_written_is_a_warning() {
-    let (directory, signer) = (tempfile::tempdir().unwrap(), signer());
-    let gone = directory.path().join("gone");
-    std::fs::create_dir(&gone).unwrap();
-    let other = directory.path().join("other.txt");
-    let checkpoint_files = vec![gone.join("c.txt"), other.clone()];
-    let settings = Settings { checkpoint_files, ..settings(directory.path()) };
-    let store = Store::open(settings, Arc::clone(&signer), clock()).await.unwrap();
-    std::fs::remove_dir_all(&gone).unwrap();
-    store.append(vec![entry(0)]).await.unwrap();
-    let mut health = store.health();
-    let warned = health.wait_for(|health| health.checkpoint_file.is_some());
-    let warned = *tokio::time::timeout(LONG, warned).await.unwrap().unwrap();
-    assert!(warned.is_writable());
-    store.append(vec![entry(1)]).await.unwrap();
-    // The other file goes on meanwhile.
-    for _ in 0..200 {
-        if size_in(&other, &signer) == 2 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    assert_eq!(size_in(&other, &signer), 2);
-    assert!(health.borrow().checkpoint_file.is_some());
-    std::fs::create_dir(&gone).unwrap();
-    let well = health.wait_for(|health| health.checkpoint_file.is_none());
-    tokio::time::timeout(LONG, well).await.unwrap().unwrap();
-    store.close().await;
-    for file in [gone.join("c.txt"), other] {
-        assert_eq!(size_in(&file, &signer), 2);
-    }
-}
-
-fn size_in(file: &Path, signer: &Signer) -> u64 {
-    let note = std::fs::read(file).unwrap();
-    crate::seal::Checkpoint::open(&note, &signer.verifier().unwrap()).unwrap().size
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whichever_checkpoint_file_knows_more_keeps_the_store_closed() {
     let (directory, ours) = (tempfile::tempdir().unwrap(), signer());
     let path = |name: &str| directory.path().join(name);

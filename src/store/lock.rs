@@ -5,9 +5,10 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::OpenError;
+use crate::atomic_file;
 
 /// The mode of a new database: what is in it is for its owner.
 const OWNER_ONLY: u32 = 0o600;
@@ -24,7 +25,7 @@ impl Lock {
     /// # Errors
     /// Another process has it, or the file can't be made.
     pub fn take(database: &Path) -> Result<Self, OpenError> {
-        let path = beside(database, ".lock");
+        let path = atomic_file::beside(database, ".lock");
         let failed = |doing| {
             let path = path.display().to_string();
             move |source| OpenError::File { doing, path, source }
@@ -51,11 +52,4 @@ pub(super) fn make_private(database: &Path) -> Result<(), OpenError> {
             Err(OpenError::File { doing: "create the audit database", path, source })
         }
     }
-}
-
-/// The path of a file that belongs to the database.
-pub(super) fn beside(database: &Path, suffix: &str) -> PathBuf {
-    let mut path = database.as_os_str().to_owned();
-    path.push(suffix);
-    path.into()
 }

@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
-use super::lock::beside;
+use crate::atomic_file;
 
 /// Device and inode.
 pub(super) type Identity = (u64, u64);
@@ -25,7 +25,7 @@ pub(super) struct Place {
 impl Place {
     /// Notes which files there are now. The WAL must exist, as it does after any transaction.
     pub(super) fn note(database: &Path) -> Result<Self, StoreError> {
-        let (database, wal) = (database.to_owned(), beside(database, "-wal"));
+        let (database, wal) = (database.to_owned(), atomic_file::beside(database, "-wal"));
         let seen = identities(&database, &wal)?;
         Ok(Self { database, wal, seen })
     }

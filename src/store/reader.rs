@@ -22,10 +22,10 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 use super::database::{Database, Server};
 use super::fault::classify;
 use super::filter::Bounds;
-use super::lock::beside;
 use super::sql::{Cells, Dialect, Found, Pool, Sql, Statement};
 use super::sqlite::{narrow, options, unsigned};
 use super::{Filter, Row, StoreError};
+use crate::atomic_file;
 use crate::clock::rfc3339;
 
 pub use follow::Position;
@@ -160,7 +160,8 @@ impl Reader {
         let options = match reachable(&options).await {
             Ok(()) => options,
             Err(e) => {
-                let alone = std::fs::metadata(beside(path, "-wal")).map_or(true, |wal| wal.len() == 0);
+                let alone =
+                    std::fs::metadata(atomic_file::beside(path, "-wal")).map_or(true, |wal| wal.len() == 0);
                 let frozen = options.immutable(true);
                 match reachable(&frozen).await {
                     Ok(()) if alone && classify(&e) != StoreError::Locked => frozen,

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::backend::{Backend, CommitError, State, Stored};
-use super::checkpoint_file::{Follower, Problems};
+use super::checkpoint_file::{Follower, LAST_WRITES, Problems};
 use super::database::Database;
 use super::lock::{Lock, make_private};
 use super::pace::Pace;
@@ -181,7 +181,10 @@ pub(super) fn start<B: Backend>(
     };
     tokio::spawn(async move {
         writer.run().await;
-        while followers.join_next().await.is_some() {}
+        let last_writes = async { while followers.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_WRITES, last_writes).await.is_err() {
+            tracing::warn!("a checkpoint file was not written for the last time: writing it does not end");
+        }
         drop(lock);
         end.send_replace(true);
     });
@@ -208,6 +211,10 @@ pub(super) fn read_checkpoint(path: &Path, keys: &[Verifier]) -> Result<Option<C
     let note = match std::fs::metadata(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(failed(e)),
+        // A pipe would be waited for.
+        Ok(metadata) if !metadata.is_file() => {
+            return Err(failed(std::io::Error::other("it is no regular file")));
+        }
         Ok(metadata) if metadata.len() > MAX_CHECKPOINT_FILE => {
             return Err(OpenError::Disagrees(Damage::CheckpointFile));
         }

@@ -4,10 +4,10 @@
 //! replaced in one step and fsynced: it is there whole, as it was or as it is.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::unreadable;
+use crate::atomic_file;
 use crate::cli::Stop;
 use crate::inspect::read_entry;
 use crate::json::{Json, Object};
@@ -100,7 +100,8 @@ impl Cursor {
 
     fn write(&self, cursor: &Object) -> Result<(), Stop> {
         let Some(file) = &self.file else { return Ok(()) };
-        let written = replace(file, &format!("{}\n", Json::from(cursor.clone())));
+        let written =
+            atomic_file::replace(file, format!("{}\n", Json::from(cursor.clone())).as_bytes(), 0o666);
         written.map_err(|e| Stop::failed(format_args!("can't write the cursor `{}`: {e}", file.display())))
     }
 }
@@ -120,14 +121,4 @@ fn read(text: &[u8]) -> Option<Ends> {
         return Some(Ends::new());
     }
     Some(Ends::from([(String::new(), place(&cursor, "seq")?)]))
-}
-
-fn replace(file: &Path, text: &str) -> std::io::Result<()> {
-    let mut new = file.as_os_str().to_owned();
-    new.push(".new");
-    let new = PathBuf::from(new);
-    let mut written = std::fs::File::create(&new)?;
-    written.write_all(text.as_bytes())?;
-    written.sync_all()?;
-    std::fs::rename(&new, file)
 }

@@ -319,8 +319,11 @@ async fn an_export_goes_on_where_its_cursor_stands() {
     assert_eq!(some.lines().collect::<Vec<_>>(), [entry(3), entry(4)]);
 
     let export = "export --database @audit.db --cursor @cursor";
+    std::fs::write(bench.path("elsewhere"), "of value").unwrap();
+    std::os::unix::fs::symlink(bench.path("elsewhere"), bench.path("cursor.new")).unwrap();
     let (_, first) = bench.run(export).await;
     assert_eq!(first.lines().count(), 5);
+    assert_eq!(std::fs::read_to_string(bench.path("elsewhere")).unwrap(), "of value");
     let (_, again) = bench.run(export).await;
     assert_eq!(again, "");
     // Into a file whose last line was begun when an export was killed.

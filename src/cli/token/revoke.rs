@@ -11,6 +11,7 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 
+use crate::atomic_file;
 use crate::cli::{Env, Exit, Stop};
 use crate::config::{self, Config};
 use crate::identify::{Revocations, revoking_line, without_line};
@@ -202,9 +203,7 @@ fn change(file: &Path, lines: &[String], take_back: bool, nothing: &str) -> Resu
     if text.len() == before {
         return Ok(added);
     }
-    let mut next = target.clone().into_os_string();
-    next.push(".next");
-    let next = PathBuf::from(next);
+    let next = atomic_file::beside(&target, ".next");
     replace(&next, &target, &text, present.as_ref()).map_err(|error| {
         let _ = std::fs::remove_file(&next);
         unwritten(error)
@@ -215,12 +214,7 @@ fn change(file: &Path, lines: &[String], take_back: bool, nothing: &str) -> Resu
 
 /// Puts a text in the place of a file, under the same owner and mode.
 fn replace(next: &Path, target: &Path, text: &[u8], present: Option<&Metadata>) -> std::io::Result<()> {
-    // What an earlier one left that was killed; nobody else writes it now.
-    match std::fs::remove_file(next) {
-        Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file = File::create_new(next)?;
+    let mut file = atomic_file::make(next, 0o666)?;
     if let Some(present) = present {
         // The proxy must be able to read what it could read.
         if file.metadata()?.uid() != present.uid() || file.metadata()?.gid() != present.gid() {

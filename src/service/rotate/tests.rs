@@ -49,7 +49,7 @@ async fn a_key_that_lay_there_unused_is_not_taken() {
     assert!(!next.exists());
     store.close().await;
     for known in ["", "PRIVATE+KEY+no+key", generate_key("tunnelwarden/other").unwrap().0.expose_secret()] {
-        write(&next, known, 0o600, true).unwrap();
+        put(&next, known, 0o600).unwrap();
         let before = std::fs::read_to_string(&audit.signing_key_file).unwrap();
         rotate(&audit).await.unwrap();
         let now = std::fs::read_to_string(&audit.signing_key_file).unwrap();
@@ -67,14 +67,14 @@ async fn a_key_that_the_log_names_is_asked_for_until_it_is_there() {
     rotate(&audit).await.unwrap();
     let new = std::fs::read_to_string(&audit.signing_key_file).unwrap();
     // As after a crash before the new key was put in place, and somebody took it away.
-    write(&audit.signing_key_file, &old, 0o600, true).unwrap();
+    put(&audit.signing_key_file, &old, 0o600).unwrap();
     assert!(open(&audit).await.unwrap_err().contains("signing key was replaced"));
     let missing = rotate(&audit).await.unwrap_err();
     assert!(missing.contains("it is not there; put it back there"), "{missing}");
     let next = next_file(&audit.signing_key_file);
-    write(&next, generate_key("tunnelwarden/other").unwrap().0.expose_secret(), 0o600, true).unwrap();
+    put(&next, generate_key("tunnelwarden/other").unwrap().0.expose_secret(), 0o600).unwrap();
     assert!(rotate(&audit).await.unwrap_err().contains("another one does"));
-    write(&next, &new, 0o600, true).unwrap();
+    put(&next, &new, 0o600).unwrap();
     rotate(&audit).await.unwrap();
     assert_eq!(std::fs::read_to_string(&audit.signing_key_file).unwrap(), new);
     open(&audit).await.unwrap().close().await;
