@@ -353,9 +353,9 @@ async fn one_issuers_key_does_not_vouch_for_another_issuer() {
 #[test]
 fn nothing_printed_of_a_key_tells_its_secret() {
     let key = key(Algorithm::Es256);
-    let shown = format!("{key:?}");
+    // Nothing beside these, as bytes can be printed in more ways than can be sought.
+    assert_eq!(format!("{key:?}"), format!("DevKey {{ algorithm: Es256, id: {:?}, .. }}", key.id()));
     let pem = crate::secret::ExposeSecret::expose_secret(&key.pem()).to_owned();
-    assert!(pem.lines().skip(1).take(2).all(|line| !shown.contains(line)), "{shown}");
     let again = DevKey::from_pem(pem.as_bytes(), None).unwrap();
     assert_eq!((again.id(), again.algorithm()), (key.id(), Algorithm::Es256));
 }
