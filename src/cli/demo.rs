@@ -83,16 +83,13 @@ async fn demo(args: Args, env: &Env, out: &mut (dyn Write + Send)) -> Result<(),
             roles: &ROLES,
         },
     )?;
-    let made = |config: &config::Config| make_keys(&config.audit);
-    let config =
-        config::load(&files.config(), &std::collections::BTreeMap::new()).map_err(|e| e.to_string())?;
-    made(&config)?;
-    let source = Source {
-        file: files.config(),
-        variables: std::collections::BTreeMap::new(),
-        filter: Box::new(|_| {}),
+    let running = match start(&files, env).await {
+        Ok(running) => running,
+        Err(why) => {
+            files.discard();
+            return Err(why);
+        }
     };
-    let running = Running::start(config, source, Arc::clone(&env.clock)).await.map_err(|e| e.to_string())?;
     let base = format!("http://{}/client/v4", running.api());
     let audit = format!("http://{}/api/v1", running.admin());
     files.shell(&format!("{base}/accounts/{ACCOUNT}/magic/ipsec_tunnels"), &tunnel, &audit)?;
@@ -114,6 +111,14 @@ async fn demo(args: Args, env: &Env, out: &mut (dyn Write + Send)) -> Result<(),
     );
     let _ = writeln!(out, "Nothing else was written: that folder may be deleted.");
     told.map_err(|e| e.to_string())
+}
+
+async fn start(files: &Files, env: &Env) -> Result<Running, String> {
+    let none = std::collections::BTreeMap::new();
+    let config = config::load(&files.config(), &none).map_err(|e| e.to_string())?;
+    make_keys(&config.audit)?;
+    let source = Source { file: files.config(), variables: none, filter: Box::new(|_| {}) };
+    Running::start(config, source, Arc::clone(&env.clock)).await.map_err(|e| e.to_string())
 }
 
 /// Puts tunnels there, as a company has them; answers the id of the first.

@@ -2,6 +2,7 @@
 //!
 //! Not here: making the record's keys (`cli::keys`), what is started from them (`service`).
 
+use std::fs::{File, TryLockError};
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -29,20 +30,26 @@ pub(super) struct Wanted<'a> {
     pub roles: &'a [&'a str],
 }
 
-/// The folder of a demo.
+/// The configuration's first line, by which a demo's folder is known.
+const MADE_BY: &str = "# made by `tunnelwarden demo`\n";
+
+/// The folder of a demo, which no other demo has at the same time.
 #[derive(Debug)]
 pub(super) struct Files {
     dir: PathBuf,
+    is_throwaway: bool,
+    _turn: File,
     tokens: Vec<(String, String)>,
 }
 
 impl Files {
-    /// Makes them all. A folder that has a demo's configuration already keeps its record and its keys.
+    /// Makes them all. A folder of an earlier demo keeps its record, its keys and its policy; any other has to be empty.
     pub(super) fn create(
         dir: Option<PathBuf>,
         clock: &dyn Clock,
         wanted: &Wanted<'_>,
     ) -> Result<Self, String> {
+        let is_throwaway = dir.is_none();
         let dir = match dir {
             Some(dir) => dir,
             None => std::env::temp_dir().join(format!("tunnelwarden-demo-{}", clock.now().as_millisecond())),
@@ -53,8 +60,12 @@ impl Files {
             .create(&dir)
             .map_err(|e| format!("`{}` can't be made: {e}", dir.display()))?;
         let dir = dir.canonicalize().map_err(|e| e.to_string())?;
+        let turn = take_turn(&dir)?;
+        check_is_a_demos(&dir)?;
         let key = DevKey::generate(Algorithm::Es256).map_err(|e| e.to_string())?;
-        let mut files = Self { dir, tokens: Vec::new() };
+        let mut files = Self { dir, is_throwaway, _turn: turn, tokens: Vec::new() };
+        // First, so that a folder is known for a demo's also where the rest was cut short.
+        files.write("tunnelwarden.toml", &configuration(wanted))?;
         for role in wanted.roles {
             let token = key.sign(&claims(role, clock), &[]).map_err(|e| e.to_string())?;
             files.write(&format!("{role}.token"), &token)?;
@@ -62,10 +73,18 @@ impl Files {
         }
         files.write("issuer.pem", key.pem().expose_secret())?;
         files.write("jwks.json", &key.jwks().to_string())?;
-        files.write("policy.cedar", include_str!("../../../config/policy.cedar"))?;
+        if !files.dir.join("policy.cedar").exists() {
+            files.write("policy.cedar", include_str!("../../../config/policy.cedar"))?;
+        }
         files.write("cloudflare-token", wanted.upstream_token)?;
-        files.write("tunnelwarden.toml", &configuration(wanted))?;
         Ok(files)
+    }
+
+    /// Takes them away where nobody asked to keep them and nothing has been recorded.
+    pub(super) fn discard(self) {
+        if self.is_throwaway {
+            let _ = std::fs::remove_dir_all(self.dir);
+        }
     }
 
     /// Writes what makes a person's shell ready to paste commands into.
@@ -131,6 +150,29 @@ tunnelwarden() {{
     }
 }
 
+fn take_turn(dir: &Path) -> Result<File, String> {
+    let shown = dir.display();
+    let turn = File::open(dir).map_err(|e| format!("`{shown}` can't be read: {e}"))?;
+    match turn.try_lock() {
+        Ok(()) => Ok(turn),
+        Err(TryLockError::WouldBlock) => {
+            Err(format!("another demo has `{shown}`; end it, or give another folder"))
+        }
+        Err(TryLockError::Error(e)) => Err(format!("`{shown}` can't be locked: {e}")),
+    }
+}
+
+/// What is no demo's, such as a deployment, would lose its configuration, its tokens and its keys.
+fn check_is_a_demos(dir: &Path) -> Result<(), String> {
+    let shown = dir.display();
+    let mut there = std::fs::read_dir(dir).map_err(|e| format!("`{shown}` can't be read: {e}"))?;
+    let configuration = std::fs::read_to_string(dir.join("tunnelwarden.toml")).unwrap_or_default();
+    if there.next().is_none() || configuration.starts_with(MADE_BY) {
+        return Ok(());
+    }
+    Err(format!("what is in `{shown}` is not a demo's; give an empty folder, or one of an earlier demo"))
+}
+
 /// A path as a shell reads it back.
 pub(super) fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
@@ -157,8 +199,7 @@ fn claims(role: &str, clock: &dyn Clock) -> Json {
 fn configuration(wanted: &Wanted<'_>) -> String {
     let Wanted { listen, admin, upstream, .. } = wanted;
     format!(
-        r#"# made by `tunnelwarden demo`
-[listen]
+        r#"{MADE_BY}[listen]
 address = "{listen}"
 
 [admin]
@@ -197,6 +238,54 @@ resolve_after = "2s"
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::ManualClock;
+
+    fn create(dir: &Path) -> Result<Files, String> {
+        let clock = ManualClock::at("2026-01-02T00:00:00Z".parse().unwrap());
+        let address = "127.0.0.1:0".parse().unwrap();
+        let wanted = Wanted {
+            listen: address,
+            admin: address,
+            upstream: "http://127.0.0.1:1",
+            upstream_token: "t",
+            roles: &[],
+        };
+        Files::create(Some(dir.to_owned()), clock.as_ref(), &wanted)
+    }
+
+    #[test]
+    fn a_folder_that_is_not_a_demos_is_left_as_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in
+            [("notes", "of value"), ("tunnelwarden.toml", "[listen]\n"), ("tunnelwarden.toml", "")]
+        {
+            let file = directory.path().join(name);
+            std::fs::write(&file, text).unwrap();
+            let said = create(directory.path()).unwrap_err();
+            assert!(said.contains("not a demo's"), "{said}");
+            assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+            assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+            std::fs::remove_file(file).unwrap();
+        }
+        create(&directory.path().join("new")).unwrap();
+        create(directory.path()).unwrap_err();
+    }
+
+    #[test]
+    fn a_demo_has_its_folder_to_itself_and_keeps_its_policy() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = create(directory.path()).unwrap();
+        let text = || std::fs::read_to_string(directory.path().join("jwks.json")).unwrap();
+        let (keys, policy) = (text(), directory.path().join("policy.cedar"));
+        let said = create(directory.path()).unwrap_err();
+        assert!(said.contains("another demo"), "{said}");
+        assert_eq!(text(), keys);
+        std::fs::write(&policy, "// mine").unwrap();
+        drop(first);
+        create(directory.path()).unwrap();
+        assert_ne!(text(), keys);
+        assert_eq!(std::fs::read_to_string(policy).unwrap(), "// mine");
+    }
 
     #[track_caller]
     fn check(path: &str, expected: &str) {
