@@ -19,7 +19,7 @@ mod prove;
 mod psk_age;
 mod reconcile;
 mod show;
-mod source;
+pub(super) mod source;
 mod stats;
 mod tail;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 
+use super::audit::source::check_proves;
 use super::{Env, Exit, Stop};
 use crate::inspect::plain;
 use crate::service::why;
@@ -51,11 +52,7 @@ pub async fn run(args: &Args, env: &Env, out: &mut (dyn Write + Send)) -> Result
             return Err(Stop::usage("a record in a file needs no `migrate`: `serve` makes its tables"));
         }
     };
-    if !server.is_secure() && !args.allow_insecure_database {
-        let hint =
-            "use sslmode=verify-full, or give --allow-insecure-database where nobody else is on the way";
-        return Err(Stop::usage(format_args!("--database would not make sure who the server is; {hint}")));
-    }
+    check_proves("--database", &server, args.allow_insecure_database)?;
     let today = TimeZone::UTC.to_datetime(env.clock.now()).date();
     let made = store::migrate(&server, &args.writer, &args.reader, today).await;
     made.map_err(|e| Stop::failed(plain(&why(&e))))?;

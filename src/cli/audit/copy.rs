@@ -31,6 +31,9 @@ pub struct Copy {
     /// The public key that signed it, as text or as its file; once for each.
     #[arg(long, value_name = "KEY|FILE", required = true)]
     pub public_key: Vec<String>,
+    /// Take a server that does not prove who it is: anyone on the way can be it, and learns the password.
+    #[arg(long)]
+    pub allow_insecure_database: bool,
 }
 
 pub(super) async fn run(
@@ -39,8 +42,8 @@ pub(super) async fn run(
     out: &mut (dyn Write + Send),
     errors: &mut (dyn Write + Send),
 ) -> Result<Exit, Stop> {
-    let from = place(&asked.from).map_err(|e| Stop::usage(format_args!("--from {e}")))?;
-    let to = place(&asked.to).map_err(|e| Stop::usage(format_args!("--to {e}")))?;
+    let from = place("--from", &asked.from, false)?;
+    let to = place("--to", &asked.to, asked.allow_insecure_database)?;
     let (Some(from), store::Database::Postgres(to)) = (from.file(), &to) else {
         return Err(Stop::usage(
             "a record is moved from a file (`sqlite:...`) to a server (`postgres://...`)",

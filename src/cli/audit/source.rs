@@ -6,7 +6,7 @@ use super::unreadable;
 use crate::cli::{Env, Stop};
 use crate::config::{self, Record};
 use crate::seal::{Signer, Verifier};
-use crate::store::{self, AddressError, Reader};
+use crate::store::{self, Reader, Server};
 
 /// Where the database is.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -17,13 +17,16 @@ pub struct Database {
     /// The record itself: an SQLite file, which may be a copy, or `postgres://...` (the password in PGPASSWORD).
     #[arg(long, value_name = "FILE|URL")]
     pub database: Option<String>,
+    /// Take a server that does not prove who it is: anyone on the way can be it, and learns the password.
+    #[arg(long, requires = "database")]
+    pub allow_insecure_database: bool,
 }
 
 impl Database {
     /// Where it is.
     pub(super) fn place(&self, env: &Env) -> Result<store::Database, Stop> {
         match (&self.database, self.named(env)?) {
-            (Some(given), _) => place(given).map_err(|e| Stop::usage(format_args!("--database {e}"))),
+            (Some(given), _) => place("--database", given, self.allow_insecure_database),
             (None, Some(named)) => Ok(named.database),
             (None, None) => Err(Stop::usage("give --database or --config")),
         }
@@ -41,10 +44,27 @@ impl Database {
     }
 }
 
-/// A file's path, or a database's address.
-pub(super) fn place(given: &str) -> Result<store::Database, AddressError> {
+/// A file's path, or a database's address, that this option was given.
+pub(super) fn place(option: &str, given: &str, allow_insecure: bool) -> Result<store::Database, Stop> {
     let is_address = ["postgres:", "postgresql:", "sqlite:"].iter().any(|begin| given.starts_with(begin));
-    if is_address { store::Database::parse(given, Path::new("")) } else { Ok(PathBuf::from(given).into()) }
+    if !is_address {
+        return Ok(PathBuf::from(given).into());
+    }
+    let parsed = store::Database::parse(given, Path::new(""));
+    let database = parsed.map_err(|e| Stop::usage(format_args!("{option} {e}")))?;
+    if let store::Database::Postgres(server) = &database {
+        check_proves(option, server, allow_insecure)?;
+    }
+    Ok(database)
+}
+
+/// Refuses an address by which anybody on the way could be the server: it would be told the password.
+pub(in crate::cli) fn check_proves(option: &str, server: &Server, allow_insecure: bool) -> Result<(), Stop> {
+    if server.is_secure() || allow_insecure {
+        return Ok(());
+    }
+    let hint = "use sslmode=verify-full, or give --allow-insecure-database where nobody else is on the way";
+    Err(Stop::usage(format_args!("{option} would not make sure who the server is; {hint}")))
 }
 
 /// The keys that sign the record: one and more, as they are given, else that of the configured signing key.

@@ -1,5 +1,6 @@
 //! The three commands over a small log: what they print and how they exit.
 
+mod elsewhere;
 mod hostile;
 
 use std::path::PathBuf;
