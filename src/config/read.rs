@@ -270,6 +270,16 @@ pub(super) fn policy(section: &mut Section<'_>) -> Policy {
     Policy { file: section.required_path("file", "name the file of Cedar policies") }
 }
 
+/// Whether each part of a filter has a level, and one is for all that no other names. A word that is no level would be the name of
+/// something, and everything else would be silent.
+fn has_levels(filter: &str) -> bool {
+    let is_level = |word: &str| {
+        ["off", "error", "warn", "info", "debug", "trace"].contains(&word.to_ascii_lowercase().as_str())
+    };
+    let mut parts = filter.split(',').map(str::trim);
+    parts.clone().any(is_level) && parts.all(|part| is_level(part.rsplit('=').next().unwrap_or_default()))
+}
+
 fn log(section: &mut Section<'_>) -> Log {
     let format = |node: &Node| match text_of(node) {
         Some("text") => Ok(false),
@@ -278,9 +288,13 @@ fn log(section: &mut Section<'_>) -> Log {
     };
     let filter = |node: &Node| {
         text_of(node)
-            .filter(|text| !text.is_empty() && EnvFilter::try_new(text).is_ok())
+            .filter(|text| has_levels(text) && EnvFilter::try_new(text).is_ok())
             .map(str::to_owned)
-            .ok_or_else(|| "wants a filter such as \"info\" or \"info,tunnelwarden=debug\"".to_owned())
+            .ok_or_else(|| {
+                "wants a filter such as \"info\" or \"info,tunnelwarden=debug\": one of error, warn, info, debug \
+                 and trace for all else"
+                    .to_owned()
+            })
     };
     let json = section.parsed("format", format).unwrap_or(false);
     section.resolved("format", if json { "json" } else { "text" });
