@@ -273,7 +273,7 @@ fn at(path: &Path, what: &str, error: &dyn std::fmt::Display) -> Stop {
 }
 
 async fn run_inspect(inspect: &Inspect, env: &Env, out: &mut dyn Write) -> Result<Exit, Stop> {
-    if inspect.file.to_str().is_some_and(|text| text.starts_with("eyJ") && text.contains('.')) {
+    if inspect.file.to_str().is_some_and(looks_like_a_token) {
         return Err(Stop::usage(
             "this looks like a token: give it on standard input, where other users can't read it",
         ));
@@ -329,6 +329,12 @@ fn section(out: &mut dyn Write, title: &str, value: &Json, now: Option<Timestamp
 }
 
 /// Escapes what a terminal would obey or a reader would not see.
+/// Whether it begins as a JWT does, whose header is an object, perhaps behind what stands before one in a request.
+fn looks_like_a_token(text: &str) -> bool {
+    let token = text.rsplit(' ').next().unwrap_or_default();
+    token.starts_with("eyJ") && token.contains('.')
+}
+
 fn visible(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
         if is_unseen(c) {

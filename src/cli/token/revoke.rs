@@ -17,7 +17,7 @@ use crate::config::{self, Config};
 use crate::identify::{Revocations, revoking_line, without_line};
 use crate::share::Shared;
 
-use super::{at, visible};
+use super::{at, looks_like_a_token, visible};
 
 /// What to revoke.
 #[derive(clap::Args, Debug)]
@@ -97,6 +97,11 @@ fn lines(args: &Args, config: &Config) -> Result<Vec<String>, Stop> {
              it: 1 to 256 bytes, all of them seen, with single blanks and only between others"
         ))
     };
+    if args.ids.iter().chain(&args.subjects).any(|name| looks_like_a_token(name)) {
+        return Err(Stop::usage(
+            "this looks like a whole token, which others may have seen here: give its `jti`, as `token inspect` shows it",
+        ));
+    }
     let mut lines = Vec::new();
     for id in &args.ids {
         lines.push(revoking_line(None, id).ok_or_else(|| unheld("id", id))?);

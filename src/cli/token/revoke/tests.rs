@@ -50,6 +50,12 @@ async fn beside_a_file_the_revocation_file_gets_a_line() {
             assert!(!told.contains(['\n', '\u{200b}']), "{told:?}");
         }
     }
+    for token in ["eyJhbGciOiJFUzI1NiJ9.e30.c2lnbmVk", "Bearer eyJhbGciOiJFUzI1NiJ9.e30.c2lnbmVk"] {
+        for kind in ["--jti", "--subject"] {
+            let (told, exit) = ask(&config, &[kind, token]).await;
+            assert!(exit == Exit::Usage && told.contains("token inspect") && !told.contains("eyJ"), "{told}");
+        }
+    }
     said(Exit::Usage)(ask(&config, &["--subject", "a", "--issuer", "https://other.example"]).await);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
 }
