@@ -5,9 +5,9 @@ usage: defences.py [--part K/N] [WORD...]
   WORD        only defences whose name has one of these words in it
   --part K/N  only each N-th, from the K-th on (1 is the first), for several runs side by side
 
-Works on a copy of the sources in target/defences, or in the folder that the variable DEFENCES names. First all of the tests have to
-pass. Some need root, or the packages that README names; one that is left out does not fail, which is told. All of it takes some
-two hours of two cores. Needs Python 3.11.
+Works on a copy of the sources in target/defences, or in the folder that the variable DEFENCES names, and compiles there or in
+CARGO_TARGET_DIR. First all of the tests have to pass. Some need root, or the packages that README names; one that is left out does not
+fail, which is told. All of it takes some three hours of two cores. Needs Python 3.11.
 """
 
 import os
@@ -23,6 +23,8 @@ import tomllib
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 COPY = pathlib.Path(os.environ.get("DEFENCES", ROOT / "target" / "defences"))
 SOURCES = COPY / "sources"
+# Where this is the project's own, a test of the whole program leaves one without a defence there, until it is built again.
+COMPILED = os.path.abspath(os.environ.get("CARGO_TARGET_DIR", COPY / "target"))
 # A test that waits for what never comes is ended, which is no failure of its own.
 PATIENCE = 600
 
@@ -37,12 +39,11 @@ def fresh_copy():
 
 
 def tests():
-    """Where each test stands: `lib` or `whole`."""
-    found = {}
-    for kind, folder in (("lib", ROOT / "src"), ("whole", ROOT / "tests" / "whole")):
-        for file in folder.rglob("*.rs"):
-            found |= dict.fromkeys(re.findall(r"\bfn (\w+)\(", file.read_text()), kind)
-    return found
+    """The target that each test is in: `lib`, `whole`, or that of a file beside `whole`."""
+    files = [("whole", file) for file in (ROOT / "tests" / "whole").rglob("*.rs")]
+    files += [(file.stem, file) for file in (ROOT / "tests").glob("*.rs")]
+    files += [("lib", file) for file in (ROOT / "src").rglob("*.rs")]
+    return {name: kind for kind, file in files for name in re.findall(r"\bfn (\w+)\(", file.read_text())}
 
 
 def edits(defence):
@@ -70,7 +71,7 @@ def run(names, kinds):
     command = ["cargo", "test", "--locked", "--no-fail-fast", *chosen, "--", *names]
     # Where `CI` is set, a test that is left out fails: here it is to be told that it did not.
     own = {name: value for name, value in os.environ.items() if name != "CI"}
-    env = own | {"CARGO_TARGET_DIR": str(COPY / "target"), "RUST_BACKTRACE": "0"}
+    env = own | {"CARGO_TARGET_DIR": COMPILED, "RUST_BACKTRACE": "0"}
     with subprocess.Popen(
         command, cwd=SOURCES, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     ) as process:
@@ -86,7 +87,13 @@ def run(names, kinds):
 
 
 def results(printed):
-    return dict(re.findall(r"^test (?:\S+::)?(\w+)(?: - should panic)? \.\.\. (FAILED|ok|ignored)", printed, re.M))
+    """What became of each test, and of each module of tests: a test that is tried with several stores is one."""
+    found = {}
+    for path, result in re.findall(r"^test (\S+)(?: - should panic)? \.\.\. (FAILED|ok|ignored)", printed, re.M):
+        for name in path.split("::"):
+            if found.get(name, "ok") == "ok" or result == "FAILED":
+                found[name] = result
+    return found
 
 
 def check_all_pass(defences, known):
@@ -96,7 +103,7 @@ def check_all_pass(defences, known):
     if bad := [name for name in names if found.get(name) != "ok"]:
         (COPY / "before.log").write_text(printed)
         sys.exit(f"with all defences in place these don't pass: {', '.join(bad)}; see {COPY / 'before.log'}")
-    print(f"with all defences in place {len(names)} tests pass", flush=True)
+    print(f"tests that pass with all defences in place: {len(names)}", flush=True)
 
 
 def try_one(defence, known):
@@ -145,8 +152,8 @@ def main():
             wrong += 1
             print(f"{defence['name']}: {said}", flush=True)
     if wrong:
-        sys.exit(f"{wrong} of {len(chosen)} defences could be taken out and nobody noticed")
-    print(f"each of {len(chosen)} defences is missed by its tests when it is gone")
+        sys.exit(f"defences that could be taken out and nobody noticed: {wrong} of {len(chosen)}")
+    print(f"defences that are missed by their tests when they are gone: all, {len(chosen)}")
 
 
 if __name__ == "__main__":
