@@ -33,7 +33,7 @@ mod tests;
 
 pub use crate::entry::{read as read_entry, written as written_entry};
 pub use ages::{KeyAge, KeyAges};
-pub use changes::{change_json, change_line};
+pub use changes::{change_json, change_line, pointer};
 pub use csv::{csv, csv_heading};
 pub use history::{Moment, moment};
 pub use kept::{is_begin_of, subtree_roots};

@@ -101,8 +101,8 @@ impl Desk {
         least: usize,
     ) -> Result<Told<Rows>, Refusal> {
         let turn = self.turn(reading).await?;
-        let field = asked.field.as_deref();
-        let mut rows = self.reader.view(view, filter, field, least).await.map_err(unreadable)?;
+        let field = asked.pointer();
+        let mut rows = self.reader.view(view, filter, field.as_deref(), least).await.map_err(unreadable)?;
         let question = self.question(view.name(), asked, !rows.rows.is_empty()).await?;
         drop(turn);
         if reading.depth == Depth::Metadata {

@@ -10,7 +10,7 @@ use utoipa::IntoParams;
 use super::leases::Digest;
 use super::{MOST, Reading};
 use crate::entry::Kind;
-use crate::inspect::parse_time;
+use crate::inspect::{parse_time, pointer};
 use crate::json::{Json, Object};
 use crate::operation::Operation;
 use crate::store::Filter;
@@ -38,7 +38,7 @@ pub struct Asked {
     pub operation: Option<String>,
     /// Entries of this kind, such as `outcome` or `refusal`. For entries only.
     pub kind: Option<String>,
-    /// Changes of this field: an RFC 6901 pointer, such as `/customer_endpoint`. For changes only.
+    /// Changes of this field: an RFC 6901 pointer, such as `/customer_endpoint`, with or without the slash. For changes only.
     pub field: Option<String>,
     /// What to count by: `operation`, `subject`, `team` or `refusal`. For statistics only.
     pub by: Option<String>,
@@ -118,6 +118,11 @@ impl Asked {
         }
     }
 
+    /// The field, in the spelling that the record has.
+    pub(super) fn pointer(&self) -> Option<String> {
+        given(&self.field).map(pointer)
+    }
+
     /// How many are wanted.
     #[must_use]
     pub fn limit(&self) -> u32 {
@@ -195,7 +200,8 @@ impl Question {
         set("subject", &asked.subject, known.subject);
         set("team", &asked.team, known.team);
         set("tunnel", &asked.tunnel, known.tunnel);
-        set("field", &asked.field, asked.field.as_deref().is_some_and(is_field));
+        let field = asked.pointer();
+        set("field", &field, field.as_deref().is_some_and(is_field));
         set("by", &asked.by, asked.by.as_deref().is_some_and(|by| BY.contains(&by)));
         let mut told = Object::from_iter([("what", Json::from(what))]);
         let mut members = told.clone();
@@ -279,9 +285,13 @@ mod tests {
         };
         let told = Json::Object(Question::new("calls", &asked, Known::default()).members()).to_string();
         assert!(!told.contains("hunter2") && told.contains(r#""until":"2h""#), "{told}");
-        let known = Asked { field: odd("/customer_endpoint"), by: odd("team"), ..Asked::default() };
-        let told = Json::Object(Question::new("calls", &known, Known::default()).members()).to_string();
-        assert_eq!(told, r#"{"what":"calls","filter":{"field":"/customer_endpoint","by":"team"}}"#);
+        for spelling in ["/customer_endpoint", "customer_endpoint", " customer_endpoint "] {
+            let known = Asked { field: odd(spelling), by: odd("team"), ..Asked::default() };
+            assert_eq!(known.pointer().as_deref(), Some("/customer_endpoint"));
+            let told = Json::Object(Question::new("calls", &known, Known::default()).members()).to_string();
+            assert_eq!(told, r#"{"what":"calls","filter":{"field":"/customer_endpoint","by":"team"}}"#);
+        }
+        assert_eq!(Asked { field: odd(" "), ..Asked::default() }.pointer(), None);
         let id = "deadbeefdeadbeefdeadbeefdeadbeef";
         let told = |known| Json::Object(Question::of("call", id, known).members()).to_string();
         assert!(told(true).contains(id) && !told(false).contains(id));

@@ -7,6 +7,15 @@ use super::{plain, read_entry, seconds};
 use crate::json::{Json, Object};
 use crate::store::Change;
 
+/// A field as the record names it, by an RFC 6901 pointer: people leave out the slash. Nothing is a tunnel as a whole.
+#[must_use]
+pub fn pointer(field: &str) -> String {
+    match field.trim_start_matches('/') {
+        "" => String::new(),
+        name => format!("/{name}"),
+    }
+}
+
 /// `TIME  WHO  TUNNEL  FIELD: BEFORE → AFTER`
 #[must_use]
 pub fn change_line(changed: &Change, name: Option<&str>) -> String {

@@ -212,6 +212,25 @@ async fn what_a_reader_sends_is_a_value_and_never_more() {
 }
 
 #[tokio::test]
+async fn a_field_is_asked_of_changes_only_in_either_spelling() {
+    let world = world().await;
+    let id = create(&world, "paris").await;
+    let body = crate::harness::tunnel_body("paris", 9);
+    let put = world.call("operator", Method::PUT, &format!("/{id}"), Some(&body)).await;
+    assert_eq!(put.status, 200, "{}", put.text());
+    for (field, count) in [("%2Fcustomer_endpoint", 1), ("customer_endpoint", 1), ("name", 0)] {
+        let found = rows(&world.read("security", &format!("changes?field={field}")).await);
+        assert_eq!(found.len(), count, "{field}: {found:?}");
+    }
+    assert!(rows(&world.read("security", "changes?field=").await).len() > 1, "nothing is asked for");
+    let history = format!("tunnels/{id}/history");
+    for what in ["calls", "psk-events", "refusals", "findings", "entries", "statistics", &history] {
+        let answer = world.read("security", &format!("{what}?field=customer_endpoint")).await;
+        assert_eq!(answer.status, 400, "{what}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
 async fn a_cookie_opens_the_console_and_nothing_else() {
     let world = world().await;
     create(&world, "paris").await;

@@ -10,7 +10,7 @@ use super::lines::Names;
 use super::which::Which;
 use super::{Database, history, unreadable};
 use crate::cli::{Env, Exit, Stop};
-use crate::inspect::{change_json, change_line, local_text, plain, read_entry};
+use crate::inspect::{change_json, change_line, local_text, plain, pointer, read_entry};
 use crate::store::{Change, Changes, Filter, Reader};
 
 /// Entries that are looked through at once where all changes are wanted: a tenth of them changes, by a few hundred bytes each.
@@ -42,7 +42,7 @@ pub struct Diff {
 pub(super) async fn run(diff: &Diff, env: &Env, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
     let which = diff.which.filter(env).map_err(Stop::usage)?;
     let limit = (diff.limit > 0 && diff.id.is_none()).then_some(diff.limit);
-    let field = diff.field.as_ref().map(|field| format!("/{}", field.trim_start_matches('/')));
+    let field = diff.field.as_deref().map(pointer);
     let reader = diff.database.open(env).await?;
     let tunnels = match &which.tunnel {
         Some(tunnel) => history::ids(&reader, tunnel).await?.into_iter().map(Some).collect(),

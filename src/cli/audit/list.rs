@@ -30,7 +30,7 @@ pub struct List {
     /// Rows of a view instead of entries, newest first: requests, changes, psk_events, refusals, tunnel_history, findings.
     #[arg(long, value_name = "NAME", value_parser = parse_view, conflicts_with_all = ["after", "kind"])]
     pub view: Option<View>,
-    /// Of changes only those of this field, such as /customer_endpoint.
+    /// With --view changes only those of this field, such as `/customer_endpoint` or `customer_endpoint`.
     #[arg(long, value_name = "POINTER", requires = "view")]
     pub field: Option<String>,
     /// Print the stored entries, byte for byte, one a line; of a view an object a line.

@@ -2,6 +2,7 @@
 
 mod elsewhere;
 mod hostile;
+mod mistakes;
 
 use std::path::PathBuf;
 use std::sync::Arc;

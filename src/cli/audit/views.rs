@@ -6,7 +6,7 @@ use std::io::Write;
 
 use super::{List, unreadable};
 use crate::cli::{Exit, Stop};
-use crate::inspect::{plain, seconds};
+use crate::inspect::{plain, pointer, seconds};
 use crate::json::{Json, Object};
 use crate::store::{Filter, Reader, View};
 
@@ -43,6 +43,8 @@ pub(super) async fn run(
     reader: &Reader,
     out: &mut (dyn Write + Send),
 ) -> Result<Exit, Stop> {
+    check(list, view)?;
+    let field = list.field.as_deref().map(pointer);
     if let Some(named) = &filter.tunnel {
         let known = reader.tunnels_named(named).await.map_err(|error| unreadable(&error))?;
         match known.as_slice() {
@@ -57,7 +59,7 @@ pub(super) async fn run(
     let mut left = filter.limit.take().map_or(usize::MAX, |limit| limit as usize);
     let mut widths: Option<Vec<usize>> = None;
     while left > 0 {
-        let page = reader.view(view, &filter, list.field.as_deref(), left.min(PAGE)).await;
+        let page = reader.view(view, &filter, field.as_deref(), left.min(PAGE)).await;
         let page = page.map_err(|error| unreadable(&error))?;
         left = left.saturating_sub(page.rows.len());
         if list.json {
@@ -75,6 +77,25 @@ pub(super) async fn run(
         writeln!(out, "nothing fits")?;
     }
     Ok(Exit::Good)
+}
+
+/// Refuses flags that mean nothing for a view: whoever gives them believes in them.
+fn check(list: &List, view: View) -> Result<(), Stop> {
+    if list.field.is_some() && view != View::Changes {
+        let name = view.name();
+        return Err(Stop::usage(format_args!(
+            "--field: a row of {name} is of no one field; give --view changes, or leave --field out"
+        )));
+    }
+    let which = &list.which;
+    if view == View::Findings
+        && (which.subject.is_some() || which.team.is_some() || which.operation.is_some())
+    {
+        return Err(Stop::usage(
+            "findings are found by time and tunnel; leave --subject, --team and --operation out",
+        ));
+    }
+    Ok(())
 }
 
 /// Writes rows; the columns are as wide as the first page needs them.

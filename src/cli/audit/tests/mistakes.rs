@@ -1,0 +1,49 @@
+//! What somebody asks by mistake is refused and said: it gets no answer that looks like an all-clear.
+
+use super::*;
+
+/// A bench with one change of a field.
+async fn changed() -> Bench {
+    let entry = format!(
+        r#"{{"kind":"outcome","id":"{}","time":"2026-01-01T00:00:01.000000Z","request_id":"{}","subject":"ann","operation":"update","status":200,"tunnels":[{{"id":"{TUNNEL}"}}],"before_after_diff":[{{"tunnel":"{TUNNEL}","patch":[{{"op":"replace","path":"/customer_endpoint","old":"a","value":"b"}}]}}]}}"#,
+        id(1),
+        id(0)
+    );
+    Bench::with(vec![entry]).await
+}
+
+const TUNNEL: &str = "c4a7362d577a6c3019a474fd6f485821";
+
+fn id(n: u32) -> uuid::Uuid {
+    uuid::Uuid::from_u128(0x0190_abcd_0000_7000_8000_0000_0000_0000 + u128::from(n))
+}
+
+#[tokio::test]
+async fn a_field_is_asked_of_changes_only_in_either_spelling() {
+    let bench = changed().await;
+    for view in ["requests", "psk_events", "refusals", "tunnel_history", "findings"] {
+        let line = format!("list --database @audit.db --view {view} --field /customer_endpoint");
+        let (exit, said) = bench.run(&line).await;
+        assert!(exit == Exit::Usage && said.contains("--view changes"), "{line}: {exit:?}, {said}");
+    }
+    for spelling in ["/customer_endpoint", "customer_endpoint"] {
+        for line in ["list --view changes", "diff"] {
+            let line = format!("{line} --database @audit.db --field {spelling} --json");
+            let (exit, said) = bench.run(&line).await;
+            assert!(exit == Exit::Good && said.contains(r#""after":"b""#), "{line}: {exit:?}, {said}");
+        }
+    }
+    let (exit, said) = bench.run("list --view changes --database @audit.db --field name").await;
+    assert!(exit == Exit::Good && said.contains("nothing fits"), "{said}");
+}
+
+#[tokio::test]
+async fn findings_are_asked_for_by_time_and_tunnel_only() {
+    let bench = changed().await;
+    for flag in ["--subject ann", "--team net", "--operation update"] {
+        let (exit, said) = bench.run(&format!("list --database @audit.db --view findings {flag}")).await;
+        assert!(exit == Exit::Usage && said.contains("time and tunnel"), "{flag}: {exit:?}, {said}");
+    }
+    let (exit, said) = bench.run("list --database @audit.db --view findings --since 1h").await;
+    assert!(exit == Exit::Good && said.contains("nothing fits"), "{said}");
+}
