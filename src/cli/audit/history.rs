@@ -4,7 +4,7 @@ use std::io::Write;
 
 use jiff::tz::TimeZone;
 
-use super::which::parse_some_time;
+use super::which::parse_range;
 use super::{Database, unreadable};
 use crate::cli::{Env, Exit, Stop};
 use crate::inspect::{localized, moment, plain, read_entry};
@@ -33,9 +33,9 @@ pub struct History {
 }
 
 pub(super) async fn run(history: &History, env: &Env, out: &mut (dyn Write + Send)) -> Result<Exit, Stop> {
-    let time = |text: &Option<String>| parse_some_time(text.as_deref(), env).map_err(Stop::usage);
+    let (since, until) =
+        parse_range(history.since.as_deref(), history.until.as_deref(), env).map_err(Stop::usage)?;
     let zone = env.zone();
-    let (since, until) = (time(&history.since)?, time(&history.until)?);
     let reader = history.database.open(env).await?;
     let ids = ids(&reader, &history.tunnel).await?;
     let mut any = false;

@@ -37,9 +37,10 @@ pub struct Which {
 impl Which {
     /// The filter that the flags make.
     pub(super) fn filter(&self, env: &Env) -> Result<Filter, String> {
+        let (since, until) = parse_range(self.since.as_deref(), self.until.as_deref(), env)?;
         Ok(Filter {
-            since: parse_some_time(self.since.as_deref(), env)?,
-            until: parse_some_time(self.until.as_deref(), env)?,
+            since,
+            until,
             subject: self.subject.clone(),
             team: self.team.clone(),
             tunnel: self.tunnel.clone(),
@@ -58,6 +59,22 @@ fn parse_operation(name: &str) -> Result<Operation, String> {
 fn parse_kind(name: &str) -> Result<Kind, String> {
     let names = || Kind::ALL.map(Kind::name).join(", ");
     Kind::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| format!("there are {}", names()))
+}
+
+/// From when on and before when, where they are given. Nothing would fit a time that ends before it begins, and that would look
+/// as though nothing had happened.
+pub(super) fn parse_range(
+    since: Option<&str>,
+    until: Option<&str>,
+    env: &Env,
+) -> Result<(Option<Timestamp>, Option<Timestamp>), String> {
+    let (since, until) = (parse_some_time(since, env)?, parse_some_time(until, env)?);
+    if since.is_some_and(|since| until.is_some_and(|until| until <= since)) {
+        return Err(
+            "--until is not after --since, so nothing could fit; give the earlier time as --since".to_owned()
+        );
+    }
+    Ok((since, until))
 }
 
 /// A time, if one is given.

@@ -47,3 +47,28 @@ async fn findings_are_asked_for_by_time_and_tunnel_only() {
     let (exit, said) = bench.run("list --database @audit.db --view findings --since 1h").await;
     assert!(exit == Exit::Good && said.contains("nothing fits"), "{said}");
 }
+
+#[tokio::test]
+async fn a_time_that_ends_before_it_begins_is_refused() {
+    let bench = Bench::make().await;
+    for command in [
+        "list",
+        "list --view requests",
+        "list --json",
+        "tail",
+        "stats",
+        "export",
+        "diff",
+        "history c4a7362d577a6c3019a474fd6f485821",
+    ] {
+        for times in
+            ["--since 1h --until 2h", "--since 1h --until 1h", "--since 2026-01-02 --until 2026-01-01"]
+        {
+            let (exit, said) = bench.run(&format!("{command} --database @audit.db {times}")).await;
+            let refused = exit == Exit::Usage && said.contains("--until is not after --since");
+            assert!(refused, "{command} {times}: {exit:?}, {said}");
+        }
+    }
+    let (exit, said) = bench.run("list --database @audit.db --since 2d --until 1h").await;
+    assert!(exit == Exit::Good && said.contains("2026-01-01T00:00:04Z"), "{said}");
+}
