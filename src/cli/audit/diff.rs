@@ -7,7 +7,7 @@ use std::io::Write;
 use jiff::tz::TimeZone;
 
 use super::lines::Names;
-use super::which::Which;
+use super::which::{Which, parse_id};
 use super::{Database, history, unreadable};
 use crate::cli::{Env, Exit, Stop};
 use crate::inspect::{change_json, change_line, local_text, plain, pointer, read_entry};
@@ -23,7 +23,7 @@ pub struct Diff {
     #[command(flatten)]
     pub database: Database,
     /// One call's, by its request id or the id of any of its entries.
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = parse_id)]
     pub id: Option<String>,
     /// Which calls.
     #[command(flatten)]

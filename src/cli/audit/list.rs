@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::lines::Lines;
-use super::which::Which;
+use super::which::{Which, parse_id};
 use super::{Database, unreadable, views};
 use crate::cli::{Env, Exit, Stop};
 use crate::inspect::{place, plain};
@@ -22,7 +22,7 @@ pub struct List {
     #[command(flatten)]
     pub which: Which,
     /// After the entry with this id, oldest first: what was listed up to there is not listed again.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = parse_id)]
     pub after: Option<String>,
     /// The newest so many, or the oldest with --after; 0 for all. The rows that one entry has in a view stay together.
     #[arg(long, value_name = "N", default_value_t = 100)]
@@ -61,7 +61,7 @@ pub(super) async fn run(list: &List, env: &Env, out: &mut (dyn Write + Send)) ->
     }
     if let Some(id) = &list.after {
         let place = place(&reader, id).await.map_err(|error| unreadable(&error))?;
-        let unknown = || Stop::usage(format_args!("no entry has the id `{}`", plain(id)));
+        let unknown = || Stop::failed(format_args!("no entry has the id `{}`", plain(id)));
         filter.after = Some(place.ok_or_else(unknown)?);
     }
     let mut seqs = reader.find(&filter).await.map_err(|error| unreadable(&error))?;

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::source::signed_by;
+use super::which::parse_id;
 use super::{Database, unreadable};
 use crate::archive;
 use crate::cli::{Env, Exit, Stop};
@@ -23,6 +24,7 @@ pub struct Prove {
     #[arg(long, value_name = "FILE|KEY")]
     pub public_key: Vec<String>,
     /// The entry's id, or the request id of a call that has one entry.
+    #[arg(value_parser = parse_id)]
     pub id: String,
     /// The archive that has the entry, if it was archived.
     #[arg(long, value_name = "FILE")]

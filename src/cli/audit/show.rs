@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use super::color::Paint;
+use super::which::parse_id;
 use super::{Database, unreadable};
 use crate::cli::{Env, Exit, Stop};
 use crate::inspect::{localized, plain, pretty, read_entry, story};
@@ -14,6 +15,7 @@ pub struct Show {
     #[command(flatten)]
     pub database: Database,
     /// The call's request id, or the id of any of its entries.
+    #[arg(value_parser = parse_id)]
     pub id: String,
     /// Print the stored entries, byte for byte, one a line.
     #[arg(long)]

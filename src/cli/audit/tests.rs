@@ -107,7 +107,7 @@ async fn the_commands_say_what_they_find_and_exit_by_it() {
         ("list --config @config.toml", Exit::Good, "2026-01-01T00:00:04Z"),
         ("list --database @audit.db --since 1h", Exit::Good, "no entry fits"),
         (&format!("list --database @audit.db --after {id} --json"), Exit::Good, "\"n\":4.0}"),
-        ("list --database @audit.db --after nothing", Exit::Usage, "no entry has the id"),
+        ("list --database @audit.db --after nothing", Exit::Failed, "no entry has the id"),
         ("list --database @audit.db --since yesterday", Exit::Usage, "is no time"),
         ("list --database @missing.db", Exit::Failed, "can't open"),
         ("list --database @not-a.db", Exit::Tampered, "damaged"),

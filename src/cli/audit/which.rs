@@ -1,6 +1,9 @@
 //! Which entries are asked for: the flags that `list` and `export` have in common.
 
+use std::convert::Infallible;
+
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use crate::cli::Env;
 use crate::entry::Kind;
@@ -59,6 +62,12 @@ fn parse_operation(name: &str) -> Result<Operation, String> {
 fn parse_kind(name: &str) -> Result<Kind, String> {
     let names = || Kind::ALL.map(Kind::name).join(", ");
     Kind::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| format!("there are {}", names()))
+}
+
+/// An id of an entry or a call, as the record writes it: UUIDs have several spellings (RFC 9562 section 4). What is none is
+/// taken as it is, and found nowhere.
+pub(super) fn parse_id(text: &str) -> Result<String, Infallible> {
+    Ok(Uuid::parse_str(text).map_or_else(|_| text.to_owned(), |id| id.to_string()))
 }
 
 /// From when on and before when, where they are given. Nothing would fit a time that ends before it begins, and that would look

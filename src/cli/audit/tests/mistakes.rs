@@ -72,3 +72,27 @@ async fn a_time_that_ends_before_it_begins_is_refused() {
     let (exit, said) = bench.run("list --database @audit.db --since 2d --until 1h").await;
     assert!(exit == Exit::Good && said.contains("2026-01-01T00:00:04Z"), "{said}");
 }
+
+#[tokio::test]
+async fn an_id_is_found_however_it_is_written_and_an_unknown_one_is_a_failure_everywhere() {
+    let bench = changed().await;
+    for id in [id(0).to_string(), id(0).to_string().to_uppercase()] {
+        for (command, says) in
+            [("show", "update"), ("diff", "customer_endpoint"), ("prove --public-key @KEY", "")]
+        {
+            let (exit, said) = bench.run(&format!("{command} --database @audit.db {id}")).await;
+            assert!(exit == Exit::Good && said.contains(says), "{command} {id}: {exit:?}, {said}");
+        }
+    }
+    let after = format!("list --database @audit.db --after {}", id(1).to_string().to_uppercase());
+    assert_eq!(bench.run(&after).await, (Exit::Good, "no entry fits\n".to_owned()));
+    for command in ["show", "diff", "prove --public-key @KEY", "list --after"] {
+        for unknown in [id(7).to_string(), "nothing".to_owned()] {
+            // The database stands first, so that the id is the value of `--after`.
+            let (verb, rest) = command.split_once(' ').unwrap_or((command, ""));
+            let line = format!("{verb} --database @audit.db {rest} {unknown}").replace("  ", " ");
+            let (exit, said) = bench.run(&line).await;
+            assert!(exit == Exit::Failed && said.contains("no entry has"), "{line}: {exit:?}, {said}");
+        }
+    }
+}
