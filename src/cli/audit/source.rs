@@ -1,12 +1,14 @@
 //! Which database, which public key, which checkpoint: from flags, else from the configuration.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::unreadable;
 use crate::cli::{Env, Stop};
 use crate::config::{self, Record};
+use crate::inspect::plain;
 use crate::seal::{Signer, Verifier};
-use crate::store::{self, Reader, Server};
+use crate::store::{self, Reader, Server, StoreError};
 
 /// Where the database is.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -32,8 +34,21 @@ impl Database {
         }
     }
 
-    /// The database, open.
+    /// The database, open. A file that is named by mistake is told apart from one that is damaged.
     pub(super) async fn open(&self, env: &Env) -> Result<Reader, Stop> {
+        let place = self.place(env)?;
+        let opened = Reader::open(&place).await;
+        opened.map_err(|error| match place.file().filter(|_| self.database.is_some()) {
+            Some(file) if error.fault == StoreError::Corrupt && !is_sqlite(file) => Stop::usage(format_args!(
+                "--database: `{}` is no SQLite database; give the record itself, or by --config the configuration that names it",
+                plain(&file.display().to_string())
+            )),
+            Some(_) | None => unreadable(&error),
+        })
+    }
+
+    /// The same for a verification: whatever stands in a record's place, that is not a matter of how it was asked.
+    pub(super) async fn open_to_verify(&self, env: &Env) -> Result<Reader, Stop> {
         Reader::open(&self.place(env)?).await.map_err(|error| unreadable(&error))
     }
 
@@ -42,6 +57,17 @@ impl Database {
         let record = |config| config::record(config, &env.vars).map_err(Stop::usage);
         self.config.as_deref().map(record).transpose()
     }
+}
+
+/// Whether a file begins as an `SQLite` database does (<https://sqlite.org/fileformat.html>, section 1.3).
+pub(super) fn is_sqlite(file: &Path) -> bool {
+    begins_with(file, b"SQLite format 3\0")
+}
+
+/// Whether a file can be read and begins with these bytes.
+pub(super) fn begins_with<const N: usize>(file: &Path, known: &[u8; N]) -> bool {
+    let mut begin = [0; N];
+    std::fs::File::open(file).is_ok_and(|mut file| file.read_exact(&mut begin).is_ok()) && begin == *known
 }
 
 /// A file's path, or a database's address, that this option was given.

@@ -110,7 +110,7 @@ async fn the_commands_say_what_they_find_and_exit_by_it() {
         ("list --database @audit.db --after nothing", Exit::Failed, "no entry has the id"),
         ("list --database @audit.db --since yesterday", Exit::Usage, "is no time"),
         ("list --database @missing.db", Exit::Failed, "can't open"),
-        ("list --database @not-a.db", Exit::Tampered, "damaged"),
+        ("list --database @not-a.db", Exit::Usage, "is no SQLite database"),
         ("list --config @missing.toml", Exit::Usage, "can't read"),
         (&format!("show --database @audit.db {id} --full"), Exit::Good, "\"n\": 3.0"),
         (&format!("show --database @audit.db {id}"), Exit::Good, "request    "),

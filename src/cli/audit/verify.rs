@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::source::signed_by;
+use super::source::{begins_with, is_sqlite, signed_by};
 use super::{Database, unreadable};
 use crate::archive;
 use crate::cli::{Env, Exit, Stop};
@@ -19,7 +19,7 @@ const MAX_CHECKPOINT: u64 = 64 << 10;
 /// Bytes of a proof that are read: the largest entry, in Base64, and a few hashes.
 const MAX_PROOF: u64 = 32 << 20;
 
-/// How gzip begins (RFC 1952 section 2.3.1).
+/// How gzip begins (RFC 1952 section 2.3.1), and so an archive; a proof is text.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// To its beginning, and what stands there goes.
@@ -59,9 +59,15 @@ pub(super) async fn run(
     errors: &mut (dyn Write + Send),
 ) -> Result<Exit, Stop> {
     if let Some(file) = &verify.proof {
+        if is_sqlite(file) {
+            let shown = plain(&file.display().to_string());
+            return Err(Stop::usage(format_args!(
+                "`{shown}` is a database, and neither a proof nor an archive; name a record by --database {shown}"
+            )));
+        }
         let (key, others) = signed_by(&verify.public_key, &verify.database, env)?;
         let keys = [vec![key], others].concat();
-        return if is_gzip(file) {
+        return if begins_with(file, &GZIP) {
             archive(file, &keys, verify.json, out)
         } else {
             entry(file, &keys, verify.json, out)
@@ -69,7 +75,7 @@ pub(super) async fn run(
     }
     // The checkpoint is read before the database: one that is written meanwhile covers no less.
     let evidence = evidence(verify, env)?;
-    let reader = verify.database.open(env).await?;
+    let reader = verify.database.open_to_verify(env).await?;
     // Who can't see how far it is misses nothing else, so what can't be written here is no fault.
     let mut progress = |entries: u64| {
         if env.terminal.errors {
@@ -123,13 +129,6 @@ fn entry(file: &Path, keys: &[Verifier], json: bool, out: &mut dyn Write) -> Res
         }
     }
     Ok(Exit::Good)
-}
-
-/// Whether a file begins as an archive does; a proof is text.
-fn is_gzip(file: &Path) -> bool {
-    use std::io::Read as _;
-    let mut begin = [0; 2];
-    std::fs::File::open(file).is_ok_and(|mut file| file.read_exact(&mut begin).is_ok()) && begin == GZIP
 }
 
 /// Checks an archive, which needs nothing but itself and one of the keys.

@@ -96,3 +96,28 @@ async fn an_id_is_found_however_it_is_written_and_an_unknown_one_is_a_failure_ev
         }
     }
 }
+
+#[tokio::test]
+async fn a_file_of_another_sort_is_told_apart_from_one_that_is_damaged() {
+    let bench = Bench::make().await;
+    let (exit, said) = bench.run("verify @audit.db --public-key @KEY").await;
+    assert!(exit == Exit::Usage && said.contains("--database"), "{exit:?}, {said}");
+    for command in ["list", "tail", "stats", "export", "diff", "show x", "psk-age"] {
+        let (exit, said) = bench.run(&format!("{command} --database @config.toml")).await;
+        let told = exit == Exit::Usage && said.contains("is no SQLite database") && said.contains("--config");
+        assert!(told, "{command}: {exit:?}, {said}");
+    }
+    // What a verification can't read is never a matter of how it was asked.
+    let (exit, _) = bench.run("verify --database @config.toml --public-key @KEY").await;
+    assert_eq!(exit, Exit::Tampered);
+    // Neither is a record of which something is left, nor one that the configuration names.
+    let mut file = std::fs::read(bench.path("audit.db")).unwrap();
+    file[100..].fill(b'x');
+    std::fs::write(bench.path("audit.db"), &file).unwrap();
+    let (exit, said) = bench.run("list --database @audit.db").await;
+    assert!(exit == Exit::Tampered && said.contains("damaged"), "{exit:?}, {said}");
+    file.fill(b'x');
+    std::fs::write(bench.path("audit.db"), &file).unwrap();
+    let (exit, said) = bench.run("list --config @config.toml").await;
+    assert!(exit == Exit::Tampered && said.contains("damaged"), "{exit:?}, {said}");
+}
