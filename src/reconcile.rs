@@ -183,6 +183,7 @@ impl Reconciler {
             until: report.time,
             keys_until: if keys.unread.is_none() { report.time } else { before.unwrap_or(keys.since) },
             keys_unread: keys.unread.clone(),
+            read_nothing: keys.unread.is_some() && whole.iter().next().is_none(),
             rows: gathered.seen,
             changes: judged.changes,
             ours: judged.ours,

@@ -137,7 +137,7 @@ Examples:
 
 It goes on where the last run ended that `serve` recorded ([audit.reconcile] in the configuration), and writes nothing
 itself. The token of the upstream must be allowed to read audit logs. Where a part of them can't be read that is said, and
-the exit code is 1 if nothing is found in the rest.")]
+the exit code is 1 if nothing is found in the rest; so it is where no account is known.")]
     Reconcile(Reconcile),
     /// Say whether a secret that turned up somewhere was ever handled, and which tunnels may still have it.
     #[command(after_help = "\

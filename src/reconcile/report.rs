@@ -41,6 +41,8 @@ pub struct OfAccount {
     pub keys_until: Timestamp,
     /// Why they could not be now.
     pub keys_unread: Option<String>,
+    /// Whether neither logs nor keys could be read, nothing of them.
+    pub read_nothing: bool,
     /// Rows of the logs, of whatever.
     pub rows: u64,
     /// Changes of tunnels.
@@ -111,10 +113,16 @@ impl Report {
         self.findings.iter().filter(|found| found.known_since.is_none())
     }
 
-    /// Whether everything could be read.
+    /// Whether everything could be read. Where no account is known, there was nothing to read.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.accounts.iter().all(OfAccount::is_whole)
+        !self.accounts.is_empty() && self.accounts.iter().all(OfAccount::is_whole)
+    }
+
+    /// Whether nothing at all was read, so that it says nothing that there are no findings.
+    #[must_use]
+    pub fn read_nothing(&self) -> bool {
+        self.accounts.iter().all(|of| of.read_nothing)
     }
 
     /// The members of the entries that record it: one, unless too much is new. What was looked at stands in the last one, so

@@ -267,6 +267,10 @@ async fn what_can_not_be_read_of_the_logs_is_said_and_read_later() {
     let told = compare(&world, &[]);
     assert_eq!(told.exit, Some(1), "{}", told.json);
     assert!(told.text("/accounts/0/keys_unread").contains("fault of its own"), "{}", told.json);
+    assert!(compare_for_people(&world).contains("NOT WHOLE: "), "the logs were read");
+    world.emulator.fault(Fault::Html, Place::AuditLogs, u32::MAX);
+    let said = compare_for_people(&world);
+    assert!(said.contains("NOT COMPARED: ") && !said.contains("good"), "{said}");
     world.emulator.reset();
     past_us(&world, Method::DELETE, &format!("/{berlin}"), "", "curl").await;
     world.emulator.fault(Fault::Malformed, Place::AuditLogs, 1);

@@ -40,6 +40,9 @@ pub(super) async fn run(
     errors: &mut (dyn Write + Send),
 ) -> Result<Exit, Stop> {
     let since = parse_some_time(asked.since.as_deref(), env).map_err(Stop::usage)?;
+    if since.is_some_and(|since| since > env.clock.now()) {
+        return Err(Stop::usage("--since: that is yet to come"));
+    }
     let config = config::load(&asked.config, &env.vars).map_err(Stop::usage)?;
     let reconciler = service::reconciler(&config, Arc::clone(&env.clock)).await.map_err(Stop::failed)?;
     let report = {
@@ -69,7 +72,7 @@ fn write_text(report: &Report, zone: &TimeZone, out: &mut dyn Write) -> std::io:
         write_account(of, zone, out)?;
     }
     if report.accounts.is_empty() {
-        writeln!(out, "no account is known: no write came about, and `audit.reconcile.accounts` names none")?;
+        writeln!(out, "no account is known: no write came about; name one in `audit.reconcile.accounts`")?;
     }
     for found in &report.findings {
         writeln!(out, "{}", plain(&line(found, zone)))?;
@@ -77,11 +80,22 @@ fn write_text(report: &Report, zone: &TimeZone, out: &mut dyn Write) -> std::io:
     for key in &report.settled {
         writeln!(out, "{}", plain(&format!("now in the upstream's logs: {key}")))?;
     }
-    if report.findings.is_empty() {
-        let rest = if report.is_whole() { "" } else { " in what could be read" };
-        writeln!(out, "good: nothing went past this proxy, and nothing of it is missing there{rest}")?;
+    if !report.findings.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let nothing = "nothing went past this proxy, and nothing of it is missing there";
+    match (report.is_whole(), report.read_nothing()) {
+        (true, _) => writeln!(out, "good: {nothing}"),
+        (false, true) => {
+            writeln!(
+                out,
+                "NOT COMPARED: nothing of the upstream's audit logs was read; see above why, and run it again"
+            )
+        }
+        (false, false) => {
+            writeln!(out, "NOT WHOLE: in what could be read {nothing}; run it again for the rest")
+        }
+    }
 }
 
 fn write_account(of: &OfAccount, zone: &TimeZone, out: &mut dyn Write) -> std::io::Result<()> {
@@ -157,4 +171,50 @@ fn actor_text(actor: &Object) -> String {
         whole.push_str(&format!(" from {address}"));
     }
     whole
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::operation::AccountId;
+
+    fn account(read_nothing: bool, keys_unread: Option<&str>) -> OfAccount {
+        let time = Timestamp::UNIX_EPOCH;
+        OfAccount {
+            account: AccountId::parse("0a").unwrap(),
+            since: time,
+            until: time,
+            keys_until: time,
+            keys_unread: keys_unread.map(str::to_owned),
+            read_nothing,
+            rows: 0,
+            changes: 0,
+            ours: 0,
+            by_intent: 0,
+            failed: 0,
+            holes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn nothing_is_good_of_what_was_not_read() {
+        let away = "the upstream is away";
+        for (accounts, begins) in [
+            (vec![account(false, None)], "good: "),
+            (vec![account(true, Some(away))], "NOT COMPARED: "),
+            (vec![account(true, Some(away)), account(false, None)], "NOT WHOLE: "),
+            (vec![account(false, Some(away))], "NOT WHOLE: "),
+            (vec![], "NOT COMPARED: "),
+        ] {
+            let report =
+                Report { time: Timestamp::UNIX_EPOCH, accounts, findings: Vec::new(), settled: Vec::new() };
+            let mut out = Vec::new();
+            write_text(&report, &TimeZone::UTC, &mut out).unwrap();
+            let said = String::from_utf8(out).unwrap();
+            assert!(said.lines().last().unwrap().starts_with(begins), "{begins}: {said}");
+            assert_eq!(said.contains("good"), begins == "good: " && report.is_whole(), "{said}");
+        }
+    }
 }

@@ -69,6 +69,8 @@ async fn a_time_that_ends_before_it_begins_is_refused() {
             assert!(refused, "{command} {times}: {exit:?}, {said}");
         }
     }
+    let (exit, said) = bench.run("reconcile --config @config.toml --since 2026-01-03").await;
+    assert!(exit == Exit::Usage && said.contains("--since: that is yet to come"), "{exit:?}, {said}");
     let (exit, said) = bench.run("list --database @audit.db --since 2d --until 1h").await;
     assert!(exit == Exit::Good && said.contains("2026-01-01T00:00:04Z"), "{said}");
 }
