@@ -20,7 +20,7 @@ mod tests;
 mod tree;
 
 pub use chain::Chain;
-pub use checkpoint::{Checkpoint, NoteError, by_any_key};
+pub use checkpoint::{Checkpoint, NoteError, by_any_key, named_signers};
 pub use edge::Edge;
 pub use entry_proof::{EntryProof, EntryProofError};
 pub use key::{KeyError, Signer, Verifier, generate_key};

@@ -6,6 +6,7 @@
 //! its checkpoint over the entry that names the next, a newer one for those before it by all that its head covers.
 
 use std::collections::BTreeSet;
+use std::iter::once;
 
 use super::prove::way;
 use super::read_entry;
@@ -13,14 +14,19 @@ use super::report::{Report, VerifyError, found};
 use super::verify::Evidence;
 use crate::entry::Kind;
 use crate::json::Json;
-use crate::seal::{Rotation, Succession, Tree, Verifier, check_inclusion, leaf_hash};
+use crate::seal::{Rotation, Succession, Tree, Verifier, check_inclusion, leaf_hash, named_signers};
 use crate::store::{RawEntry, Snapshot};
 
 /// The keys, and the entries that tell of them and of archives.
 pub(super) struct Keys {
     pub(super) succession: Succession,
     pub(super) marks: Vec<RawEntry>,
+    /// Whether one of these entries names a given key, or can't be read.
+    pub(super) may_name_given: bool,
 }
+
+/// Keys of another log that are told.
+const MAX_OTHERS: usize = 16;
 
 /// Public keys by which a note was signed that is taken.
 #[derive(Debug, Default)]
@@ -35,13 +41,59 @@ impl Signers {
 
     /// A given key that signed nothing vouches for nothing, whoever names it.
     pub(super) fn check(&self, evidence: &Evidence, report: &mut Report) {
-        for given in [&evidence.key].into_iter().chain(&evidence.other_keys) {
+        for given in evidence.keys() {
             if !self.0.contains(given.public_key()) {
                 report
                     .damaged(0, format!("the keys: nothing of this log is signed by the key {}", given.id()));
             }
         }
     }
+}
+
+/// The keys, as `name+id`, that a log says it is signed by which has nothing to do with the given ones: no note is signed by
+/// one of them or says so, and no entry names one. None where that is not so, or not sure: then it may be their log, damaged.
+/// Whoever puts a log of their own in the place of another one makes it look like this, so it is never good.
+pub(super) async fn of_another_log(
+    evidence: &Evidence,
+    (signers, may_name_given): (&Signers, bool),
+    snapshot: &mut Snapshot,
+    report: &mut Report,
+) -> Result<Vec<String>, VerifyError> {
+    if may_name_given || evidence.keys().any(|given| signers.0.contains(given.public_key())) {
+        return Ok(Vec::new());
+    }
+    let heads = found(snapshot.heads().await, "the head", report)?.unwrap_or_default();
+    let mut others = BTreeSet::new();
+    let notes = heads.iter().map(|head| &head.note).chain(evidence.kept().map(|kept| &kept.note));
+    if heads.len() != 1 || !notes.into_iter().all(|note| name_others(note, evidence, &mut others)) {
+        return Ok(Vec::new());
+    }
+    let mut from = Some(i64::MIN);
+    while let Some(begin) = from {
+        let Some(page) = found(snapshot.checkpoints(begin).await, "the checkpoints", report)? else {
+            return Ok(Vec::new());
+        };
+        if !page.iter().all(|stored| name_others(&stored.note, evidence, &mut others)) {
+            return Ok(Vec::new());
+        }
+        from = page.last().and_then(|last| last.n.checked_add(1));
+    }
+    Ok(others.into_iter().collect())
+}
+
+/// Whether a note says that it is signed by other keys only than those that were given, be it for whichever log.
+pub(super) fn name_others(note: &[u8], evidence: &Evidence, others: &mut BTreeSet<String>) -> bool {
+    let Some(named) = named_signers(note) else { return false };
+    let is_given = |(name, id): &(String, String)| {
+        evidence.keys().any(|given| given.of_origin(name).is_some_and(|given| given.id() == *id))
+    };
+    let is_of_others = !named.iter().any(is_given);
+    for (name, id) in named {
+        if others.len() < MAX_OTHERS {
+            others.insert(format!("{name}+{id}"));
+        }
+    }
+    is_of_others
 }
 
 /// The succession that the log tells of. Where that does not hold, it is a problem.
@@ -60,6 +112,9 @@ pub(super) async fn read(
     if read.len() < rotations.len() {
         report.damaged(0, "the keys: an entry that should name another signing key names none");
     }
+    let is_given = |key: &Verifier| evidence.keys().any(|given| given.is_same_key(key));
+    let may_name_given = read.len() < rotations.len()
+        || read.iter().flat_map(|one| once(&one.old).chain(once(&one.new))).any(is_given);
     let first = read.first().map_or(&evidence.key, |first| &first.old);
     let mut succession = Succession::of(first.clone());
     for next in read {
@@ -69,7 +124,7 @@ pub(super) async fn read(
         }
     }
     report.keys = succession.spans().map(|(key, until)| (key.public_key().to_owned(), until)).collect();
-    Ok(Keys { succession, marks })
+    Ok(Keys { succession, marks, may_name_given })
 }
 
 /// The entries of a kind among these, read. What can't be read is named when the walk comes to it.

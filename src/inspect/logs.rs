@@ -3,8 +3,9 @@
 //! Each replica's log is signed by the same key under an origin of its own, so a checkpoint of one is none of another. Not
 //! here: how one log is checked (`inspect::verify`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::keys;
 use super::verify::verify_log;
 use super::{Evidence, Report, VerifyError};
 use crate::seal::Verifier;
@@ -51,6 +52,12 @@ pub async fn verify(
             None => unsignable(),
         };
         whole.take_in(log.name.as_deref().unwrap_or_default(), report);
+    }
+    let mut others = BTreeSet::new();
+    if whole.logs.iter().all(|(_, report)| !report.other_keys.is_empty())
+        && evidence.kept().all(|kept| keys::name_others(&kept.note, evidence, &mut others))
+    {
+        whole.other_keys = whole.logs.iter().flat_map(|(_, report)| report.other_keys.clone()).collect();
     }
     for (kept, _) in evidence.kept().zip(met).filter(|(_, met)| !met) {
         let origin = origin(&kept.note).unwrap_or("nothing");

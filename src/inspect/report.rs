@@ -96,6 +96,9 @@ pub struct Report {
     /// The public keys that signed the log, oldest first, each with the number of entries up to which it did; the newest
     /// has none.
     pub keys: Vec<(String, Option<u64>)>,
+    /// The keys, as `name+id`, by which a log says it is signed that has nothing to do with the given ones. It is another log, or
+    /// one that was put in the place of theirs, and never sound.
+    pub other_keys: Vec<String>,
     /// The archives that the log tells of, oldest first.
     pub archives: Vec<Archived>,
     /// The first bad entry.
@@ -131,6 +134,7 @@ impl Default for Report {
             root: String::new(),
             checkpoints: 0,
             keys: Vec::new(),
+            other_keys: Vec::new(),
             archives: Vec::new(),
             first_bad: None,
             first_in_doubt: None,
@@ -160,6 +164,9 @@ impl Report {
         object.set("root", self.root.clone());
         object.set("good_checkpoints", self.checkpoints);
         object.set("keys", self.keys.iter().map(key_json).collect::<Vec<_>>());
+        if !self.other_keys.is_empty() {
+            object.set("other_keys", self.other_keys.clone());
+        }
         object.set("archives", self.archives.iter().map(Archived::to_json).collect::<Vec<_>>());
         object.set("first_bad_entry", self.first_bad.as_ref().map(Bad::to_json));
         object.set("first_entry_in_doubt", self.first_in_doubt.as_ref().map(Bad::to_json));

@@ -48,6 +48,11 @@ impl Evidence {
         }
     }
 
+    /// Every key that was given.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Verifier> {
+        std::iter::once(&self.key).chain(&self.other_keys)
+    }
+
     /// Every checkpoint that was kept elsewhere.
     pub(super) fn kept(&self) -> impl Iterator<Item = &Kept> {
         self.checkpoints.iter().chain(&self.from)
@@ -109,7 +114,7 @@ async fn prove(
     let mut snapshot = reader.snapshot(&evidence.log).await?;
     let mut report = Report::default();
     check_schema(&mut snapshot, &mut report).await?;
-    let Keys { succession, marks } = keys::read(evidence, &mut snapshot, &mut report).await?;
+    let Keys { succession, marks, may_name_given } = keys::read(evidence, &mut snapshot, &mut report).await?;
     let mut signers = Signers::default();
     let kept = kept::read(evidence, &succession, &mut signers, &mut snapshot, &mut report).await?;
     let trusted = kept::begin(evidence, &succession, &mut snapshot).await?;
@@ -125,6 +130,8 @@ async fn prove(
     let proven = scan.run(progress).await?;
     let chain = notes.rest(&mut snapshot, &mut report).await?;
     notes.signers.check(evidence, &mut report);
+    let signers = (&notes.signers, may_name_given);
+    report.other_keys = keys::of_another_log(evidence, signers, &mut snapshot, &mut report).await?;
     if let Some(expected) = head.and_then(|head| head.chain)
         && expected != chain
     {

@@ -3,7 +3,7 @@
 //! The format is C2SP tlog-checkpoint within C2SP signed-note. A note is taken only if it is written exactly as
 //! this file writes it, so that no byte of a stored note can change unseen. Not here: the keys (`seal::key`).
 
-use signed_note::{Note, VerifierList};
+use signed_note::{Note, Signature, VerifierList};
 use tlog_tiles::Hash;
 
 use super::{Chain, Signer, Verifier};
@@ -96,6 +96,15 @@ impl Checkpoint {
         };
         Ok(Self { size: text.size(), root: *text.hash(), chain })
     }
+}
+
+/// The keys that a note says it is signed by, whether it is or not, as name and id; `None` of what is no signed note.
+#[must_use]
+pub fn named_signers(note: &[u8]) -> Option<Vec<(String, String)>> {
+    Note::from_bytes(note).ok()?;
+    let lines = note.split(|b| *b == b'\n').filter(|line| line.starts_with("— ".as_bytes()));
+    let named = lines.map(|line| Signature::from_bytes(line).ok());
+    named.map(|one| one.map(|one| (one.name().to_owned(), format!("{:08x}", one.id())))).collect()
 }
 
 /// Tries one key after the other, and answers with the one that signed.

@@ -264,7 +264,20 @@ fn write_text(
         }
         return Ok(());
     }
-    writeln!(out, "TAMPERED: `{}` is not as it was recorded", plain(&record.to_string()))?;
+    let record = plain(&record.to_string());
+    if !report.other_keys.is_empty() {
+        let name = |key: &Verifier| format!("{}+{}", key.origin(), key.id());
+        let given: Vec<String> = [&evidence.key].into_iter().chain(&evidence.other_keys).map(name).collect();
+        return writeln!(
+            out,
+            "NOT PROVEN: nothing of `{record}` is signed by the key {}; it says it is signed by {}\n\
+             this is the record of another log, or one that was put in its place: if you gave the wrong public key, give the \
+             one of this log, else keep the file, since it is not the record that this key signed",
+            plain(&given.join(", ")),
+            plain(&report.other_keys.join(", "))
+        );
+    }
+    writeln!(out, "TAMPERED: `{record}` is not as it was recorded")?;
     match &report.first_bad {
         Some(bad) => {
             writeln!(out, "first bad entry: {}{}: {}", bad.seq, id(bad), plain(&bad.what))?;

@@ -123,3 +123,51 @@ async fn a_file_of_another_sort_is_told_apart_from_one_that_is_damaged() {
     let (exit, said) = bench.run("list --config @config.toml").await;
     assert!(exit == Exit::Tampered && said.contains("damaged"), "{exit:?}, {said}");
 }
+
+#[tokio::test]
+async fn a_key_of_another_log_is_said_to_be_one_and_nothing_is_good_by_it() {
+    let bench = Bench::make().await;
+    let own = crate::seal::Verifier::new(&bench.public_key).unwrap();
+    let (other_secret, other) = generate_key("tunnelwarden/other").unwrap();
+    std::fs::write(bench.path("other.pub"), &other).unwrap();
+    for line in [
+        "verify --config @config.toml --public-key @other.pub",
+        "verify --database @audit.db --public-key @other.pub",
+    ] {
+        let (exit, said) = bench.run(line).await;
+        assert!(exit == Exit::Tampered && said.starts_with("NOT PROVEN"), "{line}: {exit:?}, {said}");
+        let names = ["another log", "put in its place", "tunnelwarden/test", &own.id()];
+        assert!(names.iter().all(|word| said.contains(word)), "{said}");
+        assert!(!said.contains("TAMPERED") && !said.contains("good"), "{said}");
+        let (exit, said) = bench.run(&format!("{line} --json")).await;
+        assert!(exit == Exit::Tampered && said.starts_with(r#"{"sound":false,"#), "{said}");
+        assert!(said.contains(&format!(r#""other_keys":["tunnelwarden/test+{}"]"#, own.id())), "{said}");
+    }
+    // A checkpoint by this key says that there was a log of its own.
+    let signer = Signer::new(other_secret.expose_secret()).unwrap();
+    let kept = Checkpoint { size: 5, root: Tree::new().root(), chain: None };
+    std::fs::write(bench.path("kept"), kept.sign(&signer).unwrap()).unwrap();
+    let (exit, said) =
+        bench.run("verify --database @audit.db --public-key @other.pub --checkpoint @kept").await;
+    assert!(exit == Exit::Tampered && said.starts_with("TAMPERED"), "{exit:?}, {said}");
+    // Neither key is of another log, where one of two is of this one.
+    let (exit, said) =
+        bench.run("verify --database @audit.db --public-key @other.pub --public-key @KEY").await;
+    assert!(exit == Exit::Tampered && said.starts_with("TAMPERED"), "{exit:?}, {said}");
+    // A note that claims to be by the key is a bad one of its log.
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(bench.path("audit.db"));
+    for claims in ["head", "checkpoints"] {
+        let copy = bench.path("copy.db");
+        std::fs::copy(bench.path("audit.db"), &copy).unwrap();
+        let mut connection = sqlx::ConnectOptions::connect(&options.clone().filename(&copy)).await.unwrap();
+        let triggers = "SELECT name FROM sqlite_schema WHERE type = 'trigger'";
+        let triggers: Vec<String> = sqlx::query_scalar(triggers).fetch_all(&mut connection).await.unwrap();
+        let mut script: String = triggers.iter().map(|name| format!("DROP TRIGGER {name};")).collect();
+        let note = kept.sign(&signer).unwrap();
+        script += &format!("UPDATE {claims} SET note = '{note}'");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(script)).execute(&mut connection).await.unwrap();
+        sqlx::Connection::close(connection).await.unwrap();
+        let (exit, said) = bench.run("verify --database @copy.db --public-key @other.pub").await;
+        assert!(exit == Exit::Tampered && said.starts_with("TAMPERED"), "{claims}: {exit:?}, {said}");
+    }
+}
