@@ -139,7 +139,7 @@ It goes on where the last run ended that `serve` recorded ([audit.reconcile] in 
 itself. The token of the upstream must be allowed to read audit logs. Where a part of them can't be read that is said, and
 the exit code is 1 if nothing is found in the rest; so it is where no account is known.")]
     Reconcile(Reconcile),
-    /// Say whether a secret that turned up somewhere was ever handled, and which tunnels may still have it.
+    /// Say whether a secret that turned up somewhere was ever handled, which tunnels may still have it, and where it can be read.
     #[command(after_help = "\
 Examples:
   tunnelwarden audit find-secret --config tunnelwarden.toml          # asks for it, unseen
@@ -147,7 +147,8 @@ Examples:
 
 The secret is never taken from the arguments, where others can see it. It is compared by its keyed fingerprint, so the
 key of fingerprints is needed: who has the record alone can't ask. Of calls whose bodies are not kept (`audit.bodies`) only
-the keys that they replaced are known.")]
+the keys that they replaced are known. Where somebody put it into a text, such as a description or a user agent, it stands
+readable, and the entries are named; bodies that were archived are looked at with --archive.")]
     FindSecret(FindSecret),
     /// Move the bodies of old entries out of the record into a file that verifies by itself; stop `serve` first.
     #[command(after_help = "\

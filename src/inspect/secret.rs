@@ -1,11 +1,12 @@
-//! Whether a secret was ever handled: in which calls, on which tunnels, and what became of it there.
+//! Whether a secret was ever handled as a key: in which calls, on which tunnels, and what became of it there.
 //!
 //! The record has keyed fingerprints in place of secrets, so this needs the key of fingerprints and the secret, and
-//! nobody who has the record alone can ask. Not here: where the secret is read from (`cli::audit`).
+//! nobody who has the record alone can ask. Not here: where the secret is read from (`cli::audit`), where it stands in a text
+//! that is no key (`inspect::readable`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::read_entry;
+use super::{Readables, read_entry};
 use crate::json::{Json, Object};
 use crate::secret::{ExposeSecret as _, Fingerprinter, SecretString};
 use crate::store::{ReadError, Reader, Row};
@@ -27,9 +28,23 @@ pub(super) const DELETION: &str = r#""operation":"delete""#;
 pub struct Told(Object);
 
 impl Told {
-    fn of(entry: &Json) -> Self {
+    pub(super) fn of(entry: &Json) -> Self {
         let names = ["id", "request_id", "time", "kind", "subject", "operation", "status"];
         Self(names.into_iter().filter_map(|name| Some((name, entry.get(name)?.clone()))).collect())
+    }
+
+    /// With each word changed by what takes a secret out.
+    pub(super) fn without(mut self, masked: &dyn Fn(&str) -> String) -> Self {
+        for (_, value) in self.0.iter_mut() {
+            if let Json::String(text) = value {
+                *text = masked(text);
+            }
+        }
+        self
+    }
+
+    pub(super) fn to_object(&self) -> Object {
+        self.0.clone()
     }
 
     /// One of its words, `-` where it has none.
@@ -74,6 +89,8 @@ pub struct Known {
     pub holders: BTreeMap<String, Holder>,
     /// Whether some fingerprints were made with another key, by which nothing can be told.
     pub other_keys: bool,
+    /// Where it stands as a text that was not known to be a key.
+    pub readable: Readables,
 }
 
 /// Looks for a secret in the whole record, a few times over. `seen` is told how many entries were looked at.
@@ -274,6 +291,22 @@ pub(super) fn keys(entry: &Json) -> Vec<(String, Option<String>)> {
 }
 
 impl Known {
+    /// With each text changed by what takes a secret out: a subject or a tunnel's name may hold it.
+    #[must_use]
+    pub fn without(mut self, masked: &dyn Fn(&str) -> String) -> Self {
+        for handled in &mut self.handled {
+            handled.told = handled.told.clone().without(masked);
+        }
+        let holder = |(id, mut holder): (String, Holder)| {
+            holder.name = holder.name.as_deref().map(masked);
+            holder.got = holder.got.without(masked);
+            holder.lost = holder.lost.map(|lost| lost.without(masked));
+            (masked(&id), holder)
+        };
+        self.holders = self.holders.into_iter().map(holder).collect();
+        self
+    }
+
     /// What is known, as JSON.
     #[must_use]
     pub fn to_json(&self) -> Json {
@@ -297,6 +330,7 @@ impl Known {
         object.set("entries", Json::Array(self.handled.iter().map(call).collect()));
         object.set("tunnels", Json::Array(self.holders.iter().map(tunnel).collect()));
         object.set("other_keys", self.other_keys);
+        self.readable.tell(&mut object);
         object.into()
     }
 }

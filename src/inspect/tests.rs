@@ -12,6 +12,7 @@ mod damages;
 mod indexed;
 mod keys;
 mod pages;
+mod readable;
 mod rotation;
 mod server;
 mod trusted;

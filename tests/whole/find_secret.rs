@@ -124,6 +124,40 @@ async fn a_key_of_a_call_that_was_lost_may_be_in_use() {
     );
 }
 
+/// Nobody knew that it was a key, so the record has it as it came.
+#[tokio::test]
+async fn a_key_that_somebody_put_into_a_text_is_said_to_stand_readable_there() {
+    let world = World::start().await;
+    let key = "a-key-of-this-test-in-a-text";
+    let body = tunnel_body("t1", 1).replacen('{', &format!(r#"{{"description":"its key is {key}","#), 1);
+    let made = world.call("admin", Method::POST, "", Some(&body)).await;
+    assert_eq!(made.status, 200, "{}", made.text());
+    let agent = [("user-agent", key)];
+    assert_eq!(world.call_with("viewer", Method::GET, "", None, &agent).await.status, 200);
+    let (exit, said) = find(&world, key, &[]);
+    for words in ["never handled as a key", "READABLE: ", "at /request/body/description", "/user_agent"] {
+        assert!(exit == Some(0) && said.contains(words), "{words}: {said}");
+    }
+    let known = found(&world, key);
+    let readable = known.get("readable").and_then(Json::as_array).unwrap();
+    let holds = world.entries().await.iter().filter(|entry| entry.raw.contains(key)).count();
+    assert!(holds >= 3 && readable.len() == holds, "{known}");
+    let (_, said) = find(&world, "a-key-of-this-test-that-nobody-sent", &[]);
+    assert!(said.contains("never handled: ") && said.contains("readable nowhere"), "{said}");
+}
+
+#[tokio::test]
+async fn a_key_among_the_arguments_is_not_repeated() {
+    let world = World::start().await;
+    let key = "a-key-of-this-test-on-the-line";
+    let done = world.program(&["audit", "find-secret", key, "--config", &world.config()]);
+    let said = String::from_utf8([done.stdout, done.stderr].concat()).unwrap();
+    assert!(
+        done.status.code() == Some(2) && said.contains("standard input") && !said.contains(key),
+        "{said}"
+    );
+}
+
 #[tokio::test]
 async fn a_key_that_was_never_handled_is_not_found_and_nothing_is_asked_of_nobody() {
     let world = World::start().await;

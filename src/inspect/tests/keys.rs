@@ -15,7 +15,7 @@ fn id(n: u32) -> String {
     uuid::Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + u128::from(n)).to_string()
 }
 
-fn entry(kind: &str, n: u32, call: u32, time: &str, members: &str) -> String {
+pub(super) fn entry(kind: &str, n: u32, call: u32, time: &str, members: &str) -> String {
     format!(
         r#"{{"kind":"{kind}","id":"{}","time":"{time}.000000Z","request_id":"{}","subject":"s{call}","operation":"set_psks","tunnels":[{{"id":"{TUNNEL}","name":"berlin"}}],{members}}}"#,
         id(n),
@@ -23,7 +23,7 @@ fn entry(kind: &str, n: u32, call: u32, time: &str, members: &str) -> String {
     )
 }
 
-async fn record(entries: Vec<String>) -> (tempfile::TempDir, Reader) {
+pub(super) async fn record(entries: Vec<String>) -> (tempfile::TempDir, Reader) {
     let directory = tempfile::tempdir().unwrap();
     let (key, _) = generate_key("tunnelwarden/keys").unwrap();
     let settings = Settings {

@@ -125,6 +125,23 @@ async fn a_file_of_another_sort_is_told_apart_from_one_that_is_damaged() {
 }
 
 #[tokio::test]
+async fn a_secret_among_the_arguments_is_not_repeated_and_where_it_belongs_is_said() {
+    let bench = Bench::make().await;
+    for given in ["hunter2-is-my-key", "--hunter2-is-my-key", "-hunter2", "hunter2 hunter2", "--key hunter2"]
+    {
+        for line in [
+            format!("find-secret --config @config.toml {given}"),
+            format!("find-secret {given} --config @config.toml --json"),
+        ] {
+            let (exit, said, told) = bench.run_and_tell(&line).await;
+            assert!(exit == Exit::Usage && said.contains("standard input"), "{line}: {exit:?}, {said}");
+            assert!(!said.contains("hunter2") && !told.contains("hunter2"), "{said}{told}");
+        }
+    }
+}
+
+/// The key of another log is a mistake, and whoever puts another log in the place of one is not covered by it.
+#[tokio::test]
 async fn a_key_of_another_log_is_said_to_be_one_and_nothing_is_good_by_it() {
     let bench = Bench::make().await;
     let own = crate::seal::Verifier::new(&bench.public_key).unwrap();
