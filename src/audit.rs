@@ -163,10 +163,11 @@ impl Auditor {
         self.debts.count() + self.late.count()
     }
 
-    /// Whether the newest checkpoint could not be written to one of its files. The record goes on.
+    /// The files, by their places in `audit.checkpoint_file`, to which the newest checkpoint could not be written. The
+    /// record goes on.
     #[must_use]
-    pub fn checkpoint_file_fault(&self) -> bool {
-        self.store.health().borrow().checkpoint_file.is_some()
+    pub fn unwritten_checkpoint_files(&self) -> Vec<usize> {
+        self.store.health().borrow().checkpoint_files.clone()
     }
 
     /// To be told when another replica recorded the end of a call of ours.

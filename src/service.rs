@@ -413,9 +413,10 @@ fn warnings(
     warnings.extend(token.lock().unwrap_or_else(PoisonError::into_inner).clone());
     warnings.extend(past_us.lock().unwrap_or_else(PoisonError::into_inner).clone());
     warnings.extend(changed.lock().unwrap_or_else(PoisonError::into_inner).clone());
-    if pipeline.auditor.checkpoint_file_fault() {
-        warnings.push("a checkpoint file can't be written".to_owned());
-    }
+    let unwritten = pipeline.auditor.unwritten_checkpoint_files();
+    warnings.extend(unwritten.iter().map(|place| {
+        format!("file {place} of `audit.checkpoint_file` (counted from 0) can't be written; the log says why")
+    }));
     let open = pipeline.resolver.open();
     if open > 0 {
         warnings.push(format!("{open} calls whose outcome is not known yet"));

@@ -98,12 +98,13 @@ pub struct Settings {
 }
 
 /// How the store is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
     /// Why appends fail now.
     pub fault: Option<StoreError>,
-    /// A warning: a checkpoint file could not be written. Appends go on, and so do the other files.
-    pub checkpoint_file: Option<std::io::ErrorKind>,
+    /// A warning: these checkpoint files, by their places in the settings, could not be written. Appends go on, and so
+    /// do the other files.
+    pub checkpoint_files: Vec<usize>,
 }
 
 impl Health {

@@ -25,8 +25,8 @@ pub(super) const LAST_WRITES: Duration = Duration::from_secs(5);
 /// A checkpoint is public.
 const EVERYONE_READS: u32 = 0o644;
 
-/// What keeps files from being written now.
-pub(super) type Problems = Mutex<BTreeMap<PathBuf, io::ErrorKind>>;
+/// What keeps files from being written now, by their places in the settings.
+pub(super) type Problems = Mutex<BTreeMap<usize, io::ErrorKind>>;
 
 /// Keeps one file up to date. Each file has its own, so that one which hangs keeps no other from being written.
 pub(super) struct Follower {
@@ -53,7 +53,7 @@ impl Follower {
                 if written.is_some() {
                     self.observer.tell(Did::WroteCheckpointFile(self.place));
                 }
-                self.tell(result.err().map(|e| e.kind()), &health);
+                self.tell(result.err(), &health);
             }
             // The pause is at the same time the wait before a failed write is tried again. It ends early when the
             // writer is gone, and then one more write is owed at most.
@@ -69,15 +69,40 @@ impl Follower {
         }
     }
 
-    fn tell(&self, problem: Option<io::ErrorKind>, health: &watch::Sender<Health>) {
-        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
-        match problem {
-            Some(problem) => problems.insert(self.path.clone(), problem),
-            None => problems.remove(&self.path),
+    fn tell(&self, error: Option<io::Error>, health: &watch::Sender<Health>) {
+        let kind = error.as_ref().map(io::Error::kind);
+        let before = {
+            let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = match kind {
+                Some(kind) => problems.insert(self.place, kind),
+                None => problems.remove(&self.place),
+            };
+            let files: Vec<usize> = problems.keys().copied().collect();
+            // Under the lock, so that what another file's follower says is not overtaken.
+            health.send_if_modified(|health| {
+                let changed = health.checkpoint_files != files;
+                health.checkpoint_files = files;
+                changed
+            });
+            before
         };
-        let first = problems.values().next().copied();
-        // Under the lock, so that what another file's follower says is not overtaken.
-        health.send_if_modified(|health| std::mem::replace(&mut health.checkpoint_file, first) != first);
+        if before == kind {
+            return;
+        }
+        let path = self.path.display();
+        match error {
+            Some(error) => tracing::warn!(
+                checkpoint_file.place = self.place,
+                checkpoint_file.path = %path,
+                error = %error,
+                "a checkpoint file can't be written; it is tried again each second, and calls go on"
+            ),
+            None => tracing::info!(
+                checkpoint_file.place = self.place,
+                checkpoint_file.path = %path,
+                "a checkpoint file can be written again"
+            ),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Stores for tests: one in memory, and one that fails at a chosen step of any other.
+//! Stores for tests: one in memory, and one that fails at a chosen step of any other; and what the log says of them.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -179,5 +179,35 @@ impl<B: Backend> Backend for Double<B> {
 
     async fn close(&mut self) {
         self.inner.close().await;
+    }
+}
+
+/// The lines that this thread writes to the log.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    /// From now on, until what comes with them is dropped.
+    pub(crate) fn told() -> (Self, tracing::subscriber::DefaultGuard) {
+        let lines = Self::default();
+        let to = lines.clone();
+        let layer = tracing_subscriber::fmt().with_ansi(false).with_writer(move || to.clone());
+        let guard = tracing::subscriber::set_default(layer.finish());
+        (lines, guard)
+    }
+
+    pub(crate) fn all(&self) -> Vec<String> {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap().lines().map(str::to_owned).collect()
+    }
+}
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }

@@ -67,6 +67,30 @@ async fn a_locked_database_refuses_and_service_resumes() {
     check_holds(store, directory.path(), &signer, &[2]).await;
 }
 
+/// Once for each change, however many calls meet it.
+#[tokio::test]
+async fn the_log_says_why_the_record_cant_be_written_and_when_it_can_again() {
+    let (lines, _told) = double::Lines::told();
+    let (directory, signer) = (tempfile::tempdir().unwrap(), signer());
+    let store = open(directory.path(), &signer).await.unwrap();
+    let (path, away) = (directory.path().join("audit.db"), directory.path().join("away.db"));
+    std::fs::rename(&path, &away).unwrap();
+    for n in 0..9 {
+        assert_eq!(store.append(vec![entry(n)]).await, Err(StoreError::Moved));
+    }
+    std::fs::rename(&away, &path).unwrap();
+    until_writable(&store).await;
+    store.append(vec![entry(9)]).await.unwrap();
+    let (cant, can) = ("the record can't be written", "the record can be written again");
+    let all = lines.all();
+    let told: Vec<&String> = all.iter().filter(|line| line.contains(cant) || line.contains(can)).collect();
+    let [why, again] = told.as_slice() else { panic!("{all:#?}") };
+    for what in ["ERROR", cant, "audit.fault=\"moved\"", StoreError::Moved.why()] {
+        assert!(why.contains(what), "{why}");
+    }
+    assert!(again.contains("INFO") && again.contains(can), "{again}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_was_moved_away_refuses_and_service_resumes_when_it_is_back() {
     let (directory, signer) = (tempfile::tempdir().unwrap(), signer());

@@ -194,7 +194,7 @@ impl<B: Backend> Writer<B> {
                 Ok(result) => result,
                 Err(_) => {
                     // Let nobody else wait for a disk that does not answer.
-                    self.health.send_modify(|health| health.fault = Some(StoreError::Timeout));
+                    set_fault(&self.health, Some(StoreError::Timeout));
                     commit.await
                 }
             }
@@ -293,10 +293,21 @@ impl<B: Backend> Writer<B> {
     }
 
     fn set_fault(&self, fault: Option<StoreError>) {
-        self.health.send_if_modified(|health| {
-            let changed = health.fault != fault;
-            health.fault = fault;
-            changed
-        });
+        set_fault(&self.health, fault);
+    }
+}
+
+/// Says how the store is from here on, and tells the log where that is something else.
+fn set_fault(health: &watch::Sender<Health>, fault: Option<StoreError>) {
+    if !health.send_if_modified(|health| std::mem::replace(&mut health.fault, fault) != fault) {
+        return;
+    }
+    match fault {
+        Some(fault) => tracing::error!(
+            audit.fault = fault.name(),
+            audit.problem = fault.why(),
+            "the record can't be written: calls are refused until it can be"
+        ),
+        None => tracing::info!("the record can be written again"),
     }
 }

@@ -70,6 +70,9 @@ async fn a_checkpoint_file_that_can_not_be_written_gets_old_and_the_other_does_n
     let world = World::with(Wishes { config, ..Wishes::default() }).await;
     let age = |file: usize| format!("tunnelwarden_audit_checkpoint_file_age_seconds{{file=\"{file}\"}}");
     wait_for(&world, &age(1), |age| age > 4.0).await;
+    let ready = world.admin("/readyz").await;
+    let warning = ready.text_at("/warnings/0");
+    assert!(warning.contains("file 1 of `audit.checkpoint_file`"), "{}", ready.text());
     // The good one is written again and again.
     wait_for(&world, &age(0), |age| age < 2.0).await;
     wait_for(&world, "tunnelwarden_audit_checkpoint_age_seconds", |age| age < 2.0).await;

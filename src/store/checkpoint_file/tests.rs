@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use super::super::conformance::{clock, entry, signer};
+use super::super::double::Lines;
 use super::super::{OpenError, Settings, Store};
 use super::*;
 
@@ -41,8 +42,9 @@ fn make_pipe(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_checkpoint_file_that_cant_be_written_is_a_warning() {
+    let (lines, _told) = Lines::told();
     let (directory, signer) = (tempfile::tempdir().unwrap(), signer());
     let gone = directory.path().join("gone");
     std::fs::create_dir(&gone).unwrap();
@@ -53,9 +55,9 @@ async fn a_checkpoint_file_that_cant_be_written_is_a_warning() {
     std::fs::remove_dir_all(&gone).unwrap();
     store.append(vec![entry(0)]).await.unwrap();
     let mut health = store.health();
-    let warned = health.wait_for(|health| health.checkpoint_file.is_some());
-    let warned = *tokio::time::timeout(LONG, warned).await.unwrap().unwrap();
-    assert!(warned.is_writable());
+    let warned = health.wait_for(|health| health.checkpoint_files == [0]);
+    let warned = tokio::time::timeout(LONG, warned).await.unwrap().unwrap().is_writable();
+    assert!(warned);
     store.append(vec![entry(1)]).await.unwrap();
     // The other file goes on meanwhile.
     for _ in 0..200 {
@@ -65,11 +67,20 @@ async fn a_checkpoint_file_that_cant_be_written_is_a_warning() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(size_in(&other, &signer), 2);
-    assert!(health.borrow().checkpoint_file.is_some());
+    assert_eq!(health.borrow().checkpoint_files, [0]);
     std::fs::create_dir(&gone).unwrap();
-    let well = health.wait_for(|health| health.checkpoint_file.is_none());
+    let well = health.wait_for(|health| health.checkpoint_files.is_empty());
     tokio::time::timeout(LONG, well).await.unwrap().unwrap();
     store.close().await;
+    // Once for each change, and not for each try.
+    let shown = format!("checkpoint_file.place=0 checkpoint_file.path={}", gone.join("c.txt").display());
+    let of_file: Vec<String> = lines.all().into_iter().filter(|line| line.contains(&shown)).collect();
+    let [cant, can] = of_file.as_slice() else { panic!("{of_file:#?}") };
+    assert!(
+        cant.contains("WARN") && cant.contains("can't be written") && cant.contains("No such file"),
+        "{cant}"
+    );
+    assert!(can.contains("INFO") && can.contains("can be written again"), "{can}");
     for file in [gone.join("c.txt"), other] {
         assert_eq!(size_in(&file, &signer), 2);
     }
