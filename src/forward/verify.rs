@@ -7,10 +7,10 @@
 use http::{Method, StatusCode};
 use uuid::Uuid;
 
+use super::Upstream;
 use super::exchange::Call;
 use super::state::unanswered;
 use super::token::{OF_ACCOUNT, Slot, UNASKED};
-use super::{Answer, Upstream};
 use crate::json::{self, Json};
 use crate::limit::Taken;
 use crate::operation::AccountId;
@@ -85,23 +85,39 @@ impl Upstream {
         if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
             return open(&format!("the upstream answered with status {}", status.as_u16()));
         }
-        fault(&answer).map_or(Verdict::Good, |what| Verdict::Refused(format!("{key}: {what}")))
+        let verdict =
+            json::read(&answer.body, json::MAX_DEPTH).ok().filter(|read| read.as_object().is_some());
+        if is_elsewhere(status, verdict.as_ref()) {
+            return Verdict::Refused(format!(
+                "upstream.base_url: `{base}` does not answer as Cloudflare's API does (status {} at `{}`); give the \
+                 whole address, such as `https://api.cloudflare.com/client/v4`, and look whether each account's id is right",
+                status.as_u16(),
+                call.path
+            ));
+        }
+        let fault = fault(status, verdict.as_ref());
+        fault.map_or(Verdict::Good, |what| Verdict::Refused(format!("{key}: {what}")))
+    }
+}
+
+/// Whether this is not where the API tells of tokens. Who refuses one may do so by a page.
+fn is_elsewhere(status: StatusCode, verdict: Option<&Json>) -> bool {
+    match status {
+        StatusCode::NOT_FOUND => true,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => false,
+        _ => verdict.is_none(),
     }
 }
 
 /// What the upstream has against the token.
-fn fault(answer: &Answer) -> Option<String> {
-    if answer.status != StatusCode::OK {
+fn fault(status: StatusCode, verdict: Option<&Json>) -> Option<String> {
+    if status != StatusCode::OK {
         return Some(format!(
             "the upstream refuses the token (status {}); give one with the permission `Magic WAN Write`",
-            answer.status.as_u16()
+            status.as_u16()
         ));
     }
-    let envelope = match json::read(&answer.body, json::MAX_DEPTH) {
-        Ok(envelope) => envelope,
-        Err(error) => return Some(format!("the upstream's verdict on the token is not JSON: {error}")),
-    };
-    match envelope.pointer("/result/status").and_then(Json::as_str) {
+    match verdict.and_then(|verdict| verdict.pointer("/result/status")).and_then(Json::as_str) {
         Some("active") => None,
         Some("disabled") => Some("the token is disabled".into()),
         Some("expired") => Some("the token has expired".into()),

@@ -175,6 +175,28 @@ async fn what_the_upstream_can_not_say_is_no_refusal_of_the_token() {
 }
 
 #[tokio::test]
+async fn an_address_that_is_not_the_apis_is_told_apart_from_a_token_that_is_refused() {
+    for (answered, body, elsewhere) in [
+        ("404 Not Found", "<html></html>", true),
+        ("404 Not Found", r#"{"success":false,"errors":[{"code":7003}]}"#, true),
+        ("200 OK", "<html></html>", true),
+        ("200 OK", "7", true),
+        ("400 Bad Request", "", true),
+        ("400 Bad Request", r#"{"success":false}"#, false),
+        ("401 Unauthorized", "", false),
+        ("403 Forbidden", "<html></html>", false),
+    ] {
+        let server = Server::answering(answer(answered, "", body.as_bytes())).await;
+        let upstream = upstream(&config(&server.base));
+        let got = upstream.verify_token(&taken().await, None, Uuid::nil()).await;
+        let Verdict::Refused(told) = got else { panic!("{answered} {body}: {got:?}") };
+        assert_eq!(told.starts_with("upstream.base_url: "), elsewhere, "{answered} {body}: {told}");
+        assert_eq!(told.contains("Magic WAN Write"), !elsewhere, "{answered} {body}: {told}");
+        assert!(!elsewhere || told.contains(&server.base) && told.contains("/client/v4"), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn an_account_token_for_all_accounts_is_unchecked_until_an_answer_tells() {
     let server = Server::answering(answer("200 OK", "", b"{}")).await;
     let mut config = config(&server.base);
