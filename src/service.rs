@@ -91,7 +91,11 @@ pub fn why(error: &(dyn std::error::Error + 'static)) -> String {
     let mut why = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
-        why += &format!(": {error}");
+        let text = error.to_string();
+        // Some say in their own words what caused them.
+        if !why.ends_with(&text) {
+            why += &format!(": {text}");
+        }
         source = error.source();
     }
     why

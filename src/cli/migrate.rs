@@ -53,6 +53,9 @@ pub async fn run(args: &Args, env: &Env, out: &mut (dyn Write + Send)) -> Result
         }
     };
     check_proves("--database", &server, args.allow_insecure_database)?;
+    if let Some(what) = server.password_problem() {
+        return Err(Stop::usage(format_args!("--password-file: {}", plain(&what))));
+    }
     let today = TimeZone::UTC.to_datetime(env.clock.now()).date();
     let made = store::migrate(&server, &args.writer, &args.reader, today).await;
     made.map_err(|e| Stop::failed(plain(&why(&e))))?;
@@ -63,4 +66,28 @@ pub async fn run(args: &Args, env: &Env, out: &mut (dyn Write + Send)) -> Result
         }
     }
     Ok(Exit::Good)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Terminal};
+    use crate::clock::SystemClock;
+
+    #[tokio::test]
+    async fn a_password_file_that_is_not_there_is_named() {
+        let env = Env { vars: BTreeMap::new(), clock: SystemClock::new(), terminal: Terminal::default() };
+        let line = "tunnelwarden migrate --database postgres://u@127.0.0.1:1/d --password-file /no/such/file";
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        let mut errors = Vec::new();
+        let exit = crate::cli::run(cli, &env, &mut Vec::new(), &mut errors).await;
+        let told = String::from_utf8(errors).unwrap();
+        assert_eq!(exit, Exit::Usage, "{told}");
+        assert!(told.contains("--password-file: ") && told.contains("`/no/such/file`"), "{told}");
+        assert_eq!(told.matches("No such file").count(), 1, "{told}");
+    }
 }

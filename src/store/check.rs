@@ -22,8 +22,10 @@ const MAGIC: &[u8] = b"SQLite format 3\0";
 /// What is wrong, each with its key in `[audit]`.
 #[must_use]
 pub fn check(database: &Database, checkpoint_files: &[PathBuf]) -> Vec<(&'static str, String)> {
-    let database = database.file().and_then(|path| folder(path).or_else(|| file(path)));
-    let database = database.map(|what| ("database", what));
+    let database = match database {
+        Database::Sqlite(path) => folder(path).or_else(|| file(path)).map(|what| ("database", what)),
+        Database::Postgres(server) => server.password_problem().map(|what| ("database_password_file", what)),
+    };
     let checkpoints = checkpoint_files.iter().filter_map(|file| folder(file));
     let checkpoints = checkpoints.map(|what| ("checkpoint_file", what));
     database.into_iter().chain(checkpoints).collect()

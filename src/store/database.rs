@@ -175,6 +175,19 @@ impl Server {
         Ok(pool.connect_lazy_with(self.options()?))
     }
 
+    /// What keeps the password from being read, if anything does.
+    #[must_use]
+    pub fn password_problem(&self) -> Option<String> {
+        self.password().err()
+    }
+
+    fn password(&self) -> Result<Option<Zeroizing<String>>, String> {
+        let Some(file) = &self.password_file else { return Ok(None) };
+        let text = std::fs::read_to_string(file);
+        text.map(|text| Some(Zeroizing::new(text)))
+            .map_err(|e| format!("the password file `{}` can't be read: {e}", file.display()))
+    }
+
     /// Whether it makes sure of whom it speaks to, or nobody else is on the way.
     #[must_use]
     pub fn is_secure(&self) -> bool {
@@ -202,8 +215,7 @@ impl Server {
         if !self.says_mode() && !self.is_near(&options) {
             options = options.ssl_mode(PgSslMode::VerifyFull);
         }
-        if let Some(file) = &self.password_file {
-            let text = Zeroizing::new(std::fs::read_to_string(file).map_err(sqlx::Error::Io)?);
+        if let Some(text) = self.password().map_err(|what| sqlx::Error::Configuration(what.into()))? {
             options = options.password(text.trim_end_matches(['\n', '\r']));
         }
         Ok(options.application_name("tunnelwarden").disable_statement_logging())

@@ -12,6 +12,10 @@ pub(super) fn classify(error: &sqlx::Error) -> StoreError {
     if matches!(error, Error::ColumnDecode { .. } | Error::Decode(_) | Error::RowNotFound) {
         return StoreError::Corrupt;
     }
+    // What a connection needs can't be had, such as the password.
+    if matches!(error, Error::Configuration(_)) {
+        return StoreError::Unopenable;
+    }
     let Error::Database(error) = error else {
         // Only a server is spoken to over a network.
         let is_of_network = matches!(error, Error::Io(_) | Error::Tls(_) | Error::Protocol(_));
