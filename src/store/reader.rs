@@ -24,7 +24,7 @@ use super::fault::classify;
 use super::filter::Bounds;
 use super::sql::{Cells, Dialect, Found, Pool, Sql, Statement};
 use super::sqlite::{narrow, options, unsigned};
-use super::{Filter, Row, StoreError};
+use super::{Filter, Row, StoreError, postgres};
 use crate::atomic_file;
 use crate::clock::rfc3339;
 
@@ -175,9 +175,8 @@ impl Reader {
     }
 
     async fn open_server(database: &Database, server: &Server) -> Result<Self, ReadError> {
+        tables_at(server).await.map_err(|e| failed("open", database, e))?;
         let pool = server.pool(CONNECTIONS, PATIENCE).map_err(|e| failed("open", database, e))?;
-        let tables = sqlx::query("SELECT FROM tunnelwarden.logs LIMIT 1").execute(&pool);
-        tables.await.map_err(|e| failed("open", database, e))?;
         Ok(Self { database: database.clone(), file: None, pool: Pool::Postgres(pool) })
     }
 
@@ -203,6 +202,9 @@ impl Reader {
             (Err(e), Pool::Postgres(pool), Database::Postgres(server)) if is_login(&e) => {
                 pool.set_connect_options(server.options().map_err(|e| self.failed(e))?);
                 self.pool.fetch(statement).await.map_err(|e| self.failed(e))
+            }
+            (Err(sqlx::Error::PoolTimedOut), Pool::Postgres(_), Database::Postgres(server)) => {
+                Err(self.failed(tables_at(server).await.err().unwrap_or(sqlx::Error::PoolTimedOut)))
             }
             (found, ..) => found.map_err(|e| self.failed(e)),
         }
@@ -403,6 +405,17 @@ async fn reachable(options: &SqliteConnectOptions) -> Result<(), sqlx::Error> {
     connection.close().await
 }
 
+/// Looks for the record's tables by a connection of its own. A pool tries again and again where nobody listens, and says
+/// then only that it took long.
+async fn tables_at(server: &Server) -> Result<(), sqlx::Error> {
+    let asked = async {
+        let mut connection = postgres::connect(server).await?;
+        sqlx::query("SELECT FROM tunnelwarden.logs LIMIT 1").execute(&mut connection).await?;
+        connection.close().await
+    };
+    tokio::time::timeout(PATIENCE, asked).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+}
+
 /// Whether the server did not take the password.
 fn is_login(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
@@ -411,4 +424,21 @@ fn is_login(error: &sqlx::Error) -> bool {
 
 fn failed(doing: &'static str, database: &Database, source: sqlx::Error) -> ReadError {
     ReadError { doing, path: database.to_string(), fault: classify(&source), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_nobody_listens_at_is_away_and_not_slow() {
+        let database = Database::parse("postgres://u@127.0.0.1:1/d", Path::new("")).unwrap();
+        let Database::Postgres(server) = &database else { panic!() };
+        let opened = tokio::time::timeout(PATIENCE, Reader::open(&database)).await;
+        assert_eq!(opened.expect("said at once").unwrap_err().fault, StoreError::Away);
+        // One that went away since.
+        let pool = Pool::Postgres(server.pool(1, Duration::from_millis(50)).unwrap());
+        let reader = Reader { database: database.clone(), file: None, pool };
+        assert_eq!(reader.last().await.unwrap_err().fault, StoreError::Away);
+    }
 }
