@@ -3,7 +3,7 @@
 //! The signing key is an Ed25519 key in the form of C2SP signed notes; the fingerprint key is 32 random bytes,
 //! base64. Both are files that only their owner may read. Not here: what they are used for (`seal`, `secret`).
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::atomic_file::{self, beside};
 use crate::config::Audit;
-use crate::seal::{Signer, generate_key};
+use crate::seal::{Signer, Verifier, generate_key};
 use crate::secret::{ExposeSecret as _, Fingerprinter, SecretString};
 use crate::store::Database;
 
@@ -161,22 +161,72 @@ const fn open_to_others(mode: u32, owner: u32) -> bool {
 
 fn read(path: &Path) -> Result<SecretString, String> {
     let shown = path.display();
-    let file = std::fs::File::open(path);
-    let file = file.map_err(|e| format!("`{shown}` can't be read: {e}; make it with `keys generate`"))?;
-    let about = file.metadata().map_err(|e| format!("`{shown}` can't be read: {e}"))?;
+    let file = std::fs::File::open(path).map_err(|e| unread(path, &e))?;
+    let about = file.metadata().map_err(|e| unread(path, &e))?;
+    // Room for all of it at once: growing would leave copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_FILE).unwrap_or(0) + 1));
+    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(|e| unread(path, &e))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| format!("`{shown}` is not text"))?;
+    // Before who may read it: that half everybody may.
+    if Verifier::new(text).is_ok() {
+        return Err(format!(
+            "`{shown}` is the public half of a signing key; name the file of the key itself"
+        ));
+    }
     if open_to_others(about.mode(), about.uid()) {
         return Err(format!("`{shown}` can be read by others than its owner; use `chmod 600`"));
     }
-    // Room for all of it at once: growing would leave copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_FILE).unwrap_or(0) + 1));
-    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(|e| format!("`{shown}` can't be read: {e}"))?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| format!("`{shown}` is not text"))?;
     Ok(SecretString::from(text))
+}
+
+/// Why a key file can't be read. Only one that is not there is to be made.
+pub(super) fn unread(path: &Path, error: &std::io::Error) -> String {
+    let is = |kind| error.kind() == kind;
+    let remedy = if is(ErrorKind::NotFound) {
+        "; make it with `keys generate`"
+    } else if is(ErrorKind::PermissionDenied) {
+        "; let this process read it"
+    } else {
+        ""
+    };
+    format!("`{}` can't be read: {error}{remedy}", path.display())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::open_to_others;
+    use std::io::Error;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn only_a_key_that_is_not_there_is_to_be_made() {
+        for (kind, remedy) in [
+            (ErrorKind::NotFound, "make it with `keys generate`"),
+            (ErrorKind::PermissionDenied, "let this process read it"),
+            (ErrorKind::IsADirectory, ""),
+        ] {
+            let told = unread(Path::new("/keys/a"), &Error::from(kind));
+            assert!(told.starts_with("`/keys/a` can't be read: ") && told.ends_with(remedy), "{told}");
+            assert_eq!(told.contains("generate"), kind == ErrorKind::NotFound, "{told}");
+        }
+    }
+
+    #[test]
+    fn a_public_half_is_told_from_a_key_that_others_may_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (secret, public) = generate_key("tunnelwarden/test").unwrap();
+        let told = |text: &str, mode| {
+            let path = folder.path().join("key");
+            put(&path, text, mode).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            read(&path).map(|_| ()).unwrap_err()
+        };
+        for mode in [0o644, 0o600] {
+            assert!(told(&public, mode).contains("is the public half"), "{mode:o}");
+        }
+        assert!(told(secret.expose_secret(), 0o644).contains("chmod 600"));
+    }
 
     #[test]
     fn a_key_is_its_owners_alone_and_of_roots_its_group_may_read() {

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::keys::{next_file, public_file, put, read_key};
+use super::keys::{next_file, public_file, put, read_key, unread};
 use super::{settings, why};
 use crate::atomic_file::{self, beside};
 use crate::clock::{Clock, Ids};
@@ -99,7 +99,7 @@ fn entry(old: &Signer, new: &Signer, clock: Arc<dyn Clock>, operator: Object) ->
 /// A key that another user makes is one that the service can't read, and where a link lies the old key would stay.
 fn check_file(file: &Path) -> Result<(), String> {
     let shown = file.display();
-    let about = std::fs::symlink_metadata(file).map_err(|e| format!("`{shown}`: {e}"))?;
+    let about = std::fs::symlink_metadata(file).map_err(|e| unread(file, &e))?;
     if about.is_symlink() {
         return Err(format!("`{shown}` is a link: name the file itself in `audit.signing_key_file`"));
     }

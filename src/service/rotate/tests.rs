@@ -40,6 +40,15 @@ async fn rotate(audit: &Audit) -> Result<u64, String> {
 }
 
 #[tokio::test]
+async fn where_there_is_no_key_it_says_how_to_make_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let audit = audit(folder.path());
+    std::fs::remove_file(&audit.signing_key_file).unwrap();
+    let told = rotate(&audit).await.unwrap_err();
+    assert!(told.contains("/key` can't be read: ") && told.contains("keys generate"), "{told}");
+}
+
+#[tokio::test]
 async fn a_key_that_lay_there_unused_is_not_taken() {
     let folder = tempfile::tempdir().unwrap();
     let audit = audit(folder.path());
