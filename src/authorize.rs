@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use aws_lc_rs::digest;
-use cedar_policy::{Entities, EntityUid};
+use cedar_policy::{Effect, Entities, EntityUid};
 use jiff::Timestamp;
 
 use crate::caller::Caller;
@@ -171,6 +171,12 @@ impl Authorizer {
     /// The `@id`s of all policies, in the order of the text.
     pub fn policy_ids(&self) -> impl Iterator<Item = &str> {
         self.policies.rules.iter().map(|rule| rule.id.as_str())
+    }
+
+    /// Whether nobody may do anything, as no policy permits.
+    #[must_use]
+    pub fn permits_nothing(&self) -> bool {
+        self.policies.rules.iter().all(|rule| rule.effect != Effect::Permit)
     }
 
     /// Answers for a whole call: permitted only if every element is.

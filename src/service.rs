@@ -224,6 +224,7 @@ impl Running {
             let replica = shared.replica().to_owned();
             tokio::spawn(adopt::follow(replica, Arc::clone(&pipeline), reader.clone(), stopped.clone()));
         }
+        warn_of_start(&pipeline);
         let token = TokenCheck::default();
         tokio::spawn(check_tokens(Arc::clone(&pipeline), Arc::clone(&token), stopped.clone()));
         let past_us = reconcile::start(&config, &pipeline, reader.clone(), stopped.clone());
@@ -405,6 +406,16 @@ fn problems(pipeline: &Pipeline) -> Vec<String> {
     pipeline.auditor.admits().err().iter().map(Refusal::message).collect()
 }
 
+/// Tells the log what somebody should know of this start.
+fn warn_of_start(pipeline: &Pipeline) {
+    if pipeline.rules().policy.permits_nothing() {
+        tracing::warn!("{PERMITS_NOTHING}");
+    }
+}
+
+const PERMITS_NOTHING: &str =
+    "policy.file: the policy permits nothing, so every call is refused; write a `permit`";
+
 /// What somebody should look at while calls are served.
 fn warnings(
     pipeline: &Pipeline,
@@ -412,7 +423,9 @@ fn warnings(
     token: &TokenCheck,
     past_us: &reconcile::Warnings,
 ) -> Vec<String> {
-    let mut warnings = pipeline.rules().identifier.health();
+    let rules = pipeline.rules();
+    let mut warnings = rules.identifier.health();
+    warnings.extend(rules.policy.permits_nothing().then(|| PERMITS_NOTHING.to_owned()));
     warnings.extend(pipeline.upstream.health());
     warnings.extend(token.lock().unwrap_or_else(PoisonError::into_inner).clone());
     warnings.extend(past_us.lock().unwrap_or_else(PoisonError::into_inner).clone());

@@ -73,8 +73,8 @@ fn check(from: &PolicyFrom, env: &Env, out: &mut dyn Write) -> Result<Exit, Stop
             let count = authorizer.policy_ids().count();
             let noun = if count == 1 { "policy" } else { "policies" };
             writeln!(out, "{shown}: good, {count} {noun}, sha256 {}", authorizer.digest())?;
-            if count == 0 {
-                writeln!(out, "warning: without a policy nobody may do anything")?;
+            if authorizer.permits_nothing() {
+                writeln!(out, "warning: without a policy that permits, nobody may do anything")?;
             }
             Ok(Exit::Good)
         }

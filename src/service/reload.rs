@@ -27,6 +27,7 @@ use crate::json::Object;
 use crate::listen::Certificate;
 use crate::pipeline::{Pipeline, Rules};
 use crate::refusal::Refusal;
+use crate::service::PERMITS_NOTHING;
 
 pub(super) use files::Files;
 use files::{State, jwks_file};
@@ -410,12 +411,16 @@ impl Follower {
             });
         }
         if !parts.is_empty() {
+            let rules = pipeline.rules();
             tracing::info!(
                 reload.parts = parts.iter().map(|part| part.name()).collect::<Vec<_>>().join(" "),
                 config.digest = config.digest,
-                policy.digest = pipeline.rules().policy.digest(),
+                policy.digest = rules.policy.digest(),
                 "reloaded"
             );
+            if parts.contains(&Part::Policy) && rules.policy.permits_nothing() {
+                tracing::warn!(policy.digest = rules.policy.digest(), "{PERMITS_NOTHING}");
+            }
         }
         self.files.adopt(files, |part| read.contains(&part));
         self.config = config;

@@ -141,6 +141,24 @@ async fn a_changed_policy_takes_effect_and_is_recorded_before_it_does() {
 }
 
 #[tokio::test]
+async fn a_policy_that_permits_nothing_is_warned_of() {
+    let mut world = World::start().await;
+    let good = std::fs::read_to_string(world.dir.path().join("policy.cedar")).unwrap();
+    let words = "the policy permits nothing";
+    world.write("policy.cedar", "");
+    world.warns(Some(words)).await;
+    world.told(words, 1).await;
+    world.write("policy.cedar", &good);
+    world.warns(None).await;
+    world.stop().await;
+    world.write("policy.cedar", "@id(\"no\")\nforbid (principal, action, resource);\n");
+    world.launch().await;
+    world.warns(Some(words)).await;
+    world.told(words, 2).await;
+    assert!(world.stderr().lines().filter(|line| line.contains(words)).all(|line| line.contains("WARN")));
+}
+
+#[tokio::test]
 async fn a_broken_or_missing_policy_changes_nothing_and_readiness_warns() {
     let world = World::start().await;
     let viewer = world.token("viewer");
