@@ -34,6 +34,7 @@
 //! | `duration_us`, `stages_us` | outcomes, refusals | microseconds, in all and by stage |
 //! | `resolution`, `evidence` | resolutions | `applied`, `not applied` or `can't tell`, and what it rests on |
 //! | `version`, `config_digest` | `started` | of the program and its configuration |
+//! | `fingerprint_key_id` | `started` | of the key of all fingerprints from then on, as it stands in each of them: those by another key can't be compared with them |
 //! | `ended_before` | `started`, `heartbeat` | a `seq`: each intent before it has its outcome or resolution before this entry |
 //! | `heartbeat_s` | `started`, `heartbeat` | seconds until the next heartbeat, at most: a longer silence is an interruption |
 //! | `read` | `audit_read` | `{door, what?, id?, filter?, depth?, covers_until?}`: by which way what was asked, how deep, and until when this entry tells of the same question |

@@ -6,6 +6,7 @@ mod adopt;
 mod archive;
 mod check;
 mod copy;
+mod fingerprints;
 mod keys;
 mod observe;
 mod reconcile;
@@ -148,6 +149,8 @@ impl Running {
             .map_err(failed("opening the audit store"))?;
         let store = Arc::new(store);
         let reader = Reader::open(&config.audit.database).await.map_err(failed("reading the audit store"))?;
+        let other_key = fingerprints::other_key(&reader, &fingerprinter).await;
+        let other_key = other_key.map_err(failed("reading the audit store"))?;
 
         let shared = Shared::open(&config.audit.database).map_err(failed("opening what replicas share"))?;
         let identifier =
@@ -181,6 +184,7 @@ impl Running {
         started.set("version", env!("CARGO_PKG_VERSION"));
         started.set("config_digest", config.digest.as_str());
         started.set("policy_digest", authorizer.digest());
+        fingerprints::tell(&mut started, auditor.fingerprinter());
         auditor
             .alive(Kind::Started, started)
             .await
@@ -224,13 +228,15 @@ impl Running {
             let replica = shared.replica().to_owned();
             tokio::spawn(adopt::follow(replica, Arc::clone(&pipeline), reader.clone(), stopped.clone()));
         }
-        warn_of_start(&pipeline);
+        let of_start = warn_of_start(&pipeline, other_key);
         let token = TokenCheck::default();
         tokio::spawn(check_tokens(Arc::clone(&pipeline), Arc::clone(&token), stopped.clone()));
         let past_us = reconcile::start(&config, &pipeline, reader.clone(), stopped.clone());
         let health = Health {
             problems: findings(&pipeline, problems),
-            warnings: findings(&pipeline, move |pipeline| warnings(pipeline, &changed, &token, &past_us)),
+            warnings: findings(&pipeline, move |pipeline| {
+                of_start.iter().cloned().chain(warnings(pipeline, &changed, &token, &past_us)).collect()
+            }),
             metrics: observed.told_at_scrapes(&pipeline, Arc::clone(&store), connections),
         };
         let desk = {
@@ -406,11 +412,12 @@ fn problems(pipeline: &Pipeline) -> Vec<String> {
     pipeline.auditor.admits().err().iter().map(Refusal::message).collect()
 }
 
-/// Tells the log what somebody should know of this start.
-fn warn_of_start(pipeline: &Pipeline) {
+/// Tells the log what somebody should know of this start, and gives what stays so until the next one.
+fn warn_of_start(pipeline: &Pipeline, other_key: Option<String>) -> Option<String> {
     if pipeline.rules().policy.permits_nothing() {
         tracing::warn!("{PERMITS_NOTHING}");
     }
+    other_key.inspect(|other_key| tracing::warn!("{other_key}"))
 }
 
 const PERMITS_NOTHING: &str =

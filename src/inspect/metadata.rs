@@ -5,7 +5,7 @@
 use crate::json::{Json, Object};
 
 /// Members that stay as they are.
-const WHOLE: [&str; 59] = [
+const WHOLE: [&str; 60] = [
     "kind",
     "id",
     "time",
@@ -47,6 +47,7 @@ const WHOLE: [&str; 59] = [
     "resolution",
     "version",
     "config_digest",
+    "fingerprint_key_id",
     "config_digest_before",
     "parts",
     "problems",

@@ -2,8 +2,8 @@
 
 use super::filter::Bounds;
 use super::reader::{
-    ACCOUNTS_FROM, AMBIGUOUS, CALLS_FROM, INTENTS_FROM, LAST_ARCHIVED, LAST_RECONCILED, MARK, NAMED,
-    ONE_SHOT_SINCE, RECONCILED_FROM, SINCE, UNTIL, WITHIN, WITHOUT_OUTCOME,
+    ACCOUNTS_FROM, AMBIGUOUS, CALLS_FROM, INTENTS_FROM, LAST_ARCHIVED, LAST_RECONCILED, LAST_STARTED, MARK,
+    NAMED, ONE_SHOT_SINCE, RECONCILED_FROM, SINCE, UNTIL, WITHIN, WITHOUT_OUTCOME,
 };
 use super::reading::{BERLIN, Log, OSLO, id};
 use super::sql::Dialect::Sqlite;
@@ -16,7 +16,7 @@ use crate::operation::Operation;
 #[tokio::test]
 async fn neither_a_start_nor_a_comparison_reads_the_whole_log() {
     let log = Log::make().await;
-    let start = [MARK, WITHOUT_OUTCOME, AMBIGUOUS, INTENTS_FROM, ONE_SHOT_SINCE];
+    let start = [MARK, WITHOUT_OUTCOME, AMBIGUOUS, INTENTS_FROM, ONE_SHOT_SINCE, LAST_STARTED];
     let later = [ACCOUNTS_FROM, CALLS_FROM, RECONCILED_FROM, LAST_RECONCILED, LAST_ARCHIVED];
     let texts = start.into_iter().chain(later).map(|sql| sql.sqlite);
     for query in texts.chain([ROTATIONS, MARKS]) {

@@ -36,7 +36,7 @@ pub(super) use archived::LAST_ARCHIVED;
 #[cfg(test)]
 pub(super) use calls::{ACCOUNTS_FROM, CALLS_FROM, LAST_RECONCILED, RECONCILED_FROM};
 #[cfg(test)]
-pub(super) use lost::{AMBIGUOUS, INTENTS_FROM, MARK, ONE_SHOT_SINCE, WITHOUT_OUTCOME};
+pub(super) use lost::{AMBIGUOUS, INTENTS_FROM, LAST_STARTED, MARK, ONE_SHOT_SINCE, WITHOUT_OUTCOME};
 
 /// Connections for reading: two for a console's searches, two for the process itself.
 const CONNECTIONS: u32 = 4;

@@ -159,6 +159,23 @@ async fn a_policy_that_permits_nothing_is_warned_of() {
 }
 
 #[tokio::test]
+async fn another_fingerprint_key_than_at_the_last_start_is_warned_of() {
+    let mut world = World::start().await;
+    let id = world.entries().await[0].text("/fingerprint_key_id");
+    assert_eq!(id.len(), 8, "{id}");
+    world.stop().await;
+    let other = data_encoding::BASE64.encode(&[7; 32]);
+    // In place, as the key is its owner's alone.
+    std::fs::write(world.dir.path().join("audit-fingerprint.key"), other).unwrap();
+    world.launch().await;
+    world.warns(Some(&format!("than at the last start ({id})"))).await;
+    world.told("than at the last start", 1).await;
+    world.stop().await;
+    world.launch().await;
+    world.warns(None).await;
+}
+
+#[tokio::test]
 async fn a_broken_or_missing_policy_changes_nothing_and_readiness_warns() {
     let world = World::start().await;
     let viewer = world.token("viewer");

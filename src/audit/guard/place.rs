@@ -68,6 +68,7 @@ pub const PROTECTED: &[&str] = &[
     "resolution",
     "version",
     "config_digest",
+    "fingerprint_key_id",
     "config_digest_before",
     "parts",
     "problems",

@@ -75,6 +75,14 @@ pub(crate) const ONE_SHOT_SINCE: Sql = Sql {
     FROM tunnelwarden.entries AS intent
     WHERE intent.request_key IS NOT NULL AND intent.time >= $1 ORDER BY intent.seq",
 };
+pub(crate) const LAST_STARTED: Sql = Sql {
+    sqlite: "
+    SELECT seq, entry FROM entries INDEXED BY entries_kind
+    WHERE kind <> 'outcome' AND kind = 'started' ORDER BY seq DESC LIMIT 1",
+    postgres: "
+    SELECT seq, entry FROM tunnelwarden.entries
+    WHERE kind <> 'outcome' AND kind = 'started' ORDER BY seq DESC LIMIT 1",
+};
 
 impl Reader {
     /// The same reader, for what is asked of the log of another replica.
@@ -141,5 +149,13 @@ impl Reader {
     pub async fn one_shot_since(&self, since: Timestamp) -> Result<Vec<(String, Option<String>)>, ReadError> {
         let query = self.ask(ONE_SHOT_SINCE).bind(rfc3339(since));
         self.read(query, |row| Ok((row.text(0)?, row.optional_text(1)?))).await
+    }
+
+    /// The newest entry that tells of a start, of whichever replica.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub async fn last_started(&self) -> Result<Option<Row>, ReadError> {
+        Ok(self.rows(self.ask(LAST_STARTED)).await?.pop())
     }
 }
