@@ -102,7 +102,9 @@ pub(super) async fn read(
     snapshot: &mut Snapshot,
     report: &mut Report,
 ) -> Result<Keys, VerifyError> {
-    let marks = found(snapshot.marks().await, "the index of kinds", report)?.unwrap_or_default();
+    let marks = found(snapshot.marks().await, "the index of kinds", report)?;
+    let may_hide_one = marks.as_ref().is_none_or(|marks| !marks.iter().all(is_readable));
+    let marks = marks.unwrap_or_default();
     if marks.iter().any(|mark| mark.seq < 0) {
         report.damaged(0, "the index of kinds: it has an entry before the first");
     }
@@ -113,7 +115,8 @@ pub(super) async fn read(
         report.damaged(0, "the keys: an entry that should name another signing key names none");
     }
     let is_given = |key: &Verifier| evidence.keys().any(|given| given.is_same_key(key));
-    let may_name_given = read.len() < rotations.len()
+    let may_name_given = may_hide_one
+        || read.len() < rotations.len()
         || read.iter().flat_map(|one| once(&one.old).chain(once(&one.new))).any(is_given);
     let first = read.first().map_or(&evidence.key, |first| &first.old);
     let mut succession = Succession::of(first.clone());
@@ -134,6 +137,10 @@ pub(super) fn of_kind(marks: &[RawEntry], kind: Kind) -> impl Iterator<Item = (&
         .iter()
         .filter_map(move |stored| Some((stored, read(stored)?)))
         .filter(move |(_, entry)| entry.get("kind").and_then(Json::as_str) == Some(kind.name()))
+}
+
+fn is_readable(stored: &RawEntry) -> bool {
+    stored.entry.as_deref().is_some_and(|text| read_entry(text).is_ok())
 }
 
 /// What an entry says.

@@ -268,14 +268,19 @@ fn write_text(
     if !report.other_keys.is_empty() {
         let name = |key: &Verifier| format!("{}+{}", key.origin(), key.id());
         let given: Vec<String> = [&evidence.key].into_iter().chain(&evidence.other_keys).map(name).collect();
-        return writeln!(
+        writeln!(
             out,
             "NOT PROVEN: nothing of `{record}` is signed by the key {}; it says it is signed by {}\n\
              this is the record of another log, or one that was put in its place: if you gave the wrong public key, give the \
              one of this log, else keep the file, since it is not the record that this key signed",
             plain(&given.join(", ")),
             plain(&report.other_keys.join(", "))
-        );
+        )?;
+        // Nothing before it is good either.
+        if let Some(bad) = &report.first_bad {
+            writeln!(out, "first bad entry: {}{}: {}", bad.seq, id(bad), plain(&bad.what))?;
+        }
+        return write_rest(report, out);
     }
     writeln!(out, "TAMPERED: `{record}` is not as it was recorded")?;
     match &report.first_bad {
@@ -285,6 +290,11 @@ fn write_text(
         }
         None => writeln!(out, "no entry is bad: all {} are as they were recorded", report.good)?,
     }
+    write_rest(report, out)
+}
+
+/// What else is wrong.
+fn write_rest(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     if let Some(doubt) = &report.first_in_doubt {
         writeln!(out, "first entry in doubt: {}{}: {}", doubt.seq, id(doubt), plain(&doubt.what))?;
     }
