@@ -42,7 +42,7 @@ pub struct Readable {
 /// Where a secret can be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Readables {
-    /// Entries by their place in the log, the oldest of them.
+    /// Some of the entries, by their places in the log.
     pub entries: BTreeMap<u64, Readable>,
     /// How many more there are.
     pub more: u64,
@@ -112,11 +112,11 @@ impl<'a> Search<'a> {
         while filter.after.is_none_or(|after| after < last) {
             let rows = reader.page(&filter).await?;
             for row in &rows {
-                if self.whole.iter().any(|whole| whole.contains(&row.seq)) {
-                    continue;
+                // Whole ones are looked at here whatever an archive has: it may be of another record under the same key.
+                if row.entry.contains(ARCHIVED) && archive::is_stub(&row.entry) {
+                    self.found.archived +=
+                        u64::from(!self.whole.iter().any(|whole| whole.contains(&row.seq)));
                 }
-                self.found.archived +=
-                    u64::from(row.entry.contains(ARCHIVED) && archive::is_stub(&row.entry));
                 self.look(row.seq, &row.entry);
             }
             let Some(end) = rows.last() else { break };

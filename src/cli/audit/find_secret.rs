@@ -80,6 +80,9 @@ pub(super) async fn run(
             [vec![key], others].concat()
         }
     };
+    if !find.archive.is_empty() && find.database.place(env)?.file().is_none() {
+        return Err(Stop::usage("--archive goes with a record in a file: one on a server is never archived"));
+    }
     let reader = find.database.open(env).await?;
     let secret = ask(errors).await?;
     let mut search = Search::new(&secret);
@@ -189,7 +192,8 @@ fn write_text(known: &Known, zone: &TimeZone, out: &mut dyn Write) -> Result<(),
 fn write_readable(readable: &Readables, zone: &TimeZone, out: &mut dyn Write) -> Result<(), Stop> {
     let count = readable.entries.len() as u64 + readable.more;
     if count == 0 {
-        writeln!(out, "readable nowhere: it stands in no text of an entry")?;
+        let of = if readable.archived > 0 { " that was looked at" } else { "" };
+        writeln!(out, "readable nowhere: it stands in no text of an entry{of}")?;
     } else {
         writeln!(
             out,
@@ -200,7 +204,7 @@ fn write_readable(readable: &Readables, zone: &TimeZone, out: &mut dyn Write) ->
         writeln!(out, "  {seq} at {}: {}", plain(&entry.at.join(", ")), told(&entry.told, zone))?;
     }
     if readable.more > 0 {
-        writeln!(out, "  and {} more, later ones", readable.more)?;
+        writeln!(out, "  and {} more", readable.more)?;
     }
     if readable.archived > 0 {
         writeln!(
