@@ -328,13 +328,12 @@ fn section(out: &mut dyn Write, title: &str, value: &Json, now: Option<Timestamp
     Ok(())
 }
 
-/// Escapes what a terminal would obey or a reader would not see.
-/// Whether it begins as a JWT does, whose header is an object, perhaps behind what stands before one in a request.
+/// Whether a word in it begins as a JWT does, whose header is an object.
 fn looks_like_a_token(text: &str) -> bool {
-    let token = text.rsplit(' ').next().unwrap_or_default();
-    token.starts_with("eyJ") && token.contains('.')
+    text.split_whitespace().any(|word| word.starts_with("eyJ") && word.contains('.'))
 }
 
+/// Escapes what a terminal would obey or a reader would not see.
 fn visible(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
         if is_unseen(c) {

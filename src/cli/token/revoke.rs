@@ -21,7 +21,7 @@ use super::{at, looks_like_a_token, visible};
 
 /// What to revoke.
 #[derive(clap::Args, Debug)]
-#[command(group(clap::ArgGroup::new("what").args(["ids", "subjects"]).required(true).multiple(true)))]
+#[command(group(clap::ArgGroup::new("what").args(["ids", "subjects", "other"]).required(true).multiple(true)))]
 pub struct Args {
     /// The configuration of the proxy.
     #[arg(long, value_name = "FILE")]
@@ -38,6 +38,17 @@ pub struct Args {
     /// Take the revocation back.
     #[arg(long)]
     take_back: bool,
+    /// Whatever else is given, which may be a token: it is taken so that it is not repeated.
+    #[arg(hide = true, num_args = 0.., value_parser = forget)]
+    other: Vec<Forgotten>,
+}
+
+/// An argument that is none.
+#[derive(Clone, Copy, Debug)]
+struct Forgotten;
+
+fn forget(_: &str) -> Result<Forgotten, std::convert::Infallible> {
+    Ok(Forgotten)
 }
 
 /// Bytes of a line that the server takes.
@@ -97,6 +108,12 @@ fn lines(args: &Args, config: &Config) -> Result<Vec<String>, Stop> {
              it: 1 to 256 bytes, all of them seen, with single blanks and only between others"
         ))
     };
+    if !args.other.is_empty() {
+        return Err(Stop::usage(
+            "an argument is none of this command's, and is not repeated here since it may be a token; give what to revoke by \
+             --jti or --subject",
+        ));
+    }
     if args.ids.iter().chain(&args.subjects).any(|name| looks_like_a_token(name)) {
         return Err(Stop::usage(
             "this looks like a whole token, which others may have seen here: give its `jti`, as `token inspect` shows it",

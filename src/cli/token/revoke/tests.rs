@@ -50,10 +50,13 @@ async fn beside_a_file_the_revocation_file_gets_a_line() {
             assert!(!told.contains(['\n', '\u{200b}']), "{told:?}");
         }
     }
-    for token in ["eyJhbGciOiJFUzI1NiJ9.e30.c2lnbmVk", "Bearer eyJhbGciOiJFUzI1NiJ9.e30.c2lnbmVk"] {
-        for kind in ["--jti", "--subject"] {
-            let (told, exit) = ask(&config, &[kind, token]).await;
-            assert!(exit == Exit::Usage && told.contains("token inspect") && !told.contains("eyJ"), "{told}");
+    let token = "eyJhbGciOiJFUzI1NiJ9.e30.c2lnbmVk";
+    for token in [token.to_owned(), format!("Bearer\t{token}"), format!("{token} ")] {
+        for (kind, says) in
+            [(&["--jti"][..], "token inspect"), (&["--subject"], "token inspect"), (&[], "--jti or")]
+        {
+            let (told, exit) = ask(&config, &[kind, &[token.as_str()]].concat()).await;
+            assert!(exit == Exit::Usage && told.contains(says) && !told.contains("eyJ"), "{told}");
         }
     }
     said(Exit::Usage)(ask(&config, &["--subject", "a", "--issuer", "https://other.example"]).await);
