@@ -54,8 +54,9 @@ impl Files {
             Some(dir) => dir,
             None => std::env::temp_dir().join(format!("tunnelwarden-demo-{}", clock.now().as_millisecond())),
         };
+        // One that is there below the temporary folder, which all share, is somebody else's.
         std::fs::DirBuilder::new()
-            .recursive(true)
+            .recursive(!is_throwaway)
             .mode(0o700)
             .create(&dir)
             .map_err(|e| format!("`{}` can't be made: {e}", dir.display()))?;
