@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderName, ORIGIN};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::store::MAX_ENTRY;
 
@@ -273,9 +274,7 @@ pub(super) fn policy(section: &mut Section<'_>) -> Policy {
 /// Whether each part of a filter has a level, and one is for all that no other names. A word that is no level would be the name of
 /// something, and everything else would be silent.
 fn has_levels(filter: &str) -> bool {
-    let is_level = |word: &str| {
-        ["off", "error", "warn", "info", "debug", "trace"].contains(&word.to_ascii_lowercase().as_str())
-    };
+    let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
     let mut parts = filter.split(',').map(str::trim);
     parts.clone().any(is_level) && parts.all(|part| is_level(part.rsplit('=').next().unwrap_or_default()))
 }
@@ -291,8 +290,8 @@ fn log(section: &mut Section<'_>) -> Log {
             .filter(|text| has_levels(text) && EnvFilter::try_new(text).is_ok())
             .map(str::to_owned)
             .ok_or_else(|| {
-                "wants a filter such as \"info\" or \"info,tunnelwarden=debug\": one of error, warn, info, debug \
-                 and trace for all else"
+                "wants a filter such as \"info\" or \"info,tunnelwarden=debug\": one of off, error, warn, \
+                 info, debug and trace for all else"
                     .to_owned()
             })
     };
