@@ -29,9 +29,9 @@ pub(super) async fn other_key(
     let before = before.and_then(Json::as_str).filter(|before| *before != now);
     Ok(before.map(|before| {
         format!(
-            "audit.fingerprint_key_file: another key ({now}) than at the last start ({before}): fingerprints from before \
-             can't be compared with new ones, and repeats of calls from before are not recognized; put the old key back \
-             unless it was replaced on purpose"
+            "audit.fingerprint_key_file: another key ({now}) than at the last start, of this replica or another one ({before}): \
+             fingerprints by the one can't be compared with those by the other, and repeats of calls are not recognized; give \
+             every start the key that the record began with, unless it was replaced on purpose"
         )
     }))
 }
