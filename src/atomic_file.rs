@@ -8,7 +8,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-/// Replaces the file at `path`, or makes it, and brings it to the disk. A new one has this mode, less the process's mask.
+/// Replaces the file at `path`, or makes it, and brings its text to the disk; its name with [`sync_folder`]. It has this mode, less
+/// the process's mask.
 ///
 /// # Errors
 /// It can't be written, or its folder can't be.
@@ -17,8 +18,7 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut file = make(&new, mode)?;
     file.write_all(content)?;
     file.sync_all()?;
-    std::fs::rename(&new, path)?;
-    sync_folder(path)
+    std::fs::rename(&new, path)
 }
 
 /// Makes a file of its own in the place of whatever has this name: what an earlier process left that was killed, a link, which would

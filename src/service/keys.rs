@@ -140,7 +140,8 @@ fn make(path: &Path, new: impl FnOnce() -> Result<SecretString, String>) -> Resu
 
 /// Puts a key, or its public half, in the place of a file.
 pub(super) fn put(path: &Path, text: &str, mode: u32) -> Result<(), String> {
-    atomic_file::replace(path, line(text).as_bytes(), mode).map_err(|e| unwritten(path, &e))
+    let written = atomic_file::replace(path, line(text).as_bytes(), mode);
+    written.and_then(|()| atomic_file::sync_folder(path)).map_err(|e| unwritten(path, &e))
 }
 
 fn line(text: &str) -> Zeroizing<String> {

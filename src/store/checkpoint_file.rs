@@ -114,9 +114,12 @@ async fn gone(mut newest: watch::Receiver<(u64, Hash)>) {
 pub(super) async fn write(path: &Path, signer: &Signer, size: u64, root: Hash) -> io::Result<()> {
     let note = Checkpoint { size, root, chain: None }.sign(signer).map_err(io::Error::other)?;
     let path = path.to_owned();
-    tokio::task::spawn_blocking(move || atomic_file::replace(&path, note.as_bytes(), EVERYONE_READS))
-        .await
-        .map_err(io::Error::other)?
+    tokio::task::spawn_blocking(move || {
+        atomic_file::replace(&path, note.as_bytes(), EVERYONE_READS)?;
+        atomic_file::sync_folder(&path)
+    })
+    .await
+    .map_err(io::Error::other)?
 }
 
 #[cfg(test)]

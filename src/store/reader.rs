@@ -203,9 +203,6 @@ impl Reader {
                 pool.set_connect_options(server.options().map_err(|e| self.failed(e))?);
                 self.pool.fetch(statement).await.map_err(|e| self.failed(e))
             }
-            (Err(sqlx::Error::PoolTimedOut), Pool::Postgres(_), Database::Postgres(server)) => {
-                Err(self.failed(tables_at(server).await.err().unwrap_or(sqlx::Error::PoolTimedOut)))
-            }
             (found, ..) => found.map_err(|e| self.failed(e)),
         }
     }
@@ -433,12 +430,7 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_nobody_listens_at_is_away_and_not_slow() {
         let database = Database::parse("postgres://u@127.0.0.1:1/d", Path::new("")).unwrap();
-        let Database::Postgres(server) = &database else { panic!() };
         let opened = tokio::time::timeout(PATIENCE, Reader::open(&database)).await;
         assert_eq!(opened.expect("said at once").unwrap_err().fault, StoreError::Away);
-        // One that went away since.
-        let pool = Pool::Postgres(server.pool(1, Duration::from_millis(50)).unwrap());
-        let reader = Reader { database: database.clone(), file: None, pool };
-        assert_eq!(reader.last().await.unwrap_err().fault, StoreError::Away);
     }
 }

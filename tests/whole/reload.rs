@@ -220,7 +220,7 @@ async fn an_empty_policy_is_one_that_permits_nothing() {
     let world = World::start().await;
     world.write("policy.cedar", "");
     world.until("locked", &world.token("admin"), "", |answer| answer.status == 403).await;
-    world.warns(None).await;
+    world.warns(Some("the policy permits nothing")).await;
 }
 
 #[tokio::test]
