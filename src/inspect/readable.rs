@@ -114,8 +114,12 @@ impl<'a> Search<'a> {
             for row in &rows {
                 // Whole ones are looked at here whatever an archive has: it may be of another record under the same key.
                 if row.entry.contains(ARCHIVED) && archive::is_stub(&row.entry) {
-                    self.found.archived +=
-                        u64::from(!self.whole.iter().any(|whole| whole.contains(&row.seq)));
+                    let is_given = self.whole.iter().any(|whole| whole.contains(&row.seq));
+                    self.found.archived += u64::from(!is_given);
+                    // An archive says more of it than what is left.
+                    if self.found.entries.contains_key(&row.seq) {
+                        continue;
+                    }
                 }
                 self.look(row.seq, &row.entry);
             }
