@@ -168,7 +168,7 @@ async fn another_fingerprint_key_than_at_the_last_start_is_warned_of() {
     // In place, as the key is its owner's alone.
     std::fs::write(world.dir.path().join("audit-fingerprint.key"), other).unwrap();
     world.launch().await;
-    world.warns(Some(&format!("than at the last start ({id})"))).await;
+    world.warns(Some(&format!("of this replica or another one ({id})"))).await;
     world.told("than at the last start", 1).await;
     world.stop().await;
     world.launch().await;
