@@ -197,6 +197,24 @@ fn a_checkpoint_of_another_key_or_with_more_signatures_is_not_ours() {
     assert_eq!(Checkpoint::open(twice.as_bytes(), &verifier), Err(NoteError::Malformed));
 }
 
+/// Whom a note names is no proof, and is told of notes that prove nothing here.
+#[test]
+fn who_signed_a_note_is_told_by_name_and_id() {
+    let (one, other) = (signer(), signer());
+    let note = Checkpoint { size: 0, root: Tree::new().root(), chain: None };
+    let signed = |signer: &Signer| note.sign(signer).unwrap();
+    let id = |signer: &Signer| ("tunnelwarden/test".to_owned(), signer.verifier().unwrap().id());
+    let by_one = signed(&one);
+    assert_eq!(named_signers(by_one.as_bytes()), Some(vec![id(&one)]));
+    let line = signed(&other).lines().last().unwrap().to_owned();
+    let by_both = format!("{by_one}{line}\n");
+    assert_eq!(named_signers(by_both.as_bytes()), Some(vec![id(&one), id(&other)]));
+    for none in ["", "a text", by_one.trim_end(), &by_both.replace("— ", "- "), &format!("{by_one}— x y\n")]
+    {
+        assert_eq!(named_signers(none.as_bytes()), None, "{none}");
+    }
+}
+
 #[test]
 fn keys_are_taken_only_for_what_they_are_and_never_shown() {
     let (secret, public) = generate_key("tunnelwarden/test").unwrap();

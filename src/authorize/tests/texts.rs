@@ -95,6 +95,13 @@ fn without_a_policy_nothing_is_permitted() {
         let forbidden = forbidden(authorizer.decide(&question(&caller, operation, &elements)));
         assert!(forbidden.policies.is_empty());
     }
+    let forbid = "@id(\"f\")\nforbid (principal, action, resource);";
+    let permit = "@id(\"p\")\npermit (principal, action, resource);";
+    for (text, nothing) in
+        [("", true), (forbid, true), (permit, false), (&format!("{forbid}\n{permit}"), false)]
+    {
+        assert_eq!(super::authorizer(text).permits_nothing(), nothing, "{text}");
+    }
 }
 
 /// What is put before Cedar must be what policies were validated against.
