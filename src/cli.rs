@@ -4,6 +4,7 @@ pub mod audit;
 pub mod check;
 pub mod demo;
 pub mod emulator;
+mod forgotten;
 pub mod healthcheck;
 pub mod keys;
 pub mod log;
@@ -25,6 +26,7 @@ use jiff::tz::TimeZone;
 use crate::json::Object;
 
 use crate::clock::Clock;
+use crate::store::Server;
 
 /// An audit-logging, authenticating reverse proxy for Cloudflare's Magic IPsec tunnel API.
 #[derive(Debug, Parser)]
@@ -221,6 +223,15 @@ impl From<std::io::Error> for Stop {
         }
         Self::failed(format_args!("the answer can't be written: {error}"))
     }
+}
+
+/// Refuses an address, which an option was given, by which anybody on the way could be the server: it would be told the password.
+fn check_proves(option: &str, server: &Server, allow_insecure: bool) -> Result<(), Stop> {
+    if server.is_secure() || allow_insecure {
+        return Ok(());
+    }
+    let hint = "use sslmode=verify-full, or give --allow-insecure-database where nobody else is on the way";
+    Err(Stop::usage(format_args!("{option} would not make sure who the server is; {hint}")))
 }
 
 fn completions(shell: clap_complete::Shell, out: &mut dyn Write) -> Result<Exit, Stop> {

@@ -19,7 +19,7 @@ mod prove;
 mod psk_age;
 mod reconcile;
 mod show;
-pub(super) mod source;
+mod source;
 mod stats;
 mod tail;
 #[cfg(test)]

@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 
-use super::audit::source::check_proves;
-use super::{Env, Exit, Stop};
+use super::{Env, Exit, Stop, check_proves};
 use crate::inspect::plain;
 use crate::service::why;
 use crate::store::{self, Database};

@@ -2,7 +2,6 @@
 //!
 //! Not here: how it is looked for (`inspect`).
 
-use std::convert::Infallible;
 use std::io::{BufRead as _, Read as _, Write};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +13,7 @@ use super::progress::Progress;
 use super::source::signed_by;
 use super::{Database, unreadable};
 use crate::archive;
+use crate::cli::forgotten::Forgotten;
 use crate::cli::{Env, Exit, Stop};
 use crate::inspect::{Known, Readables, Search, Told, find_secret, local_text, plain, seconds};
 use crate::seal::Verifier;
@@ -41,17 +41,9 @@ pub struct FindSecret {
     /// Print what is found as JSON.
     #[arg(long)]
     pub json: bool,
-    /// Whatever else is given, which may be the secret: it is taken so that it is not repeated, and kept nowhere.
-    #[arg(hide = true, allow_hyphen_values = true, num_args = 0.., value_parser = forget)]
+    /// Whatever else is given, which may be the secret.
+    #[arg(hide = true, allow_hyphen_values = true, num_args = 0.., value_parser = Forgotten::parse)]
     pub other: Vec<Forgotten>,
-}
-
-/// An argument that is none.
-#[derive(Clone, Copy, Debug)]
-pub struct Forgotten;
-
-fn forget(_: &str) -> Result<Forgotten, Infallible> {
-    Ok(Forgotten)
 }
 
 pub(super) async fn run(

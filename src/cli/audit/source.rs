@@ -4,11 +4,11 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::unreadable;
-use crate::cli::{Env, Stop};
+use crate::cli::{Env, Stop, check_proves};
 use crate::config::{self, Record};
 use crate::inspect::plain;
 use crate::seal::{Signer, Verifier};
-use crate::store::{self, Reader, Server, StoreError};
+use crate::store::{self, Reader, StoreError};
 
 /// Where the database is.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -82,15 +82,6 @@ pub(super) fn place(option: &str, given: &str, allow_insecure: bool) -> Result<s
         check_proves(option, server, allow_insecure)?;
     }
     Ok(database)
-}
-
-/// Refuses an address by which anybody on the way could be the server: it would be told the password.
-pub(in crate::cli) fn check_proves(option: &str, server: &Server, allow_insecure: bool) -> Result<(), Stop> {
-    if server.is_secure() || allow_insecure {
-        return Ok(());
-    }
-    let hint = "use sslmode=verify-full, or give --allow-insecure-database where nobody else is on the way";
-    Err(Stop::usage(format_args!("{option} would not make sure who the server is; {hint}")))
 }
 
 /// The keys that sign the record: one and more, as they are given, else that of the configured signing key.

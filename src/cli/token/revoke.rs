@@ -12,6 +12,7 @@ use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use crate::atomic_file;
+use crate::cli::forgotten::Forgotten;
 use crate::cli::{Env, Exit, Stop};
 use crate::config::{self, Config};
 use crate::identify::{Revocations, revoking_line, without_line};
@@ -38,17 +39,9 @@ pub struct Args {
     /// Take the revocation back.
     #[arg(long)]
     take_back: bool,
-    /// Whatever else is given, which may be a token: it is taken so that it is not repeated.
-    #[arg(hide = true, num_args = 0.., value_parser = forget)]
+    /// Whatever else is given, which may be a token.
+    #[arg(hide = true, num_args = 0.., value_parser = Forgotten::parse)]
     other: Vec<Forgotten>,
-}
-
-/// An argument that is none.
-#[derive(Clone, Copy, Debug)]
-struct Forgotten;
-
-fn forget(_: &str) -> Result<Forgotten, std::convert::Infallible> {
-    Ok(Forgotten)
 }
 
 /// Bytes of a line that the server takes.
