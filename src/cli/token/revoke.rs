@@ -22,7 +22,7 @@ use super::{at, looks_like_a_token, visible};
 
 /// What to revoke.
 #[derive(clap::Args, Debug)]
-#[command(group(clap::ArgGroup::new("what").args(["ids", "subjects", "other"]).required(true).multiple(true)))]
+#[command(group(clap::ArgGroup::new("what").args(["ids", "subjects"]).required(true).multiple(true)))]
 pub struct Args {
     /// The configuration of the proxy.
     #[arg(long, value_name = "FILE")]

@@ -52,12 +52,17 @@ async fn beside_a_file_the_revocation_file_gets_a_line() {
     }
     let token = "eyJhbGciOiJFUzI1NiJ9.e30.c2lnbmVk";
     for token in [token.to_owned(), format!("Bearer\t{token}"), format!("{token} ")] {
-        for (kind, says) in
-            [(&["--jti"][..], "token inspect"), (&["--subject"], "token inspect"), (&[], "--jti or")]
-        {
-            let (told, exit) = ask(&config, &[kind, &[token.as_str()]].concat()).await;
+        for (line, says) in [
+            (&["--jti", &token][..], "token inspect"),
+            (&["--subject", &token], "token inspect"),
+            (&["--jti", "7", &token], "--jti or"),
+        ] {
+            let (told, exit) = ask(&config, line).await;
             assert!(exit == Exit::Usage && told.contains(says) && !told.contains("eyJ"), "{told}");
         }
+        let alone = ["revoke", "--config", "tw.toml", &token];
+        let told = Line::try_parse_from(alone).unwrap_err().to_string();
+        assert!(told.contains("<--jti <ID>|--subject <SUBJECT>>") && !told.contains("eyJ"), "{told}");
     }
     said(Exit::Usage)(ask(&config, &["--subject", "a", "--issuer", "https://other.example"]).await);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
